@@ -1,0 +1,1 @@
+"""The command line. Everything may be imported here; nothing imports this."""

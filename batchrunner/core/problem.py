@@ -1,0 +1,46 @@
+"""What is wrong with a manifest, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """An error stops everything before anything is sent; a warning is shown and the run goes on."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something stands in a text: lines and columns count from 1, as editors do."""
+
+    source: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong.
+
+    `code` is stable and meant for programs (`unknown-key`, `out-of-range`, …); `path` is the key path inside the
+    manifest (`jobs[3].style.art_style`); `hint` says what to do next, such as the nearest valid value.
+    """
+
+    place: Place
+    code: str
+    message: str
+    path: str = ""
+    hint: str | None = None
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        word = "" if self.severity is Severity.ERROR else "warning: "
+        tail = f" ({self.hint})" if self.hint else ""
+        return f"{self.place}: {word}{self.message}{tail}"
