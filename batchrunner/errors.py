@@ -151,5 +151,5 @@ class StateUnusable(BatchrunnerError):
     exit_code = Exit.STATE_UNUSABLE
 
 
-class IllegalTransition(Exception):  # noqa: N818 - it reports our own bug, never an outside condition
+class IllegalTransition(Exception):
     """Our own code produced an event that the job machine does not allow in that state."""

@@ -1,0 +1,16 @@
+"""`python -m batchrunner`, and the console script."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    from batchrunner.cli.app import main as run  # noqa: PLC0415 - `--version` must not wait for the rest
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,393 @@
+"""One batch from its manifest to its files, step by step; `run` is the whole list, the other commands its beginnings.
+
+    read → look at files → expand → plan → (begin → run)
+
+Each step takes what the one before gave. This is the composition: the only place where core, adapters and engine meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+import os
+from pathlib import Path
+import random
+import secrets
+from urllib.parse import urlsplit
+
+from batchrunner import store, transfer
+from batchrunner.clock import WallClock
+from batchrunner.core import catalog as catalogue, expand, job as machine, manifest as schema, plan as planning
+from batchrunner.core.catalog import Catalog
+from batchrunner.core.expand import FileFact, FileState, ResolvedJob
+from batchrunner.core.job import Event, Job, State
+from batchrunner.core.manifest import Limits, Manifest
+from batchrunner.core.plan import BUYS, Do, Plan, Wishes
+from batchrunner.core.problem import Problem
+from batchrunner.core.retry import Instant
+from batchrunner.engine import Engine, Settings
+from batchrunner.errors import InputProblem, Rejected, UsageError
+from batchrunner.inquiry import Money
+from batchrunner.perform import Performer
+from batchrunner.provider import wire
+from batchrunner.provider.client import BASE_URL, Client
+from batchrunner.store import FileRecord, Store
+
+LIBRARY = "https://magichour.ai/my-library"
+"""Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A manifest that is fit to be planned.
+
+    Attributes:
+        path: the manifest's file.
+        root: its folder; inputs and outputs are relative to it.
+        state: where its state file is, or will be.
+        jobs: what it asks for, resolved.
+        facts: what was seen of each local input, by its path as written.
+    """
+
+    path: Path
+    root: Path
+    state: Path
+    manifest: Manifest
+    jobs: tuple[ResolvedJob, ...]
+    facts: Mapping[str, FileFact]
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is worth saying although nothing is wrong."""
+        return self.manifest.warnings
+
+
+def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False) -> Batch:
+    """Read a manifest and look at the files it names; nothing is sent and nothing is written.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ManifestError: it is wrong; every problem is in it.
+    """
+    text = _text(path)
+    manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog(), allow_unlisted=allow_unlisted)
+    root = path.resolve().parent
+    facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
+    jobs = expand.expand(manifest, files=facts)
+    return Batch(path=path, root=root, state=state or state_path(path), manifest=manifest, jobs=jobs, facts=facts)
+
+
+def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
+    """As much of a manifest as is needed to collect what was paid for; it may be wrong, or miss its inputs.
+
+    Raises:
+        UsageError: there is no state file, so nothing was ever bought.
+    """
+    where = state or state_path(path)
+    if not where.exists():
+        raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
+    try:
+        manifest = schema.parse(_text(path), source=str(path), name=path.stem, catalog=catalog(), allow_unlisted=True)
+    except UsageError:
+        manifest = Manifest(
+            name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
+        )
+    return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, jobs=(), facts={})
+
+
+def state_path(manifest: Path) -> Path:
+    """The state file that belongs to a manifest: beside it, `<stem>.state.db`."""
+    return manifest.with_name(f"{manifest.stem}.state.db")
+
+
+@cache
+def catalog() -> Catalog:
+    """The catalogue that the package carries."""
+    file = resources.files("batchrunner.data") / "catalog.yaml"
+    return catalogue.parse_catalog(file.read_text(encoding="utf-8"), source="catalog.yaml")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _look(root: Path, name: str) -> FileFact:
+    """What stands at a path; where nothing does, the names beside it."""
+    path = root / name
+    try:
+        found = path.stat()
+    except OSError:
+        return FileFact(kind=FileState.MISSING, siblings=_names_in(path.parent))
+    except ValueError:  # a path with a null byte
+        return FileFact(kind=FileState.MISSING)
+    if path.is_dir():
+        return FileFact(kind=FileState.FOLDER)
+    state = FileState.FILE if os.access(path, os.R_OK) else FileState.UNREADABLE
+    return FileFact(kind=state, size=found.st_size, modified_ns=found.st_mtime_ns)
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(each.name for each in folder.iterdir()))
+    except (OSError, ValueError):
+        return ()
+
+
+# --- planning --------------------------------------------------------------------------------------------------------
+
+
+def plan(batch: Batch, *, wishes: Wishes, tier: str | None = None) -> Plan:
+    """What a run would do now. Reads the state file and the inputs; changes nothing."""
+    with store.open_to_read(batch.state) as view:
+        known = {job.id: job for job in view.jobs()} if view else {}
+        remembered = view.files() if view else {}
+    contents, _ = _contents(batch, remembered)
+    return _plan(batch, known, contents, wishes, tier)
+
+
+def _plan(
+    batch: Batch, known: Mapping[str, Job], contents: Mapping[str, tuple[str, int]], wishes: Wishes, tier: str | None
+) -> Plan:
+    prices = catalog()
+    specs = ((job.id, planning.spec_of(job, contents, prices, tier=tier)) for job in batch.jobs)
+    return planning.make_plan(specs, known, wishes)
+
+
+def _contents(
+    batch: Batch, remembered: Mapping[str, FileRecord]
+) -> tuple[dict[str, tuple[str, int]], list[FileRecord]]:
+    """SHA-256 and size of every local input, and those that had to be read because they are new or changed."""
+    contents: dict[str, tuple[str, int]] = {}
+    fresh = []
+    for name, fact in batch.facts.items():
+        record = remembered.get(name)
+        if record is None or (record.size, record.modified_ns) != (fact.size, fact.modified_ns):
+            sha256, size = transfer.sha256_of(batch.root / name)
+            if size != fact.size:
+                raise InputProblem(f"{name} is still being written", hint="wait until it is complete and run again")
+            record = FileRecord(path=name, size=size, modified_ns=fact.modified_ns, sha256=sha256)
+            fresh.append(record)
+        contents[name] = (record.sha256, record.size)
+    return contents, fresh
+
+
+# --- the provider ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the provider is and with which key; the key shows in no text of this value."""
+
+    base_url: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Access(base_url={self.base_url!r}, key=…)"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the provider is a sandbox on this machine."""
+        return urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+    @property
+    def provider(self) -> str:
+        """Whose projects these are: the host, or `sandbox`, whose port differs from run to run."""
+        return "sandbox" if self.is_local else urlsplit(self.base_url).netloc
+
+
+def access(environ: Mapping[str, str]) -> Access:
+    """The provider's address and the key, from the environment.
+
+    Raises:
+        UsageError: there is no key, or the address is none.
+    """
+    key = (environ.get("MAGIC_HOUR_API_KEY") or environ.get("MAGIC_HOUR_API_TOKEN") or "").strip()
+    if not key:
+        raise UsageError(
+            "there is no API key",
+            hint="set MAGIC_HOUR_API_KEY (keys are made at https://magichour.ai/developer), or try --sandbox",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
+    base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"MAGIC_HOUR_BASE_URL is no http(s) address: {base_url!r}")
+    return Access(base_url=base_url, key=key)
+
+
+def client(access: Access) -> Client:
+    """A client for it; use as an async context manager."""
+    return Client(base_url=access.base_url, key=access.key)
+
+
+async def account(client: Client) -> wire.Account:
+    """The account behind the key, before anything else is sent: a refused key stops here.
+
+    A deployment without the endpoint (the documentation of 2026-08 lacks it) gives an account of which nothing is
+    known; its answer has shown that the key is accepted.
+
+    Raises:
+        KeyRefused: the key is wrong.
+        ProviderError: no answer.
+    """
+    try:
+        return await client.account()
+    except Rejected as error:
+        if error.status != 404:
+            raise
+        return wire.Account(id="", tier=None, credits=None, has_subscription=False)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A run that has begun: the state file is locked, and every job to be done is on record."""
+
+    batch: Batch
+    plan: Plan
+    store: Store
+    jobs: tuple[Job, ...]
+
+
+@contextmanager
+def begin(
+    batch: Batch, *, wishes: Wishes, access: Access, account: wire.Account, is_collecting: bool = False
+) -> Iterator[Session]:
+    """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
+
+    With `is_collecting` every job on record is part of the session, whatever the manifest says now.
+
+    Raises:
+        StateLocked: another run holds it.
+        StateUnusable: it cannot be used.
+        UsageError: it records the projects of another provider.
+    """
+    now = WallClock().now()
+    with store.open_for_run(batch.state, run_id=secrets.token_hex(6), now=now) as opened:
+        _claim(opened, access)
+        known = {job.id: job for job in opened.jobs()}
+        contents, fresh = _contents(batch, opened.files())
+        opened.remember_files(fresh)
+        made = _plan(batch, known, contents, wishes, account.tier)
+        entries = _openings(made, now)
+        opened.append_now(entries)
+        jobs = known | {job.id: job for _, job in entries}
+        yield Session(
+            batch=batch, plan=made, store=opened, jobs=tuple(_to_run(made, jobs, is_collecting=is_collecting))
+        )
+
+
+def _claim(opened: Store, access: Access) -> None:
+    """Bind a state file to its provider: renders of the sandbox must never pass for paid ones, nor the reverse."""
+    recorded = opened.provider()
+    if recorded is None:
+        opened.set_provider(access.provider)
+    elif recorded != access.provider:
+        raise UsageError(
+            f"{opened.path} records renders made at {recorded!r}, and this run would go to {access.provider!r}",
+            hint="name another state file with --state, or move this one and its renders away",
+        )
+
+
+def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
+    """The attempts to open, as events and the jobs they give."""
+    entries: list[tuple[Event, Job]] = []
+    for entry in made.entries:
+        if entry.action in BUYS and entry.spec is not None:
+            attempt = entry.known.attempt + 1 if entry.known else 1
+            event = machine.Opened(at=now, id=entry.id, attempt=attempt, spec=entry.spec)
+            entries.append((event, machine.advance(entry.known, event)))
+    return entries
+
+
+def _to_run(made: Plan, jobs: Mapping[str, Job], *, is_collecting: bool) -> Iterator[Job]:
+    """The jobs of a run in the plan's order.
+
+    One that the manifest no longer names counts only as long as something of it is to be collected.
+    """
+    for entry in made.entries:
+        if is_collecting or entry.action is not Do.SKIP or entry.spec is not None:
+            yield jobs[entry.id]
+
+
+GRACE_S = 60.0
+LOCAL_GRACE_S = 2.0
+"""How long a submission whose answer was lost may still be on its way: a minute over the internet (its own time-out),
+two seconds on this machine."""
+
+
+def engine(
+    session: Session,
+    *,
+    client: Client,
+    access: Access,
+    account: wire.Account,
+    observe: Callable[[Event, Job], None],
+    fetch_again: Collection[str] = (),
+) -> tuple[Engine, Performer]:
+    """The engine of a session with the real parts in it."""
+    clock = WallClock()
+    performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=lambda: 1.0 - random.random())  # noqa: S311 - spreads waits
+    opened = session.store
+    money = Money(
+        credits=account.credits,
+        moves=account.has_subscription or opened.balance_moves(),
+        baseline=opened.baseline(),
+        ledger=opened.ledger(),
+    )
+    settings = Settings(
+        limits=session.batch.manifest.limits,
+        name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
+        grace_s=LOCAL_GRACE_S if access.is_local else GRACE_S,
+        between_readings_s=0.3 if access.is_local else 2.0,
+    )
+    made = Engine(
+        jobs=session.jobs,
+        journal=opened,
+        perform=performer,
+        witness=performer.read_evidence,
+        clock=clock,
+        settings=settings,
+        money=money,
+        observe=observe,
+        fetch_again=fetch_again,
+    )
+    return made, performer
+
+
+def submission_name(manifest: str, job: Job, *, tag: str) -> str:
+    """What a submission is called at the provider: the manifest, the job, and a tag that no other submission has.
+
+    It is all there is to find a lost submission by, in the web library or in a notice.
+    """
+    return f"{manifest}/{job.id} [{job.attempt}-{tag}]"
+
+
+# --- fetching again --------------------------------------------------------------------------------------------------
+
+
+def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that are done and whose file is not where it was put, or not as long as it was."""
+    return [job for job in jobs if job.state is State.DONE and not all(_is_there(batch_root, job))]
+
+
+def _is_there(root: Path, job: Job) -> Iterable[bool]:
+    for output in job.outputs:
+        try:
+            yield (root / output.path).stat().st_size == output.bytes
+        except OSError:
+            yield False

@@ -1,0 +1,111 @@
+"""The program: its commands, and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import click
+
+from batchrunner import __version__
+from batchrunner.errors import BatchrunnerError, Exit
+
+COMMANDS = {
+    "validate": "batchrunner.cli.validate",
+    "plan": "batchrunner.cli.plan",
+    "run": "batchrunner.cli.run",
+    "status": "batchrunner.cli.status",
+    "download": "batchrunner.cli.download",
+    "account": "batchrunner.cli.account",
+    "sandbox": "batchrunner.cli.sandbox",
+    "demo": "batchrunner.cli.demo",
+}
+"""Each module holds one command under its own name; it is imported when it is needed."""
+
+
+class Program(click.Group):
+    """A group that imports a command's module only when that command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every command, in the order in which a person meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(
+    cls=Program,
+    context_settings={"auto_envvar_prefix": "BATCHRUNNER", "help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 usage or manifest, 3 incomplete, 4 jobs failed, 5 unreachable, 6 key refused, "
+    "7 out of credits, 9 uncertain, 11 locked, 12 state unusable, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="batchrunner")
+def program() -> None:
+    """Render many clips on Magic Hour from one manifest: nothing paid twice, every clip on disk.
+
+    New here? Type `batchrunner demo`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what it returns is the exit code, and every failure gets one here."""
+    try:
+        result = program.main(args=arguments, prog_name="batchrunner", standalone_mode=False)
+    except BatchrunnerError as error:
+        _say_error(str(error), error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE if isinstance(error, click.UsageError) else Exit.BUG
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a bug ends here, in a file
+        return _report_bug(error)
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _say_error(message: str, hint: str | None) -> None:
+    lines = message.splitlines()
+    prefix = "" if len(lines) > 1 else "error: "
+    for line in lines:
+        click.echo(f"{prefix}{line}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _report_bug(error: Exception) -> int:
+    """One line for the person, everything else into a file that can be attached to a report."""
+    report = "".join(
+        [
+            f"batchrunner {__version__}, Python {platform.python_version()}, {platform.platform()}\n",
+            *traceback.format_exception(error),
+        ]
+    )
+    with tempfile.NamedTemporaryFile("w", prefix="batchrunner-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(_without_secrets(report))
+    click.echo(f"error: this is a bug in batchrunner: {type(error).__name__}", err=True)
+    click.echo(f"hint: nothing recorded is lost. Please report it with {file.name}", err=True)
+    return Exit.BUG
+
+
+def _without_secrets(text: str) -> str:
+    secrets: list[Any] = [os.environ.get(name) for name in ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN")]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "[key]")
+    return text

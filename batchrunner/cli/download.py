@@ -1,0 +1,42 @@
+"""`download`: bring to disk what was paid for and is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from batchrunner.cli import options, show
+
+
+@click.command()
+@options.manifest
+@options.state
+@options.sandbox
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
+@options.as_json
+def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, as_json: bool) -> int:
+    """Fetch what MANIFEST's jobs have paid for and is not on disk: renders not collected yet, and files deleted since.
+
+    Buys nothing.
+    """
+    from batchrunner import batch
+    from batchrunner.cli.run import carry_out, conclude, progress, provider
+    from batchrunner.core.plan import Wishes
+    from batchrunner.core.schedule import Stop
+
+    read = batch.read_for_collecting(manifest, state=state)
+    show.problems(read.warnings)
+    with provider(read, is_sandbox=sandbox) as access:
+        report = asyncio.run(
+            carry_out(
+                read,
+                access,
+                wishes=Wishes(),
+                progress=progress(quiet=quiet),
+                stop=Stop.COLLECTING,
+                fetch_again=True,
+            )
+        )
+    return conclude(read, report, as_json=as_json)

@@ -1,0 +1,35 @@
+"""Arguments and options that several commands share, so that they are spelled and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorated = Callable[..., Any]
+
+manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
+
+state = click.option(
+    "--state",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="State file; default: <manifest>.state.db beside the manifest.",
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+
+allow_unlisted = click.option(
+    "--allow-unlisted",
+    is_flag=True,
+    help="Let through models, styles and sizes that this version's catalogue does not know.",
+)
+
+sandbox = click.option(
+    "--sandbox", is_flag=True, help="Use a sandbox on this machine instead of the provider: no key, no credits."
+)
+
+rerender = click.option("--rerender", is_flag=True, help="Buy jobs again that are done but changed since.")
+
+retry_failed = click.option("--retry-failed", is_flag=True, help="Try jobs again that failed or were canceled.")

@@ -1,0 +1,178 @@
+"""What a person sees while a run goes on: a few live lines on a terminal, one plain line an event elsewhere.
+
+Never a bar a job: with a thousand of those the display alone keeps a core busy. The display asks the engine a few
+times a second and is told of events; nothing it does can reach back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from batchrunner.cli import show
+from batchrunner.core import job as machine, schedule
+from batchrunner.core.job import Event, Job, State
+from batchrunner.core.retry import Again
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from batchrunner.engine import Engine
+    from batchrunner.perform import Traffic
+
+REFRESH_S = 0.25
+LAST_EVENTS = 6
+
+
+class Progress(Protocol):
+    """A display of a run."""
+
+    def observe(self, event: Event, job: Job) -> None:
+        """Hear of an event that is on disk."""
+
+    def shown(self, engine: Engine, traffic: Traffic) -> AbstractAsyncContextManager[None]:
+        """Show the engine's progress while in the block."""
+
+
+def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one line an event, no logic
+    """An event as a person would tell it; None for what is not worth a line."""
+    match event:
+        case machine.Uploaded():
+            return "uploaded" if event.assets else None
+        case machine.SubmitStarted():
+            return "submitting"
+        case machine.Accepted() | machine.Adopted():
+            return f"accepted as project {job.project_id}, {show.credits(job.charged)} credits"
+        case machine.Looked():
+            return event.status if event.status != "queued" else None
+        case machine.Rendered():
+            return f"rendered, {show.credits(job.charged)} credits"
+        case machine.Downloaded():
+            return "done: " + ", ".join(f"{output.path} ({show.bytes_(output.bytes)})" for output in job.outputs)
+        case machine.Canceled():
+            return "canceled at the provider"
+        case machine.RenderFailed():
+            return f"failed: {event.failure.code}: {event.failure.message}"
+        case machine.Refused() | machine.StepFailed():
+            return f"{event.failure.message}{_then(event.verdict)}"
+        case machine.AnswerLost():
+            return f"no answer to the submission; it is checked whether it was charged ({event.failure.message})"
+        case machine.ProvedUnpaid():
+            return f"was not charged: {event.evidence}"
+        case machine.Unknowable():
+            return f"uncertain: {event.evidence}"
+        case _:
+            return None
+
+
+def _then(verdict: object) -> str:
+    if isinstance(verdict, Again):
+        return f"; next try {time.strftime('%H:%M:%S', time.localtime(verdict.at))}"
+    return ""
+
+
+class Lines:
+    """One line an event, on standard error: for files, pipes and CI."""
+
+    def observe(self, event: Event, job: Job) -> None:
+        text = words(event, job)
+        if text is not None:
+            show.say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {job.id}: {text}")
+
+    @asynccontextmanager
+    async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
+        del engine, traffic
+        yield
+
+
+class Quiet:
+    """Nothing while the run goes on."""
+
+    def observe(self, event: Event, job: Job) -> None:
+        del event, job
+
+    @asynccontextmanager
+    async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
+        del engine, traffic
+        yield
+
+
+class Live:
+    """A few lines at the bottom of a terminal, and above them what happened last."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._recent: deque[str] = deque(maxlen=LAST_EVENTS)
+        self._durations: deque[float] = deque(maxlen=200)
+        self._credits = 0
+        self._last: dict[str, int] = {}
+
+    def observe(self, event: Event, job: Job) -> None:
+        self._credits += (job.charged or 0) - self._last.get(job.id, 0)
+        self._last[job.id] = job.charged or 0
+        if isinstance(event, machine.Rendered) and job.accepted_at is not None:
+            self._durations.append(event.at - job.accepted_at)
+        text = words(event, job)
+        if text is not None:
+            self._recent.append(f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {job.id}: {text}")
+
+    @asynccontextmanager
+    async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
+        from rich.live import Live as RichLive
+
+        for job in engine.jobs().values():
+            self._last[job.id] = job.charged or 0
+        with RichLive(self._render(engine, traffic), console=self._console, auto_refresh=False) as live:
+            drawing = asyncio.create_task(self._draw(live.update, engine, traffic))
+            try:
+                yield
+            finally:
+                drawing.cancel()
+                await asyncio.gather(drawing, return_exceptions=True)
+                live.update(self._render(engine, traffic), refresh=True)
+
+    async def _draw(self, update: object, engine: Engine, traffic: Traffic) -> None:
+        assert callable(update)
+        while True:
+            update(self._render(engine, traffic), refresh=True)
+            await asyncio.sleep(REFRESH_S)
+
+    def _render(self, engine: Engine, traffic: Traffic) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        counts = engine.load.by_state
+        total = sum(counts.values())
+        over = sum(counts[state] for state in machine.FINAL)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=max(1, total), completed=over, width=30),
+            Text(f"{over:,} of {show.plural(total, 'job')}   {self._time_left(engine)}"),
+        )
+        lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._recent]
+        states = "  ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
+        moved = f"↑ {show.bytes_(traffic.up)}  ↓ {show.bytes_(traffic.down)}  {self._credits:,} credits this run"
+        held = [Text(f"waiting: {why}", style="yellow") for step, (n, why) in _held(engine) if n]
+        return Group(*lines, bar, Text(states, style="bold"), Text(moved), *held[:2])
+
+    def _time_left(self, engine: Engine) -> str:
+        """From this run's own render times; nothing until one has finished."""
+        counts = engine.load.by_state
+        left = sum(counts[state] for state in schedule.UNFINISHED)
+        elapsed = show.seconds(time.monotonic() - self._started)
+        if not self._durations or not left:
+            return elapsed
+        mean = sum(self._durations) / len(self._durations)
+        waves = max(1.0, left / max(1, engine.limits.in_flight))
+        return f"{elapsed}, about {show.seconds(mean * waves)} left"
+
+
+def _held(engine: Engine) -> list[tuple[object, tuple[int, str]]]:
+    return list(engine.waits().items())

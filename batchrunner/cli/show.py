@@ -1,0 +1,94 @@
+"""What commands print: tables for people, JSON for programs, and the same words everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+import json
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from batchrunner.core.problem import Problem
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str = "") -> None:
+    """Print a line for the person; standard output is for data."""
+    click.echo(text, err=True)
+
+
+def problems(found: Iterable[Problem]) -> None:
+    """Print problems, one a line, as `file:line:column: message`."""
+    for problem in found:
+        say(str(problem))
+
+
+def problem_shape(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON."""
+    return {
+        "file": problem.place.source,
+        "line": problem.place.line,
+        "column": problem.place.column,
+        "path": problem.path,
+        "severity": problem.severity,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
+    """Print a table on standard output; the last column takes what is left of the line on a terminal.
+
+    Args:
+        headings: one a column.
+        rows: as many cells as headings.
+        right: columns set flush right.
+    """
+    cells = [tuple(headings), *(tuple(row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for number, row in enumerate(cells):
+        padded = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  ".join(padded).rstrip()
+        if room is not None and len(line) > room:
+            line = line[: room - 1] + "…"
+        click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def credits(amount: int | None) -> str:
+    """Credits with thousands marked; a dash where they are not known."""
+    return "-" if amount is None else f"{amount:,}"
+
+
+def bytes_(count: float) -> str:
+    """A number of bytes in the unit that reads best."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def seconds(duration: float) -> str:
+    """A duration in the two units that read best."""
+    whole = max(0, round(duration))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -1,0 +1,113 @@
+"""`status`: how far a batch is, from its state file; also while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.errors import Exit
+
+if TYPE_CHECKING:
+    from batchrunner.core.job import Job
+
+
+@click.command()
+@options.manifest
+@options.state
+@options.as_json
+def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
+    """Show how far MANIFEST is: every job, its credits and its file. Reads the state file only."""
+    from batchrunner import batch, store
+    from batchrunner.errors import UsageError
+
+    path = state or batch.state_path(manifest)
+    if not path.exists() and not manifest.exists():
+        raise UsageError(f"there is neither {manifest} nor {path}")
+    with store.open_to_read(path) as view:
+        jobs = view.jobs() if view else []
+        refunded = view.refunded() if view else 0
+    if as_json:
+        show.as_json(shape(manifest, path, jobs, refunded=refunded))
+        return Exit.OK
+    if not jobs:
+        click.echo(f"{manifest}: nothing has been run yet")
+        show.say(f"next: batchrunner plan {manifest}")
+        return Exit.OK
+    print_jobs(jobs)
+    click.echo("")
+    print_summary(jobs, on_stdout=True)
+    return Exit.OK
+
+
+def print_jobs(jobs: Iterable[Job]) -> None:
+    """Every job as a row on standard output."""
+    rows = [
+        (
+            job.id,
+            job.kind,
+            job.state,
+            show.credits(job.charged),
+            ", ".join(each.path for each in job.outputs) or note(job),
+        )
+        for job in jobs
+    ]
+    show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
+
+
+def print_summary(jobs: Sequence[Job], *, on_stdout: bool = False) -> None:
+    """Jobs by state and credits, in one line."""
+    totals = _totals(jobs, refunded=0)
+    states = ", ".join(f"{count:,} {state}" for state, count in totals["by_state"].items())
+    text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals['credits']['charged']:,} credits charged"
+    click.echo(text, err=not on_stdout)
+
+
+def note(job: Job) -> str:
+    """What a job that has no file waits for, or why it has none."""
+    if job.trouble is not None:
+        return f"{job.trouble.code}: {job.trouble.message}"
+    return f"project {job.project_id}" if job.project_id else ""
+
+
+def shape(manifest: Path, state: Path, jobs: Sequence[Job], *, refunded: int = 0) -> dict[str, Any]:
+    """The batch as JSON; fields may be added, none renamed."""
+    return {
+        "manifest": str(manifest),
+        "state_file": str(state),
+        "jobs": [_job(job) for job in jobs],
+        "totals": _totals(jobs, refunded=refunded),
+    }
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "attempt": job.attempt,
+        "project_id": job.project_id,
+        "credits": {"estimated": job.spec.expected, "held": job.held, "charged": job.charged},
+        "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
+        "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
+        "reason": note(job),
+    }
+
+
+def _totals(jobs: Sequence[Job], *, refunded: int) -> dict[str, Any]:
+    by_state: dict[str, int] = {}
+    for job in jobs:
+        by_state[job.state] = by_state.get(job.state, 0) + 1
+    return {
+        "jobs": len(jobs),
+        "by_state": by_state,
+        "credits": {
+            "estimated": sum(job.spec.expected or 0 for job in jobs),
+            "held": sum(job.held or 0 for job in jobs),
+            "charged": sum(job.charged or 0 for job in jobs),
+            "refunded": refunded,
+        },
+    }

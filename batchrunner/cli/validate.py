@@ -1,0 +1,37 @@
+"""`validate`: is the manifest fit to be run?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.errors import Exit, ManifestError
+
+
+@click.command()
+@options.manifest
+@options.allow_unlisted
+@options.as_json
+def validate(manifest: Path, *, allow_unlisted: bool, as_json: bool) -> int:
+    """Check MANIFEST and the files it names. Nothing is sent, nothing is written."""
+    from batchrunner import batch
+
+    try:
+        read = batch.read(manifest, allow_unlisted=allow_unlisted)
+    except ManifestError as error:
+        if not as_json:
+            raise
+        show.as_json({"manifest": str(manifest), "jobs": 0, "problems": _shapes(error.problems)})
+        return Exit.USAGE
+    if as_json:
+        show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": _shapes(read.warnings)})
+        return Exit.OK
+    show.problems(read.warnings)
+    click.echo(f"{manifest}: {show.plural(len(read.jobs), 'job')}, no errors")
+    return Exit.OK
+
+
+def _shapes(problems: tuple) -> list[dict]:  # type: ignore[type-arg]
+    return [show.problem_shape(problem) for problem in problems]

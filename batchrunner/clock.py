@@ -1,0 +1,27 @@
+"""The real clock. Everything else that needs time has it handed in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+import time
+
+from batchrunner.core.retry import Instant
+
+LONGEST_NAP_S = 60.0
+"""A wait never lasts longer in one go: a machine that slept, or a clock that was set, is noticed within a minute."""
+
+
+class WallClock:
+    """Seconds since 1970, as the machine has them."""
+
+    def now(self) -> Instant:
+        """The time now."""
+        return time.time()
+
+    async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
+        """Return when the event is set, the time has come, or a minute has passed."""
+        nap = LONGEST_NAP_S if until is None else min(LONGEST_NAP_S, until - self.now())
+        if nap > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), nap)

@@ -1,0 +1,382 @@
+"""What must be true of a job beyond the types of its fields, checked before anything is sent.
+
+The provider's SDK checks none of it (tested with 0.90.0), so a slip costs a failed night there. Each check yields
+problems; none stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from batchrunner.core import explain, findings, inputs, yamltext
+from batchrunner.core.catalog import DEFAULT, Catalog, Model
+from batchrunner.core.inputs import Input, Media
+from batchrunner.core.kind import Kind
+from batchrunner.core.problem import Place, Problem, Severity
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job, or the defaults of a kind, while it is checked.
+
+    `values` are those of the job over those of the defaults. Paths in `broken` were refused already and say nothing
+    about what is there. `moved` tells where a value was written that stands elsewhere in the request.
+    """
+
+    kind: Kind
+    values: Mapping[str, Any]
+    node: yamltext.Node
+    defaults: yamltext.Node | None = None
+    prefix: str
+    broken: frozenset[Path] = frozenset()
+    moved: Mapping[Path, Path] = field(default_factory=dict)
+
+    def get(self, *path: str) -> Any:
+        """Return the value at the path; None where nothing usable stands."""
+        value: Any = self.values
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        return value
+
+    def is_broken(self, *path: str) -> bool:
+        """Tell whether what was written at the path, or around it, was refused already."""
+        return bool(self.broken) and any(path[:end] in self.broken for end in range(1, len(path) + 1))
+
+    def lacks(self, *path: str) -> bool:
+        """Tell whether nothing was written at the path, not even something refused."""
+        return self.get(*path) is None and not self.is_broken(*path)
+
+    def place(self, *path: str) -> Place:
+        """Return where the value stands: in the job, in the defaults, or the job's beginning when it is missing."""
+        wanted = self.moved.get(path, path)
+        for root in (self.node, self.defaults):
+            found = _exact(root, wanted) if root is not None else None
+            if found is not None:
+                return yamltext.place_of(found)
+        return yamltext.place_of(self.node)
+
+    def problem(self, path: Path, code: str, message: str, hint: str | None = None) -> Problem:
+        shown = explain.joined(self.prefix, self.moved.get(path, path))
+        return Problem(place=self.place(*path), code=code, message=message, path=shown, hint=hint)
+
+    def warning(self, path: Path, code: str, message: str, hint: str | None = None) -> Problem:
+        shown = explain.joined(self.prefix, self.moved.get(path, path))
+        return Problem(
+            place=self.place(*path),
+            code=code,
+            message=message,
+            path=shown,
+            hint=hint,
+            severity=Severity.WARNING,
+        )
+
+
+def _exact(node: yamltext.Node, path: Path) -> yamltext.Node | None:
+    for step in path:
+        entry = node.entries.get(step) if isinstance(node, yamltext.MapNode) else None
+        if entry is None:
+            return None
+        node = entry.node
+    return node
+
+
+class _Listed(NamedTuple):
+    """A field whose values are listed; `grows` where the provider may have added one since."""
+
+    path: Path
+    among: str
+    grows: bool = False
+
+
+_LISTED: Mapping[Kind, tuple[_Listed, ...]] = {
+    Kind.VIDEO_TO_VIDEO: (
+        _Listed(("fps_resolution",), "fps_resolutions"),
+        _Listed(("style", "art_style"), "art_styles", grows=True),
+        _Listed(("style", "version"), "style_versions", grows=True),
+        _Listed(("style", "prompt_type"), "prompt_types"),
+        _Listed(("style", "model"), "style_models", grows=True),
+        _Listed(("assets", "video_source"), "video_sources"),
+    ),
+    Kind.IMAGE_TO_VIDEO: (
+        _Listed(("model",), "model_names", grows=True),
+        _Listed(("resolution",), "resolutions", grows=True),
+        _Listed(("style", "quality_mode"), "quality_modes"),
+    ),
+}
+
+# OpenAPI 2026-09 and Python SDK 0.90.0 mark these as deprecated.
+_IGNORED = "the provider ignores it; remove it"
+_DEPRECATED: Mapping[Kind, tuple[tuple[Path, str], ...]] = {
+    Kind.VIDEO_TO_VIDEO: ((("height",), _IGNORED), (("width",), _IGNORED)),
+    Kind.IMAGE_TO_VIDEO: (
+        (("height",), _IGNORED),
+        (("width",), _IGNORED),
+        (("style", "high_quality"), "write resolution: 720p or resolution: 1080p"),
+        (("style", "quality_mode"), "write resolution: 720p (quick) or resolution: 1080p (studio)"),
+    ),
+}
+
+_ASSETS: Mapping[Kind, tuple[tuple[str, Media], ...]] = {
+    Kind.VIDEO_TO_VIDEO: (("video_file_path", "video"), ("youtube_url", "video")),
+    Kind.IMAGE_TO_VIDEO: (("image_file_path", "image"), ("end_image_file_path", "image")),
+}
+MAIN_ASSET: Mapping[Kind, str] = {kind: assets[0][0] for kind, assets in _ASSETS.items()}
+
+
+def listed(kind: Kind, catalog: Catalog) -> explain.Listed:
+    """Return the listed values of each field that has such a list."""
+    return {field.path: getattr(catalog, field.among) for field in _LISTED[kind]}
+
+
+def check_values(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
+    """Yield what is wrong with single values, as in defaults that no job may use."""
+    yield from _unlisted(draft, catalog, allow_unlisted=allow_unlisted)
+    for path, instead in _DEPRECATED[draft.kind]:
+        if draft.get(*path) is not None:
+            yield draft.warning(path, "deprecated", f"{path[-1]} is deprecated", instead)
+    if draft.kind is Kind.IMAGE_TO_VIDEO:
+        yield from _old_model(draft, catalog)
+
+
+def check_job(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
+    """Yield everything that is wrong with a whole job, except for its inputs."""
+    yield from check_values(draft, catalog, allow_unlisted=allow_unlisted)
+    if draft.kind is Kind.VIDEO_TO_VIDEO:
+        yield from _video_range(draft)
+        yield from _video_source(draft)
+        yield from _video_style(draft, catalog)
+    else:
+        yield from _image_required(draft, catalog)
+        yield from _possible(draft, catalog, allow_unlisted=allow_unlisted)
+
+
+def read_inputs(draft: Draft, catalog: Catalog) -> tuple[list[Input], list[Problem]]:
+    """Return the inputs that can be told from how they are written, and a problem for each that cannot."""
+    found: list[Input] = []
+    problems: list[Problem] = []
+    for name, media in _ASSETS[draft.kind]:
+        value = draft.get("assets", name)
+        if not isinstance(value, str):
+            continue
+        extensions = catalog.image_extensions if media == "image" else catalog.video_extensions
+        try:
+            found.append(inputs.read_input(value, field=name, media=media, extensions=extensions))
+        except inputs.NotAnInput as error:
+            problems.append(draft.problem(("assets", name), "bad-input", str(error), error.hint))
+    return found, problems
+
+
+def _unlisted(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
+    for listed in _LISTED[draft.kind]:
+        value = draft.get(*listed.path)
+        if value is None:
+            continue
+        among: tuple[str, ...] = getattr(catalog, listed.among)
+        if value in among:
+            continue
+        name = listed.path[-1]
+        message = f"{yamltext.quoted(value)} is not a listed {name}"
+        tell = draft.warning if allow_unlisted and listed.grows else draft.problem
+        yield tell(listed.path, "unlisted", message, findings.did_you_mean(value, among))
+
+
+def _missing(draft: Draft, path: Path, hint: str | None = None) -> Problem:
+    return draft.problem(path, "missing", f"{'.'.join(path)} is missing", hint)
+
+
+# --- video-to-video ------------------------------------------------------------------------------------------------
+
+
+def _video_range(draft: Draft) -> Iterator[Problem]:
+    if draft.lacks("end_seconds"):
+        yield _missing(draft, ("end_seconds",), "the second of the clip at which the render ends")
+    start, end = draft.get("start_seconds") or 0, draft.get("end_seconds")
+    if end is not None and end <= start:
+        yield draft.problem(
+            ("end_seconds",), "out-of-range", f"end_seconds is {end}, not after start_seconds, which is {start}"
+        )
+
+
+def _video_source(draft: Draft) -> Iterator[Problem]:
+    """Yield what is wrong between video_source, video_file_path and youtube_url."""
+    path, address = ("assets", "video_file_path"), ("assets", "youtube_url")
+    source = draft.get("assets", "video_source")
+    if not draft.lacks(*path) and not draft.lacks(*address):
+        yield draft.problem(
+            address, "conflict", "a job renders either a file or a YouTube video", "remove one of the two"
+        )
+    elif draft.lacks(*path) and draft.lacks(*address):
+        yield _missing(draft, address if source == "youtube" else path, "or write input: clips/intro.mp4")
+    elif source == "youtube" and draft.lacks(*address):
+        yield draft.problem(
+            ("assets", "video_source"), "conflict", "video_source is youtube, but youtube_url is missing"
+        )
+    elif source == "file" and draft.lacks(*path):
+        yield draft.problem(
+            ("assets", "video_source"), "conflict", "video_source is file, but video_file_path is missing"
+        )
+
+
+def _video_style(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
+    if draft.lacks("style", "art_style"):
+        yield _missing(draft, ("style", "art_style"), "such as Ink; see the list of art styles")
+    yield from _forced_version(draft, catalog)
+    prompt, kind = draft.get("style", "prompt"), draft.get("style", "prompt_type") or DEFAULT
+    if kind in {"custom", "append_default"}:
+        if draft.lacks("style", "prompt") or (prompt is not None and not prompt.strip()):
+            yield draft.problem(
+                ("style", "prompt_type"), "missing", f"prompt_type is {kind}, but there is no style.prompt"
+            )
+    elif prompt and kind == DEFAULT and not draft.is_broken("style", "prompt_type"):
+        yield draft.warning(
+            ("style", "prompt"),
+            "ignored",
+            "the provider ignores this prompt, because prompt_type is default",
+            "write prompt_type: custom or prompt_type: append_default",
+        )
+
+
+def _forced_version(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
+    """Yield a problem where a style's default version is not offered through the API (Python SDK 0.90.0)."""
+    style, version = draft.get("style", "art_style"), draft.get("style", "version")
+    forced = catalog.forced_versions.get(style)
+    if forced is not None and version != forced and not draft.is_broken("style", "version"):
+        yield draft.problem(
+            ("style", "version") if version is not None else ("style", "art_style"),
+            "not-possible",
+            f"{style} renders through the API only with version {forced}; its default, v3, is not available there",
+            f"set version: {forced}",
+        )
+
+
+# --- image-to-video ------------------------------------------------------------------------------------------------
+
+
+def _image_required(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
+    if draft.lacks("assets", "image_file_path"):
+        yield _missing(draft, ("assets", "image_file_path"), "or write input: stills/hero.png")
+    seconds = draft.get("end_seconds")
+    least, most = catalog.image_seconds_min, catalog.image_seconds_max
+    if draft.lacks("end_seconds"):
+        yield _missing(draft, ("end_seconds",), "the length of the render in seconds")
+    elif seconds is not None and not least <= seconds <= most:
+        yield draft.problem(
+            ("end_seconds",),
+            "out-of-range",
+            f"{seconds} seconds cannot be rendered from an image",
+            f"from {least} to {most}",
+        )
+
+
+def _old_model(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
+    """Yield warnings for names of models that are on their way out."""
+    model = catalog.models.get(draft.get("model"))
+    if model is None:
+        return
+    if model.status == "legacy":
+        yield draft.warning(("model",), "deprecated", f"the provider no longer recommends {model.name}")
+    if model.leads_to is None:
+        return
+    spelled = f"model: {model.leads_to}"
+    if not model.implies_audio:
+        said = f"{model.name} is an old name: the provider renders with {model.leads_to}"
+    elif model.audio_supported:
+        said = f"{model.name} is an old name for {model.leads_to} with audio"
+        spelled += " and audio: true"
+    else:
+        said = f"{model.name} leads to {model.leads_to}, which has no audio: the render may be silent"
+    yield draft.warning(("model",), "deprecated", said, f"write {spelled}")
+
+
+def _possible(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
+    """Yield why no plan could render the job.
+
+    Without a model or a resolution the provider's choice depends on the plan, so it is enough when one plan can.
+    """
+    faults = [tuple(_faults(draft, catalog, model, resolution)) for model, resolution in _candidates(draft, catalog)]
+    if not faults or not all(faults):
+        return
+    tell = draft.warning if allow_unlisted else draft.problem
+    for fault in faults[0]:
+        yield tell(fault.path, "not-possible", fault.message, fault.hint)
+
+
+def _candidates(draft: Draft, catalog: Catalog) -> Iterable[tuple[Model, str]]:
+    """Return the model and resolution that each plan would render with, the dearest plan first."""
+    asked = catalog.asked_resolution(draft.values)
+    name = draft.get("model") or DEFAULT
+    candidates = {}
+    for tier in reversed(catalog.tiers):
+        resolved = catalog.resolve_model(name, audio=False, tier=tier)
+        if resolved is not None:
+            resolution = asked or catalog.default_resolution_by_tier[tier]
+            candidates[resolved.model.name, resolution] = (resolved.model, resolution)
+    return candidates.values()
+
+
+class _Fault(NamedTuple):
+    path: Path
+    message: str
+    hint: str | None
+
+
+def _faults(draft: Draft, catalog: Catalog, model: Model, resolution: str) -> Iterator[_Fault]:
+    """Yield what this model cannot do of what the job asks for."""
+    subject = _subject(draft, model)
+    seconds = draft.get("end_seconds")
+    in_range = seconds is not None and catalog.image_seconds_min <= seconds <= catalog.image_seconds_max
+    if in_range and not model.takes_seconds(seconds):
+        near = min(sorted(model.durations), key=lambda possible: abs(possible - seconds))
+        said = f"{subject} renders {spans(model.durations)} seconds, not {seconds}"
+        yield _Fault(("end_seconds",), said, f"the nearest is {near}")
+    if resolution in catalog.resolutions and resolution not in model.resolutions:
+        said = f"{subject} renders {_either(model.resolutions)}, not {resolution}"
+        yield _Fault(("resolution",), said, None)
+    if draft.get("audio") and not model.audio_supported:
+        able = [each.name for each in catalog.models.values() if each.audio_supported and not each.leads_to]
+        yield _Fault(("audio",), f"{subject} has no audio", f"models with audio: {', '.join(able)}")
+    if draft.get("assets", "end_image_file_path") is not None:
+        yield from _end_image_faults(model, subject, resolution, seconds)
+
+
+def _end_image_faults(model: Model, subject: str, resolution: str, seconds: float | None) -> Iterator[_Fault]:
+    path = ("assets", "end_image_file_path")
+    longest = model.end_image_max_seconds
+    if not model.end_image_resolutions:
+        yield _Fault(path, f"{subject} takes no end image", None)
+    elif resolution in model.resolutions and resolution not in model.end_image_resolutions:
+        possible = _either(model.end_image_resolutions)
+        yield _Fault(path, f"{subject} takes an end image only at {possible}, not at {resolution}", None)
+    if longest is not None and seconds is not None and seconds > longest:
+        yield _Fault(path, f"{subject} takes an end image only up to {longest} seconds, not {seconds}", None)
+
+
+def _subject(draft: Draft, model: Model) -> str:
+    asked = draft.get("model") or DEFAULT
+    if asked == DEFAULT:
+        return f"the default model, {model.name},"
+    return asked if asked == model.name else f"{asked} (now {model.name})"
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Return whole numbers as people write them: 3 to 10, 15."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    long_run = 3
+    parts: list[str] = []
+    for run in runs:
+        parts.extend([f"{run[0]} to {run[-1]}"] if len(run) >= long_run else map(str, run))
+    return _either(parts)
+
+
+def _either(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} or {last}" if most else last

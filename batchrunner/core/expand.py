@@ -1,0 +1,202 @@
+"""From a manifest and the facts about its files to the jobs that will be rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+import json
+import posixpath
+from typing import Any
+
+from batchrunner.core import findings, inputs, outputs, yamltext
+from batchrunner.core.findings import Findings
+from batchrunner.core.inputs import Input, Media, Source
+from batchrunner.core.kind import Kind
+from batchrunner.core.manifest import JobEntry, Manifest
+from batchrunner.core.problem import Place, Problem
+
+__all__ = [
+    "FileFact",
+    "FileState",
+    "Input",
+    "Media",
+    "ResolvedJob",
+    "Source",
+    "expand",
+    "local_paths",
+    "request_hash",
+]
+
+
+class FileState(StrEnum):
+    """What stands at a path."""
+
+    FILE = "file"
+    MISSING = "missing"
+    FOLDER = "folder"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFact:
+    """What the shell saw at a path; `siblings` are the names in that folder, for naming the nearest one."""
+
+    kind: FileState
+    size: int = 0
+    modified_ns: int = 0
+    siblings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedJob:
+    """One render, complete but for the submission's name and the uploaded paths of LOCAL inputs.
+
+    `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes.
+    """
+
+    id: str
+    kind: Kind
+    request: Mapping[str, Any]
+    inputs: tuple[Input, ...]
+    output: str
+    seconds: float
+    place: Place
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+
+
+def local_paths(manifest: Manifest) -> frozenset[str]:
+    """Return the local files that the jobs need, as written; the shell looks at them before `expand`."""
+    return frozenset(given.value for entry in manifest.jobs for given in entry.inputs if given.source is Source.LOCAL)
+
+
+def expand(manifest: Manifest, *, files: Mapping[str, FileFact]) -> tuple[ResolvedJob, ...]:
+    """Resolve every job; raises ManifestError with every problem of its files and outputs.
+
+    `files` has a fact for each of `local_paths`.
+    """
+    found = Findings()
+    for index, entry in enumerate(manifest.jobs):
+        for problem in _file_problems(index, entry, files):
+            found.add(problem)
+    jobs = tuple(
+        _resolved(entry, index=index, template=manifest.output) for index, entry in enumerate(manifest.jobs, start=1)
+    )
+    for problem in _output_problems(jobs):
+        found.add(problem)
+    found.raise_errors()
+    return jobs
+
+
+def request_hash(request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the request as canonical JSON: equal requests, equal hash, whatever the key order."""
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return sha256(canonical.encode()).hexdigest()
+
+
+def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
+    values = {
+        "id": entry.id,
+        "index": str(index),
+        "kind": entry.kind.value,
+        "stem": inputs.stem_of(entry.inputs[0]),
+    }
+    return ResolvedJob(
+        id=entry.id,
+        kind=entry.kind,
+        request=entry.fields,
+        inputs=entry.inputs,
+        output=outputs.render(entry.output or template, values),
+        seconds=entry.fields["end_seconds"] - entry.fields.get("start_seconds", 0),
+        place=entry.place,
+        tags=entry.tags,
+        priority=entry.priority,
+    )
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _file_problems(index: int, entry: JobEntry, files: Mapping[str, FileFact]) -> Iterator[Problem]:
+    for given in entry.inputs:
+        if given.source is not Source.LOCAL:
+            continue
+        fact = files[given.value]
+        told = _told(given.value, fact)
+        if told is not None:
+            code, message, hint = told
+            path = f"jobs[{index}].assets.{given.field}"
+            place = entry.places[given.field]
+            yield Problem(place=place, code=code, message=message, path=path, hint=hint)
+
+
+def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
+    """Return code, message and hint for a path that cannot be uploaded."""
+    shown = yamltext.quoted(path, limit=200)
+    match fact.kind:
+        case FileState.MISSING:
+            return "missing-file", f"there is no file {shown}", _nearest_file(path, fact.siblings)
+        case FileState.FOLDER:
+            return "not-a-file", f"{shown} is a folder, not a file", None
+        case FileState.UNREADABLE:
+            return "unreadable-file", f"{shown} cannot be read", "look at its permissions"
+        case FileState.FILE:
+            return ("empty-file", f"{shown} is empty", None) if fact.size == 0 else None
+
+
+def _nearest_file(path: str, siblings: tuple[str, ...]) -> str | None:
+    folder, name = posixpath.split(path)
+    near = findings.nearest(name, siblings)
+    return f"did you mean {posixpath.join(folder, near)}?" if near else None
+
+
+# --- outputs -------------------------------------------------------------------------------------------------------
+
+
+def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
+    """Yield every output that would overwrite another, an input, or a folder that another needs."""
+    inputs_by_key = {
+        _path_key(given.value): given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL
+    }
+    owners: dict[str, int] = {}
+    folders: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        key = outputs.collision_key(job.output)
+        first = owners.setdefault(key, index)
+        if first != index:
+            yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first])}")
+        if key in inputs_by_key:
+            yield _collision(jobs, index, f"is the input {yamltext.quoted(inputs_by_key[key])}")
+        for folder in _parents(key):
+            folders.setdefault(folder, index)
+    for key in owners.keys() & folders.keys():
+        said = f"is a folder that the output of the job {_named(jobs[folders[key]])} needs"
+        yield _collision(jobs, owners[key], said)
+
+
+def _collision(jobs: Sequence[ResolvedJob], index: int, said: str) -> Problem:
+    job = jobs[index]
+    return Problem(
+        place=job.place,
+        code="output-collision",
+        message=f"the output {yamltext.quoted(job.output, limit=200)} of the job {yamltext.quoted(job.id)} {said}",
+        path=f"jobs[{index}].output",
+        hint="use {id} or {index} in the output",
+    )
+
+
+def _named(job: ResolvedJob) -> str:
+    return f"{yamltext.quoted(job.id)} in line {job.place.line}"
+
+
+def _path_key(path: str) -> str:
+    return outputs.collision_key(posixpath.normpath(path.replace("\\", "/")))
+
+
+def _parents(key: str) -> Iterator[str]:
+    end = key.rfind("/")
+    while end > 0:
+        yield key[:end]
+        end = key.rfind("/", 0, end)

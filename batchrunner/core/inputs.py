@@ -1,0 +1,121 @@
+"""Where an input comes from, told from how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+import re
+from typing import Literal, TypeAlias
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from batchrunner.core import yamltext
+
+Media: TypeAlias = Literal["video", "image"]
+
+# Docs integration/inputs-and-outputs.mdx: paths that an upload gave back, and those of saved items.
+_UPLOADED = ("api-assets/", "saved-items/")
+_LIBRARY_HOST = "magichour.ai"
+_LIBRARY_PATH = "/my-library"
+_YOUTUBE_HOSTS = ("youtube.com", "youtube-nocookie.com", "youtu.be")
+_SEPARATORS = re.compile(r"[/\\]")
+
+
+class Source(StrEnum):
+    """Where an input comes from; only LOCAL is uploaded by us."""
+
+    LOCAL = "local"
+    URL = "url"
+    LIBRARY = "library"
+    UPLOADED = "uploaded"
+    YOUTUBE = "youtube"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One input of a job.
+
+    `value` is the path as written (LOCAL, relative to the manifest's folder) or the reference that travels.
+    `extension` is lower case, without a dot, and empty where the reference has none (LIBRARY, YOUTUBE).
+    """
+
+    field: str
+    source: Source
+    value: str
+    media: Media
+    extension: str
+
+
+class NotAnInput(ValueError):
+    """The text names nothing that can be an input; its own text says why."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def read_input(value: str, *, field: str, media: Media, extensions: Sequence[str]) -> Input:
+    """Return the input that an asset path stands for; raises NotAnInput."""
+    if field == "youtube_url":
+        return _youtube(value, field)
+    if not value.strip():
+        raise NotAnInput("this must not be empty")
+    if "://" in value:
+        return _remote(value, field=field, media=media, extensions=extensions)
+    source = Source.UPLOADED if value.startswith(_UPLOADED) else Source.LOCAL
+    extension = _known_extension(value, media=media, extensions=extensions)
+    return Input(field=field, source=source, value=value, media=media, extension=extension)
+
+
+def stem_of(given: Input) -> str:
+    """Return the name that `{stem}` stands for: of the file without its extension, or the address' last part."""
+    if given.source is Source.LOCAL or given.source is Source.UPLOADED:
+        path = given.value
+    else:
+        path = urlsplit(given.value).path.rstrip("/")
+    name = _SEPARATORS.split(path)[-1]
+    return name.rpartition(".")[0] or name
+
+
+def _youtube(value: str, field: str) -> Input:
+    address = _address(value)
+    host = (address.hostname or "").removeprefix("www.").removeprefix("m.").removeprefix("music.")
+    if host not in _YOUTUBE_HOSTS or not address.path.strip("/"):
+        raise NotAnInput(
+            f"{yamltext.quoted(value)} is not the address of a YouTube video",
+            hint="such as https://www.youtube.com/watch?v=…",
+        )
+    return Input(field=field, source=Source.YOUTUBE, value=value, media="video", extension="")
+
+
+def _remote(value: str, *, field: str, media: Media, extensions: Sequence[str]) -> Input:
+    address = _address(value)
+    if address.hostname == _LIBRARY_HOST and address.path.rstrip("/") == _LIBRARY_PATH:
+        # Docs integration/inputs-and-outputs.mdx: ?videoId=, ?imageId= (and ?audioId=) of the own account.
+        wanted = f"{media}Id"
+        if not parse_qs(address.query).get(wanted):
+            raise NotAnInput(f"this library address names no {media}", hint=f"it must contain ?{wanted}=…")
+        return Input(field=field, source=Source.LIBRARY, value=value, media=media, extension="")
+    extension = _known_extension(address.path, media=media, extensions=extensions)
+    return Input(field=field, source=Source.URL, value=value, media=media, extension=extension)
+
+
+def _address(value: str) -> SplitResult:
+    refused = NotAnInput(f"{yamltext.quoted(value)} is not an address that starts with https://")
+    try:
+        address = urlsplit(value)
+    except ValueError as error:
+        raise refused from error
+    if address.scheme not in {"http", "https"} or not address.hostname or re.search(r"\s", value):
+        raise refused
+    return address
+
+
+def _known_extension(path: str, *, media: Media, extensions: Sequence[str]) -> str:
+    name = _SEPARATORS.split(path)[-1]
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    if extension in extensions:
+        return extension
+    article = "an image" if media == "image" else "a video"
+    said = f"{yamltext.quoted(name)} has no extension" if not extension else f".{extension} is not {article} format"
+    raise NotAnInput(f"{said} that can be used", hint=f"possible: {', '.join(extensions)}")

@@ -1,0 +1,579 @@
+"""The job machine: what is known about one job, and what may happen to it next.
+
+Rules of this file:
+
+1. Everything that can change a job's state stands in `TABLE`. The table is data, total over the states, and tested
+   as data. What does not fit it goes into `_target`, beside it, and nowhere else.
+2. The state says what is *known*, never what somebody is busy with. The next action follows from the state alone,
+   so a crash at any moment loses nothing but work that can be repeated.
+3. An event the table does not allow is a bug of ours and raises `IllegalTransition` with the job's history. What the
+   provider may repeat or deliver late is turned into an allowed event, or dropped, before it gets here.
+
+How it works: `advance(job, event)` gives back a new `Job`. An event that tells nothing new gives back the *same*
+object, and the caller then has nothing to record. `next_action(job)` names the one thing to do next, or None when the
+job is final or waits for a person. `replay(events)` is `advance` folded over a log and gives exactly the stored state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+import json
+from typing import Any, Final, assert_never
+
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Leave, Verdict
+from batchrunner.errors import IllegalTransition
+
+
+class State(StrEnum):
+    """What is known about a job's current attempt."""
+
+    READY = "ready"
+    UPLOADED = "uploaded"
+    SUBMITTING = "submitting"
+    RENDERING = "rendering"
+    RENDERED = "rendered"
+    UNCERTAIN = "uncertain"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+FINAL: Final = frozenset({State.DONE, State.FAILED, State.CANCELED})
+"""Nothing leaves these but the opening of the next attempt; the old attempt is kept."""
+
+IN_FLIGHT: Final = frozenset({State.SUBMITTING, State.RENDERING})
+"""The provider is, or may be, working on it."""
+
+BOUGHT: Final = frozenset({State.SUBMITTING, State.RENDERING, State.RENDERED, State.UNCERTAIN})
+"""Credits are, or may be, spent, and the result is not on disk yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One asset of the request.
+
+    Attributes:
+        field: its key under `assets` in the request body.
+        path: for a local file, its path relative to the manifest's folder; else None.
+        reference: for anything else, what is sent as it stands (an address, a provider's file path).
+        media: `video` or `image`, as the upload endpoint calls it.
+        sha256: of a local file's content when the attempt was opened, lower-case hex.
+        size: of a local file, in bytes.
+    """
+
+    field: str
+    media: str
+    path: str | None = None
+    reference: str | None = None
+    sha256: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What an attempt is to render; fixed when the attempt is opened.
+
+    Attributes:
+        request: the body as it travels, as JSON text, without `name` and with local inputs as they were written.
+        output: path of the result relative to the manifest's folder, with forward slashes.
+        seconds: length asked for.
+        hold: credits that must be assumed until it settles; None where no price is known.
+        low: the least it can cost if it renders; None where no price is known.
+        expected: what it will most likely cost; None where no price is known.
+        fingerprint: hash of the request and of its inputs' content.
+    """
+
+    kind: Kind
+    request: str
+    inputs: tuple[Input, ...]
+    output: str
+    seconds: float
+    fingerprint: str
+    low: int | None = None
+    expected: int | None = None
+    hold: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The request body, a fresh copy each time."""
+        body: dict[str, Any] = json.loads(self.request)
+        return body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """An input that the provider now holds: what to send for `field`, and until when it is kept."""
+
+    field: str
+    file_path: str
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file on disk, whole and checked; `path` is relative to the manifest's folder, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One attempt of one job, as far as it is known.
+
+    Attributes:
+        tries: failures of the current step in a row.
+        again_at: the current step must not start before this.
+        trouble: the last failure, until the step succeeds; the final error of a failed job.
+        is_left: this run has tried enough; the next one starts the step again.
+        name: the name the last submission was sent under; it carries a tag unique to that submission.
+        submits: submissions so far in this attempt, those proved unpaid included.
+        submitted_at: when the last submission was about to leave.
+        status: the provider's last word, as it stood.
+        held: credits charged when it was accepted; an estimate of the provider's until it settles.
+        charged: credits charged as last seen; 0 after a refund.
+    """
+
+    id: str
+    kind: Kind
+    attempt: int
+    state: State
+    spec: Spec
+    opened_at: Instant
+    updated_at: Instant
+    tries: int = 0
+    again_at: Instant | None = None
+    trouble: Failure | None = None
+    is_left: bool = False
+    assets: tuple[Asset, ...] = ()
+    name: str | None = None
+    submits: int = 0
+    submitted_at: Instant | None = None
+    project_id: str | None = None
+    accepted_at: Instant | None = None
+    status: str | None = None
+    held: int | None = None
+    charged: int | None = None
+    rendered_at: Instant | None = None
+    outputs: tuple[Output, ...] = ()
+    ended_at: Instant | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this attempt is over."""
+        return self.state in FINAL
+
+
+# --- events: what happened, in the past tense --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to one job, at a time."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(Event):
+    """An attempt began: the manifest asks for this render and nobody has paid for it."""
+
+    id: str
+    attempt: int
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded(Event):
+    """Every local input is with the provider (or there was none to send)."""
+
+    assets: tuple[Asset, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetsExpired(Event):
+    """The provider no longer keeps what was uploaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitStarted(Event):
+    """The paid request is about to leave. On disk before it does: the only protection against paying twice."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Event):
+    """The provider gave the submission a project id; `credits` is what it charged, where it said so."""
+
+    project_id: str
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """The submission was surely not accepted."""
+
+    failure: Failure
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLost(Event):
+    """The submission may or may not have been accepted; evidence must decide."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvedUnpaid(Event):
+    """The evidence says that the submission was not charged."""
+
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknowable(Event):
+    """No machine can tell; `evidence` says what is known, for the person who decides."""
+
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted(Event):
+    """A person (or a notice) named the project that a lost submission became."""
+
+    project_id: str
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved(Event):
+    """A person said that the submission created nothing (again), or that it is to be written off (give up)."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked(Event):
+    """A poll showed that it is still waiting or rendering."""
+
+    status: str
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered(Event):
+    """The render is complete and can be fetched."""
+
+    status: str
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderFailed(Event):
+    """The provider gave up on it, or no longer has it; `credits` is what remains charged."""
+
+    failure: Failure
+    credits: int | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canceled(Event):
+    """Somebody canceled it in the provider's web application."""
+
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded(Event):
+    """The result is on disk under its final name, whole and checked."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressExpired(Event):
+    """The download address was no longer accepted; the provider is asked for a new one."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed(Event):
+    """An upload, a poll or a download did not succeed; the verdict says what follows."""
+
+    failure: Failure
+    verdict: Verdict
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Two targets: one while there is hope, one when the event's verdict is to give up."""
+
+    hope: State
+    give_up: State
+
+
+TABLE: Final[Mapping[State, Mapping[type[Event], State | Fork]]] = {
+    State.READY: {
+        Uploaded: State.UPLOADED,
+        StepFailed: Fork(hope=State.READY, give_up=State.FAILED),
+        Opened: State.READY,
+    },
+    State.UPLOADED: {
+        SubmitStarted: State.SUBMITTING,
+        AssetsExpired: State.READY,
+        Opened: State.READY,
+    },
+    State.SUBMITTING: {
+        Accepted: State.RENDERING,
+        Refused: Fork(hope=State.UPLOADED, give_up=State.FAILED),
+        AnswerLost: State.SUBMITTING,
+        ProvedUnpaid: State.UPLOADED,
+        Unknowable: State.UNCERTAIN,
+    },
+    State.RENDERING: {
+        Looked: State.RENDERING,
+        StepFailed: State.RENDERING,
+        Rendered: State.RENDERED,
+        RenderFailed: Fork(hope=State.READY, give_up=State.FAILED),
+        Canceled: State.CANCELED,
+    },
+    State.RENDERED: {
+        Downloaded: State.DONE,
+        AddressExpired: State.RENDERED,
+        StepFailed: State.RENDERED,
+        RenderFailed: Fork(hope=State.READY, give_up=State.FAILED),
+    },
+    State.UNCERTAIN: {
+        Adopted: State.RENDERING,
+        Resolved: Fork(hope=State.UPLOADED, give_up=State.FAILED),
+    },
+    # A finished job whose file was deleted is fetched again at no cost: whatever comes of it, it stays done.
+    State.DONE: {
+        Downloaded: State.DONE,
+        AddressExpired: State.DONE,
+        StepFailed: State.DONE,
+        Opened: State.READY,
+    },
+    State.FAILED: {Opened: State.READY},
+    State.CANCELED: {Opened: State.READY},
+}
+
+
+def _target(job: Job, event: Event) -> State:
+    """The state that `event` leads to; what the table cannot say in one entry is said here.
+
+    Raises:
+        IllegalTransition: the table does not know this event in this state.
+    """
+    target = TABLE[job.state].get(type(event))
+    if target is None:
+        raise IllegalTransition(f"{type(event).__name__} in state {job.state} of job {job.id!r}: {job!r} <- {event!r}")
+    if isinstance(target, State):
+        return target
+    verdict: Verdict = getattr(event, "verdict")  # noqa: B009 - every forked event has one; a test says so
+    return target.give_up if isinstance(verdict, GiveUp) else target.hope
+
+
+# --- actions: what to do next, in the imperative -----------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """The next thing to do for a job. Everything an action needs stands in the job itself."""
+
+    UPLOAD = "upload"
+    SUBMIT = "submit"
+    RECONCILE = "reconcile"
+    POLL = "poll"
+    DOWNLOAD = "download"
+
+
+_NEXT: Final[Mapping[State, Action | None]] = {
+    State.READY: Action.UPLOAD,
+    State.UPLOADED: Action.SUBMIT,
+    State.SUBMITTING: Action.RECONCILE,
+    State.RENDERING: Action.POLL,
+    State.RENDERED: Action.DOWNLOAD,
+    State.UNCERTAIN: None,
+    State.DONE: None,
+    State.FAILED: None,
+    State.CANCELED: None,
+}
+
+
+def next_action(job: Job) -> Action | None:
+    """What to do next for a job; None when it is final or waits for a person."""
+    return _NEXT[job.state]
+
+
+RENEW_BEFORE_S: Final = 24 * 3600.0
+"""The provider keeps an upload for seven days (inputs-and-outputs, 2026-08); one older than six is sent again."""
+
+
+def has_stale_assets(job: Job, *, now: Instant) -> bool:
+    """Whether an uploaded input may be gone by the time the render starts."""
+    return any(asset.expires_at - now < RENEW_BEFORE_S for asset in job.assets)
+
+
+# --- the one function that changes a job -------------------------------------------------------------------------
+
+
+def advance(job: Job | None, event: Event) -> Job:
+    """The job after `event`; the very same object when the event tells nothing new.
+
+    Raises:
+        IllegalTransition: our own code made an event that cannot happen in this state.
+    """
+    if isinstance(event, Opened):
+        return _opened(job, event)
+    if job is None:
+        raise IllegalTransition(f"{type(event).__name__} for a job that was never opened: {event!r}")
+    state = _target(job, event)
+    changes = _learned(job, event)
+    if not changes and state is job.state:
+        return job
+    if state is not job.state:
+        changes = {"tries": 0, "again_at": None, "is_left": False, "trouble": None} | changes
+        if state in FINAL:
+            changes["ended_at"] = event.at
+    return replace(job, state=state, updated_at=event.at, **changes)
+
+
+def replay(events: Iterable[Event]) -> Job:
+    """The job that a log of events, oldest first, describes.
+
+    Raises:
+        IllegalTransition: the log is empty or holds an event that could not follow.
+    """
+    job: Job | None = None
+    for event in events:
+        job = advance(job, event)
+    if job is None:
+        raise IllegalTransition("an empty log describes no job")
+    return job
+
+
+def _opened(job: Job | None, event: Opened) -> Job:
+    if job is not None:
+        _target(job, event)
+    expected = 1 if job is None else job.attempt + 1
+    if event.attempt != expected:
+        raise IllegalTransition(f"attempt {event.attempt} of {event.id!r} was opened where {expected} was due")
+    return Job(
+        id=event.id,
+        kind=event.spec.kind,
+        attempt=event.attempt,
+        state=State.READY,
+        spec=event.spec,
+        opened_at=event.at,
+        updated_at=event.at,
+    )
+
+
+def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912 - one case an event, no logic
+    """The fields that `event` changes, besides the state and what a change of state resets."""
+    match event:
+        case Uploaded():
+            return {"assets": event.assets}
+        case AssetsExpired():
+            return {"assets": ()}
+        case SubmitStarted():
+            return {
+                "name": event.name,
+                "submits": job.submits + 1,
+                "submitted_at": event.at,
+                "tries": job.tries,
+            }
+        case Accepted() | Adopted():
+            return {
+                "project_id": event.project_id,
+                "accepted_at": event.at,
+                "held": event.credits,
+                "charged": event.credits,
+            }
+        case Looked():
+            return _news(job, status=event.status, charged=event.credits)
+        case Rendered():
+            return _news(job, status=event.status, charged=event.credits) | {"rendered_at": event.at}
+        case Canceled():
+            return _news(job, status="canceled", charged=event.credits)
+        case RenderFailed():
+            return _news(job, status="error", charged=event.credits) | {"trouble": event.failure} | _free_retry(event)
+        case Downloaded():
+            return {"outputs": event.outputs, "tries": 0, "again_at": None, "is_left": False, "trouble": None}
+        case Refused() | StepFailed():
+            return _setback(job, event.failure, event.verdict)
+        case AddressExpired():
+            return _setback(job, Failure(code="address_expired", message="the download address expired"), event.verdict)
+        case AnswerLost():
+            return {"trouble": event.failure}
+        case ProvedUnpaid():
+            return {"trouble": None}
+        case Unknowable():
+            return {"trouble": Failure(code="uncertain", message=event.evidence)}
+        case Resolved():
+            return {"trouble": job.trouble if isinstance(event.verdict, GiveUp) else None}
+        case _:
+            raise IllegalTransition(f"{event!r} is not handled")
+
+
+def _news(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:
+    """What a look at the provider tells that was not known; nothing when all of it was.
+
+    A charge that the provider leaves out, or gives as null, is not news: the last known one stands.
+    A step that had failed before and now succeeded is news in itself.
+    """
+    news: dict[str, Any] = {}
+    if status != job.status:
+        news["status"] = status
+    if charged is not None and charged != job.charged:
+        news["charged"] = charged
+        if job.held is None:
+            news["held"] = charged
+    if job.tries or job.is_left:
+        news |= {"tries": 0, "again_at": None, "is_left": False, "trouble": None}
+    return news
+
+
+def _setback(job: Job, failure: Failure, verdict: Verdict) -> dict[str, Any]:
+    changes: dict[str, Any] = {"trouble": failure, "tries": job.tries + 1, "again_at": None, "is_left": False}
+    match verdict:
+        case Again():
+            changes["again_at"] = verdict.at
+        case Leave():
+            changes["is_left"] = True
+        case GiveUp():
+            pass
+        case _:
+            assert_never(verdict)
+    return changes
+
+
+def _free_retry(event: RenderFailed) -> dict[str, Any]:
+    """A failed render that cost nothing starts over within the same attempt, with fresh inputs and no project."""
+    match event.verdict:
+        case Again():
+            start = {"again_at": event.verdict.at}
+        case Leave():
+            start = {"is_left": True}
+        case GiveUp():
+            return {}
+        case _:
+            assert_never(event.verdict)
+    return start | {
+        "project_id": None,
+        "accepted_at": None,
+        "assets": (),
+        "status": None,
+        "held": None,
+        "charged": None,
+    }

@@ -1,0 +1,99 @@
+"""Where a finished render goes: the output template, and names that every file system takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+import re
+from typing import NamedTuple
+import unicodedata
+
+from batchrunner.core import findings, yamltext
+
+PLACEHOLDERS = ("id", "index", "kind", "stem")
+EXTENSION = ".mp4"
+MAX_COMPONENT_BYTES = 200
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_DRIVE = re.compile(r"[A-Za-z]:")
+# Windows refuses these in names: learn.microsoft.com, "Naming Files, Paths, and Namespaces".
+_UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{device}{digit}" for device in ("com", "lpt") for digit in "0123456789¹²³"]
+)
+
+
+class Flaw(NamedTuple):
+    """Why a template cannot be used."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
+# In the order in which they are told; only the first one is.
+_FLAWS: Sequence[tuple[Callable[[str], object], Flaw]] = (
+    (
+        lambda template: re.search(r"[{}]", _PLACEHOLDER.sub("", template)),
+        Flaw("bad-output", "a brace stands alone", "a placeholder is written as {id}"),
+    ),
+    (
+        lambda template: "\\" in template,
+        Flaw("bad-output", "a backslash cannot separate folders", "write / on every system"),
+    ),
+    (
+        lambda template: template.startswith(("/", "~")) or _DRIVE.match(template),
+        Flaw("bad-output", "the output must stay inside the manifest's folder", "write a relative path"),
+    ),
+    (
+        lambda template: not {"", ".", ".."}.isdisjoint(template.split("/")),
+        Flaw("bad-output", "the output must not contain empty parts, . or ..", "it stays inside the manifest's folder"),
+    ),
+    (
+        lambda template: not template.endswith(EXTENSION),
+        Flaw("bad-output", "the output must end with .mp4", "the provider renders MP4 files"),
+    ),
+)
+
+
+def flaw_of(template: str) -> Flaw | None:
+    """Return what is wrong with an output template; None when nothing is."""
+    for name in _PLACEHOLDER.findall(template):
+        if name not in PLACEHOLDERS:
+            said = f"there is no placeholder {yamltext.quoted('{' + name + '}')}"
+            return Flaw("unknown-placeholder", said, findings.did_you_mean(name, PLACEHOLDERS))
+    return next((flaw for wrong, flaw in _FLAWS if wrong(template)), None)
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """Return the path, each part of it safe; only an id may bring folders of its own."""
+
+    def filled(match: re.Match[str]) -> str:
+        value = values[match[1]]
+        return value if match[1] == "id" else value.replace("/", "_")
+
+    path = _PLACEHOLDER.sub(filled, template)
+    return "/".join(_safe(part) for part in path.split("/"))
+
+
+def collision_key(path: str) -> str:
+    """Return what two paths have in common when some file system takes them for the same."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _safe(part: str) -> str:
+    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", part)).rstrip(" .") or "_"
+    if name.partition(".")[0].rstrip().casefold() in _RESERVED:
+        name = f"_{name}"
+    return name if len(name.encode()) <= MAX_COMPONENT_BYTES else _shortened(name)
+
+
+def _shortened(name: str) -> str:
+    """Return a name that is short enough and still different from others that were cut at the same place."""
+    suffix = EXTENSION if name.endswith(EXTENSION) else ""
+    tail = f"~{sha256(name.encode()).hexdigest()[:10]}{suffix}"
+    head = name.encode()[: MAX_COMPONENT_BYTES - len(tail)].decode(errors="ignore")
+    return head + tail

@@ -1,0 +1,191 @@
+"""What a run would do: for every job an action, and the reason for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+import hashlib
+import json
+from typing import Any
+
+from batchrunner.core import pricing
+from batchrunner.core.catalog import Catalog
+from batchrunner.core.expand import ResolvedJob, Source
+from batchrunner.core.job import BOUGHT, Input, Job, Spec, State
+from batchrunner.core.kind import Kind
+
+
+class Do(StrEnum):
+    """What a run does for a job."""
+
+    RENDER = "render"
+    RERENDER = "rerender"
+    RESUME = "resume"
+    RETRY = "retry"
+    SKIP = "skip"
+
+
+BUYS = frozenset({Do.RENDER, Do.RERENDER, Do.RETRY})
+"""Actions that open a new attempt, and so lead to a new charge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the person asked for beyond new and unfinished jobs."""
+
+    rerender: bool = False
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One job of the plan; `spec` is what the manifest asks for now, None for a job that is no longer in it."""
+
+    id: str
+    kind: Kind
+    action: Do
+    reason: str
+    spec: Spec | None
+    known: Job | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every job of the manifest in its order, then jobs that only the state file knows."""
+
+    entries: tuple[Entry, ...]
+
+    def count(self, *actions: Do) -> int:
+        """How many jobs have one of these actions."""
+        return sum(entry.action in actions for entry in self.entries)
+
+
+def spec_of(job: ResolvedJob, contents: Mapping[str, tuple[str, int]], catalog: Catalog, *, tier: str | None) -> Spec:
+    """What an attempt of `job` would render.
+
+    `contents` gives SHA-256 and size in bytes of every local file, by its path as written in the manifest.
+    """
+    inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
+    price = pricing.estimate(job.kind, job.request, catalog, tier=tier)
+    return Spec(
+        kind=job.kind,
+        request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        inputs=inputs,
+        output=job.output,
+        seconds=job.seconds,
+        fingerprint=fingerprint(job.kind, job.request, inputs),
+        low=price.low if price else None,
+        expected=price.expected if price else None,
+        hold=price.hold if price else None,
+    )
+
+
+def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input]) -> str:
+    """SHA-256 over the request and the content of its inputs: what decides whether a job changed.
+
+    A local file counts by what is in it, not by where it lies; the output's place does not count.
+    """
+    assets = dict(request.get("assets", {}))
+    assets |= {each.field: f"sha256:{each.sha256}" for each in inputs if each.sha256}
+    text = json.dumps([kind, {**request, "assets": assets}], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, tuple[str, int]]) -> Input:
+    if source is not Source.LOCAL:
+        return Input(field=field, media=media, reference=value)
+    sha256, size = contents[value]
+    return Input(field=field, media=media, path=value, sha256=sha256, size=size)
+
+
+def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:
+    """Compare what the manifest asks for (pairs of job id and spec) with what is known of each job."""
+    entries = [_entry(job_id, spec, known.get(job_id), wishes) for job_id, spec in specs]
+    asked = {entry.id for entry in entries}
+    gone = [_orphan(job) for job in known.values() if job.id not in asked]
+    return Plan(entries=(*entries, *gone))
+
+
+def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
+    action, reason = _decide(spec, job, wishes)
+    return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job)
+
+
+def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
+    if job is None:
+        return Do.RENDER, "new"
+    changed = what_changed(job.spec, spec) if job.spec.fingerprint != spec.fingerprint else ""
+    if job.state in BOUGHT:
+        return _decide_bought(job, changed)
+    if job.state is State.DONE:
+        return _decide_done(changed, wishes)
+    if job.state in {State.FAILED, State.CANCELED}:
+        return _decide_failed(job, changed, wishes)
+    if changed:
+        return Do.RENDER, f"changed before anything was bought: {changed}"
+    return Do.RESUME, "not submitted yet"
+
+
+def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:
+    if job.state is State.UNCERTAIN:
+        return Do.SKIP, f"uncertain, a person must decide: {job.trouble.message if job.trouble else 'no evidence'}"
+    doing = {
+        State.SUBMITTING: "was being submitted when the last run ended; it is checked whether it was charged",
+        State.RENDERING: f"rendering as project {job.project_id}",
+        State.RENDERED: "rendered and paid for, not on disk yet",
+    }[job.state]
+    return Do.RESUME, f"{doing}; it also changed ({changed}) and is collected as it was" if changed else doing
+
+
+def _decide_done(changed: str, wishes: Wishes) -> tuple[Do, str]:
+    if not changed:
+        return Do.SKIP, "done"
+    if wishes.rerender:
+        return Do.RERENDER, f"changed: {changed}"
+    return Do.SKIP, f"done, but changed since ({changed}); --rerender buys it again"
+
+
+def _decide_failed(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
+    error = f"{job.state}: {job.trouble.code}" if job.trouble else str(job.state)
+    if changed:
+        return Do.RENDER, f"{error}; changed since: {changed}"
+    if wishes.retry_failed:
+        return Do.RETRY, error
+    return Do.SKIP, f"{error}; --retry-failed tries again"
+
+
+def _orphan(job: Job) -> Entry:
+    """A job that the manifest no longer names: what was paid for is still collected, nothing new is bought."""
+    if job.state in BOUGHT and job.state is not State.UNCERTAIN:
+        action, reason = Do.RESUME, "no longer in the manifest, but paid for; it is collected"
+    else:
+        action, reason = Do.SKIP, f"no longer in the manifest ({job.state})"
+    return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job)
+
+
+def what_changed(old: Spec, new: Spec) -> str:
+    """The differences between two specs, as a person would name them: `style.prompt: 'a' -> 'b'`, changed files."""
+    if old.kind is not new.kind:
+        return f"kind: {old.kind} -> {new.kind}"
+    contents = {each.field: each for each in old.inputs}
+    files = [
+        f"content of {each.path}"
+        for each in new.inputs
+        if each.sha256 and (before := contents.get(each.field)) and before.sha256 not in {None, each.sha256}
+    ]
+    return "; ".join(files + _differences("", old.body(), new.body()))
+
+
+def _differences(path: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [line for key in keys for line in _differences(f"{path}.{key}", old.get(key), new.get(key))]
+    if old == new:
+        return []
+    return [f"{path.removeprefix('.')}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"

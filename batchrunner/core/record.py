@@ -1,0 +1,59 @@
+"""Events and jobs as text, for the log and the snapshot.
+
+Every event body is written with the version of its shape. A shape that changes gets a new version here and a step
+that lifts the old one, so that a log of any age can be read; old rows are never rewritten.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from batchrunner.core.job import Event, Job
+
+EVENT_VERSION: Final = 1
+
+EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+"""Every event by the name under which the log knows it."""
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Event]:
+    return TypeAdapter(EVENT_TYPES[name])
+
+
+@cache
+def _job_adapter() -> TypeAdapter[Job]:
+    return TypeAdapter(Job)
+
+
+def event_to_text(event: Event) -> str:
+    """The event's body as JSON; its type's name is stored beside it."""
+    return _adapter(type(event).__name__).dump_json(event).decode()
+
+
+def event_from_text(name: str, version: int, text: str) -> Event:
+    """The event that `event_to_text` wrote.
+
+    Raises:
+        ValueError: the name or the version is unknown here, or the text does not fit.
+    """
+    if version != EVENT_VERSION or name not in EVENT_TYPES:
+        raise ValueError(f"event {name!r} version {version} is not known to this version of batchrunner")
+    return _adapter(name).validate_json(text)
+
+
+def job_to_text(job: Job) -> str:
+    """The job's snapshot as JSON."""
+    return _job_adapter().dump_json(job).decode()
+
+
+def job_from_text(text: str) -> Job:
+    """The job that `job_to_text` wrote.
+
+    Raises:
+        ValueError: the text is no job.
+    """
+    return _job_adapter().validate_json(text)

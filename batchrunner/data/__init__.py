@@ -1,0 +1,1 @@
+"""Files the package carries: the catalogue, the state file's schema."""

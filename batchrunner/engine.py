@@ -1,0 +1,385 @@
+"""The one loop that owns every job.
+
+Each action runs as one task and gives back one event; that is the only door through which a job changes. Events that
+have arrived are applied and put on disk together, in one transaction, and only then do the actions start that follow
+from them. So the intent to submit is on disk before the paid request leaves, and nothing is ever done twice because
+something was known only in memory.
+
+The engine holds no opinion: what may start now is `core.schedule`'s, what an event means is `core.job`'s, what a
+failure means is `core.retry`'s, what a lost submission means is `core.evidence`'s. Store, performer, witness and clock
+are handed in. No event costs more because there are more jobs: heaps and counters, never a rescan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+import heapq
+from typing import Protocol
+
+from batchrunner.core import job as machine, retry, schedule
+from batchrunner.core.evidence import Baseline, Observation, Reading
+from batchrunner.core.job import Action, Event, Job, State
+from batchrunner.core.manifest import Limits
+from batchrunner.core.retry import Failure, Instant, Step
+from batchrunner.core.schedule import Gate, Load, Stop
+from batchrunner.errors import ProviderError
+from batchrunner.inquiry import Inquiry, Money, Quiet
+
+READINGS = 5
+"""How often the evidence is read again until two readings in a row agree."""
+
+Perform = Callable[[Action, Job], Awaitable[Event]]
+"""Carries out one action; the seam between deciding and doing."""
+
+Witness = Callable[[Sequence[str]], Awaitable[Reading]]
+"""Reads the charges of projects and the balance."""
+
+Observe = Callable[[Event, Job], None]
+"""Told of every event after it is on disk; what it returns is ignored."""
+
+
+class Journal(Protocol):
+    """Where events are made durable."""
+
+    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
+        """Return when the events and the jobs after them are on disk."""
+
+    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
+        """Remember a quiet moment."""
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def now(self) -> Instant:
+        """Seconds since 1970."""
+
+    async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
+        """Return when the event is set or the time has come, whichever is first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a run behaves.
+
+    Attributes:
+        limits: how much may go on at once.
+        name: what to send as a submission's name for a job, unique every time it is called.
+        grace_s: how long a submission whose answer was lost may still be on its way.
+        between_readings_s: time between the two readings that must agree.
+    """
+
+    limits: Limits
+    name: Callable[[Job], str]
+    grace_s: float = 60.0
+    between_readings_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    by_state: Mapping[State, int]
+    stop: Stop | None
+    trouble: Failure | None
+    is_unreachable: bool
+    ended_at: Instant
+
+
+@dataclass(slots=True)
+class _Line:
+    """Jobs that wait for one step: those whose time has not come, by time, and those who may go, by order."""
+
+    later: list[tuple[Instant, int, str]] = field(default_factory=list)
+    ready: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, job_id: str, *, order: int, at: Instant | None) -> None:
+        if at is None:
+            heapq.heappush(self.ready, (order, job_id))
+        else:
+            heapq.heappush(self.later, (at, order, job_id))
+
+    def ripen(self, now: Instant) -> None:
+        while self.later and self.later[0][0] <= now:
+            _, order, job_id = heapq.heappop(self.later)
+            heapq.heappush(self.ready, (order, job_id))
+
+
+class Engine:
+    """Runs a set of jobs until each is final, waits for a person, or is left to the next run."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Iterable[Job],
+        journal: Journal,
+        perform: Perform,
+        witness: Witness,
+        clock: Clock,
+        settings: Settings,
+        money: Money,
+        observe: Observe,
+        fetch_again: Collection[str] = (),
+    ) -> None:
+        """Take charge of `jobs`, in their order of preference; `fetch_again` names done jobs whose file is missing."""
+        self._journal = journal
+        self._perform = perform
+        self._witness = witness
+        self._clock = clock
+        self._settings = settings
+        self._observe = observe
+        self._jobs: dict[str, Job] = {}
+        self._order: dict[str, int] = {}
+        self._lines = {step: _Line() for step in Step}
+        self._tasks: dict[asyncio.Task[None], Step | None] = {}
+        self._inbox: list[tuple[str, Event]] = []
+        self._crash: BaseException | None = None
+        self._wake = asyncio.Event()
+        self._stop: Stop | None = None
+        self._trouble: Failure | None = None
+        self._is_unreachable = False
+        self._fetch_again = set(fetch_again)
+        self.load = Load()
+        self._inquiry = Inquiry(grace_s=settings.grace_s, money=money)
+        for job in jobs:
+            self._order[job.id] = len(self._order)
+            self._jobs[job.id] = job
+            self.load.by_state[job.state] += 1
+            self._queue(replace(job, is_left=False), is_resumed=True)
+
+    # --- what the outside may ask and tell ---
+
+    def stop(self, reason: Stop) -> None:
+        """Buy no more; what was bought is still collected, unless the key itself was refused."""
+        if self._stop is not Stop.KEY_REFUSED:
+            self._stop = reason
+        self._wake.set()
+
+    @property
+    def limits(self) -> Limits:
+        """How much may go on at once."""
+        return self._settings.limits
+
+    def jobs(self) -> Mapping[str, Job]:
+        """Every job as it is now."""
+        return self._jobs
+
+    def waits(self) -> dict[Step, tuple[int, str]]:
+        """For each step that is held back: how many jobs could start it now, and why they may not."""
+        gate = self._gate()
+        held = {step: schedule.refuses(step, self.load, self._settings.limits, gate) for step in Step}
+        return {step: (len(self._lines[step].ready), why) for step, why in held.items() if why}
+
+    # --- the loop ---
+
+    async def run(self) -> Outcome:
+        """Go on until nothing more can be done in this run.
+
+        Raises:
+            IllegalTransition: a bug; everything recorded so far stands.
+        """
+        try:
+            await self._keep(self._inquiry.begin(self._clock.now(), has_unsettled=bool(self._unsettled())))
+            while True:
+                self._wake.clear()
+                now = self._clock.now()
+                entries = self._take_inbox()
+                started = self._admit(now, entries)
+                if entries:
+                    await self._journal.append(entries)
+                    for event, job in entries:
+                        self._observe(event, job)
+                for step, action, job_id in started:
+                    self._start(step, self._do(action, self._jobs[job_id]))
+                self._start_inquiry(now)
+                if self._crash is not None:
+                    raise self._crash
+                if not self._tasks and not self._inbox and self._is_over():
+                    break
+                await self._clock.wait(self._wake, self._next_time())
+        finally:
+            await self._leave()
+        return Outcome(
+            by_state=dict(self.load.by_state),
+            stop=self._stop,
+            trouble=self._trouble,
+            is_unreachable=self._is_unreachable,
+            ended_at=self._clock.now(),
+        )
+
+    def _take_inbox(self) -> list[tuple[Event, Job]]:
+        arrived, self._inbox = self._inbox, []
+        entries = []
+        for job_id, event in arrived:
+            before = self._jobs[job_id]
+            after = self._apply(before, event)
+            if isinstance(event, machine.Downloaded):
+                self._fetch_again.discard(job_id)
+            if after is not before:
+                entries.append((event, after))
+            self._queue(after)
+        return entries
+
+    def _apply(self, before: Job, event: Event) -> Job:
+        after = machine.advance(before, event)
+        self._jobs[after.id] = after
+        if after.state is not before.state:
+            self.load.by_state[before.state] -= 1
+            self.load.by_state[after.state] += 1
+        self._inquiry.saw(before, after)
+        failure = getattr(event, "failure", None)
+        if failure is not None:
+            self._heed(failure, after)
+        return after
+
+    def _heed(self, failure: Failure, job: Job) -> None:
+        """A failure that says something about the whole account stops the run."""
+        stop = schedule.stop_for(failure)
+        if stop is not None:
+            self._trouble = failure
+            self.stop(stop)
+        if job.is_left and failure.is_unreachable:
+            self._trouble = failure
+            self._is_unreachable = True
+
+    def _queue(self, job: Job, *, is_resumed: bool = False) -> None:
+        """Put a job in line for its next action; a render that was waited for in an earlier run is looked at first."""
+        action = machine.next_action(job)
+        if action is None and job.id in self._fetch_again:
+            action = Action.DOWNLOAD
+        if action is None or job.is_left:
+            return
+        if action is Action.RECONCILE:
+            self._inquiry.add(job)
+            return
+        at = job.again_at
+        if action is Action.POLL and at is None and not is_resumed:
+            assert job.accepted_at is not None
+            at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
+        self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
+
+    def _gate(self) -> Gate:
+        return Gate(stop=self._stop, is_reconciling=self._inquiry.wants_quiet)
+
+    def _admit(self, now: Instant, entries: list[tuple[Event, Job]]) -> list[tuple[Step | None, Action, str]]:
+        """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
+        started: list[tuple[Step | None, Action, str]] = []
+        gate = self._gate()
+        for step, line in self._lines.items():
+            line.ripen(now)
+            while line.ready and schedule.refuses(step, self.load, self._settings.limits, gate) is None:
+                _, job_id = heapq.heappop(line.ready)
+                action = self._begin(step, self._jobs[job_id], now, entries)
+                if action is not None:
+                    self.load.running[step] += 1
+                    started.append((step, action, job_id))
+        return started
+
+    def _begin(self, step: Step, job: Job, now: Instant, entries: list[tuple[Event, Job]]) -> Action | None:
+        """The action that starts; None when the job must first go back a step."""
+        if step is not Step.SUBMIT:
+            return schedule.ACTION_OF[step]
+        if machine.has_stale_assets(job, now=now):
+            event: Event = machine.AssetsExpired(at=now)
+            after = self._apply(job, event)
+            entries.append((event, after))
+            self._queue(after)
+            self._wake.set()
+            return None
+        event = machine.SubmitStarted(at=now, name=self._settings.name(job))
+        entries.append((event, self._apply(job, event)))
+        return Action.SUBMIT
+
+    # --- tasks ---
+
+    async def _do(self, action: Action, job: Job) -> None:
+        event = await self._perform(action, job)
+        self._inbox.append((job.id, event))
+
+    def _start(self, step: Step | None, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks[task] = step
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        assert isinstance(task, asyncio.Task)
+        step = self._tasks.pop(task)
+        if step is not None:
+            self.load.running[step] -= 1
+        if not task.cancelled() and task.exception() is not None:
+            self._crash = task.exception()
+        self._wake.set()
+
+    async def _leave(self) -> None:
+        """End what is still running; what was under way is known from the last event on disk."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- lost submissions ---
+
+    def _start_inquiry(self, now: Instant) -> None:
+        is_due = self._inquiry.is_due(now)
+        if is_due and self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT]:
+            self._inquiry.is_running = True
+            self._start(None, self._inquire())
+
+    async def _inquire(self) -> None:
+        """Read the evidence until two readings agree, and put the findings into the inbox."""
+        try:
+            first, second = await self._observation(), await self._observation_later()
+            for _ in range(READINGS):
+                if second.is_same_as(first):
+                    break
+                first, second = second, await self._observation_later()
+        except ProviderError as error:
+            self._trouble = Failure(code=retry.NO_ANSWER, message=str(error))
+            self._is_unreachable = True
+            self._inquiry.abandon()
+            return
+        self._inbox.extend(self._inquiry.judge(first, second, now=self._clock.now()))
+        await self._keep(self._inquiry.settle(second))
+
+    async def _observation_later(self) -> Observation:
+        until = self._clock.now() + self._settings.between_readings_s
+        while self._clock.now() < until:
+            await self._clock.wait(asyncio.Event(), until)
+        return await self._observation()
+
+    async def _keep(self, quiet: Quiet | None) -> None:
+        if quiet is not None:
+            await self._journal.add_baseline(quiet.baseline, moves=quiet.moves)
+
+    async def _observation(self) -> Observation:
+        known = self._unsettled()
+        reading = await self._witness([project for project, _ in known])
+        spent = self._inquiry.ledger + sum(
+            reading.charges.get(project, charged) - charged for project, charged in known
+        )
+        return Observation(at=reading.at, credits=reading.credits, spent=spent)
+
+    def _unsettled(self) -> list[tuple[str, int]]:
+        """Projects whose charge may still change, with the charge last seen."""
+        states = {State.RENDERING, State.RENDERED}
+        return [
+            (job.project_id, job.charged or 0)
+            for job in self._jobs.values()
+            if job.state in states and job.project_id is not None
+        ]
+
+    # --- waiting and ending ---
+
+    def _next_time(self) -> Instant | None:
+        times = [line.later[0][0] for line in self._lines.values() if line.later]
+        due = self._inquiry.due_at()
+        return min([*times, *([due] if due is not None else [])], default=None)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more can start, now or later, under what is known."""
+        if self._stop is Stop.KEY_REFUSED:
+            return True
+        steps = set(Step) - (schedule.BUYING if self._stop else set())
+        waiting = any(self._lines[step].later or self._lines[step].ready for step in steps)
+        return not waiting and not self._inquiry.is_waiting

@@ -1,0 +1,276 @@
+"""Carries out actions: one call of an adapter each, and the event it leads to. It decides nothing.
+
+What a failure means is asked of `core.retry`; what happens next is up to the engine. Nothing here changes a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import assert_never
+
+from batchrunner import media, transfer
+from batchrunner.core import job as machine, retry
+from batchrunner.core.evidence import Reading
+from batchrunner.core.job import Action, Asset, Event, Input, Job, Output
+from batchrunner.core.retry import Failure, GiveUp, Instant, Step, Verdict
+from batchrunner.errors import (
+    AddressExpired,
+    BatchrunnerError,
+    DamagedFile,
+    InputProblem,
+    NeverSent,
+    NoAnswer,
+    ProviderError,
+    Rejected,
+    TransferError,
+)
+from batchrunner.provider import wire
+from batchrunner.provider.client import Client
+
+ASSET_LIFE_S = 7 * 24 * 3600.0
+"""How long the provider keeps an upload (inputs-and-outputs, 2026-08)."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that went over the wire so far."""
+
+    up: int = 0
+    down: int = 0
+
+    def sent(self, count: int) -> None:
+        """Note bytes that were sent."""
+        self.up += count
+
+    def received(self, count: int) -> None:
+        """Note bytes that came."""
+        self.down += count
+
+
+class Performer:
+    """Turns an action and a job into an event, with the real provider, network and disk."""
+
+    def __init__(self, *, client: Client, root: Path, now: Callable[[], Instant], jitter: Callable[[], float]) -> None:
+        """Hand in the adapters.
+
+        Args:
+            client: the provider.
+            root: the manifest's folder; inputs and outputs are relative to it.
+            now: the clock.
+            jitter: a random number in (0, 1] for every wait.
+        """
+        self._client = client
+        self._root = root
+        self._now = now
+        self._jitter = jitter
+        self._addresses: dict[str, tuple[wire.Download, ...]] = {}
+        self.traffic = Traffic()
+
+    async def __call__(self, action: Action, job: Job) -> Event:
+        """Carry out one action; whatever goes wrong in the world becomes an event too."""
+        match action:
+            case Action.UPLOAD:
+                return await self._upload(job)
+            case Action.SUBMIT:
+                return await self._submit(job)
+            case Action.POLL:
+                return await self._poll(job)
+            case Action.DOWNLOAD:
+                return await self._download(job)
+            case Action.RECONCILE:
+                raise AssertionError("evidence is read for all lost submissions at once, through read_evidence")
+            case _:
+                assert_never(action)
+
+    async def read_evidence(self, project_ids: Sequence[str]) -> Reading:
+        """The charges of these projects and then the balance, as the provider has them now.
+
+        Raises:
+            ProviderError: one of them could not be read.
+        """
+        charges = {}
+        for project_id in project_ids:
+            project = await self._client.project(project_id)
+            if project.credits_charged is not None:
+                charges[project_id] = project.credits_charged
+        account = await self._client.account()
+        return Reading(at=self._now(), credits=account.credits, charges=charges)
+
+    # --- upload ---
+
+    async def _upload(self, job: Job) -> Event:
+        local = [each for each in job.spec.inputs if each.path is not None]
+        try:
+            assets = await self._send(local) if local else ()
+        except BatchrunnerError as error:
+            return self._step_failed(Step.UPLOAD, job, _failure(error))
+        return machine.Uploaded(at=self._now(), assets=assets)
+
+    async def _send(self, inputs: Sequence[Input]) -> tuple[Asset, ...]:
+        targets = await self._client.upload_targets([(each.media, _extension(each)) for each in inputs])
+        pairs = zip(inputs, targets, strict=True)
+        return tuple([await self._send_one(each, target) for each, target in pairs])
+
+    async def _send_one(self, each: Input, target: wire.UploadTarget) -> Asset:
+        assert each.path is not None
+        assert each.sha256 is not None
+        await transfer.upload(
+            self._root / each.path,
+            target.upload_url,
+            sha256=each.sha256,
+            size=each.size,
+            put=self._client.put,
+            meter=self.traffic.sent,
+        )
+        return Asset(field=each.field, file_path=target.file_path, expires_at=self._now() + ASSET_LIFE_S)
+
+    # --- submit ---
+
+    async def _submit(self, job: Job) -> Event:
+        try:
+            created = await self._client.create(job.kind, _paid_body(job))
+        except NoAnswer as error:
+            if error.project_id is not None:
+                return machine.Accepted(at=self._now(), project_id=error.project_id, credits=None)
+            return machine.AnswerLost(at=self._now(), failure=_failure(error))
+        except Rejected as error:
+            if not retry.proves_refusal(error.status):
+                return machine.AnswerLost(at=self._now(), failure=_failure(error))
+            return self._refused(job, _failure(error))
+        except NeverSent as error:
+            return self._refused(job, _failure(error))
+        return machine.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
+
+    def _refused(self, job: Job, failure: Failure) -> Event:
+        now = self._now()
+        verdict = retry.submit_verdict(failure, tries=job.tries + 1, now=now, jitter=self._jitter())
+        return machine.Refused(at=now, failure=failure, verdict=verdict)
+
+    # --- poll ---
+
+    async def _poll(self, job: Job) -> Event:
+        assert job.project_id is not None
+        try:
+            project = await self._client.project(job.project_id)
+        except ProviderError as error:
+            return self._look_failed(job, _failure(error))
+        if project.is_deleted:
+            return self._gone(project.credits_charged, "the project was deleted at the provider")
+        return self._seen(project)
+
+    def _seen(self, project: wire.Project) -> Event:
+        now, credits = self._now(), project.credits_charged
+        match project.status:
+            case wire.COMPLETE:
+                self._addresses[project.id] = project.downloads
+                return machine.Rendered(at=now, status=project.status, credits=credits)
+            case wire.ERROR:
+                code = project.error_code or "unknown_error"
+                failure = Failure(code=code, message=project.error_message or "the provider gave no reason")
+                return machine.RenderFailed(at=now, failure=failure, credits=credits, verdict=GiveUp())
+            case wire.CANCELED:
+                return machine.Canceled(at=now, credits=credits)
+            case _:
+                return machine.Looked(at=now, status=project.status, credits=credits)
+
+    def _look_failed(self, job: Job, failure: Failure) -> Event:
+        if retry.is_lost(failure, tries=job.tries + 1):
+            return self._gone(None, "the provider does not know the project any more")
+        return self._step_failed(Step.POLL, job, failure)
+
+    def _gone(self, credits: int | None, message: str) -> Event:
+        failure = Failure(code="project_gone", message=message)
+        return machine.RenderFailed(at=self._now(), failure=failure, credits=credits, verdict=GiveUp())
+
+    # --- download ---
+
+    async def _download(self, job: Job) -> Event:
+        assert job.project_id is not None
+        try:
+            addresses = self._addresses.pop(job.project_id, ()) or await self._fresh_addresses(job.project_id)
+            outputs = tuple([await self._fetch(job, address) for address in addresses])
+        except AddressExpired as error:
+            failure = _failure(error)
+            return machine.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
+        except (ProviderError, TransferError) as error:
+            return self._download_failed(job, _failure(error))
+        return machine.Downloaded(at=self._now(), outputs=outputs)
+
+    async def _fresh_addresses(self, project_id: str) -> tuple[wire.Download, ...]:
+        project = await self._client.project(project_id)
+        if not project.downloads:
+            raise TransferError(f"the provider gives no address for project {project_id} (status {project.status})")
+        return project.downloads
+
+    async def _fetch(self, job: Job, address: wire.Download) -> Output:
+        saved = await transfer.download(
+            address.url,
+            target=self._root / PurePosixPath(job.spec.output),
+            mark=hashlib.sha256(f"{job.id}/{job.project_id}".encode()).hexdigest()[:12],
+            fetch=self._client.fetch,
+            check=_check,
+            meter=self.traffic.received,
+        )
+        path = await asyncio.to_thread(_relative, saved.path, self._root)
+        return Output(path=path, bytes=saved.bytes, sha256=saved.sha256)
+
+    def _download_failed(self, job: Job, failure: Failure) -> Event:
+        if retry.is_lost(failure, tries=job.tries + 1) and not job.is_final:
+            return self._gone(None, "the provider does not know the project any more")
+        return self._step_failed(Step.DOWNLOAD, job, failure)
+
+    # --- verdicts ---
+
+    def _step_failed(self, step: Step, job: Job, failure: Failure) -> Event:
+        return machine.StepFailed(at=self._now(), failure=failure, verdict=self._verdict(step, job, failure))
+
+    def _verdict(self, step: Step, job: Job, failure: Failure) -> Verdict:
+        return retry.repeat_verdict(step, failure, tries=job.tries + 1, now=self._now(), jitter=self._jitter())
+
+
+def _paid_body(job: Job) -> dict[str, object]:
+    """The request as it travels: named for this submission, with what was uploaded in place of local paths."""
+    assert job.name is not None
+    body = job.spec.body()
+    body["name"] = job.name
+    body["assets"] = body.get("assets", {}) | {asset.field: asset.file_path for asset in job.assets}
+    return body
+
+
+def _extension(each: Input) -> str:
+    return PurePosixPath(each.path or "").suffix.removeprefix(".").lower()
+
+
+def _check(path: Path) -> None:
+    media.check_video(path)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+_CODES: dict[type[BatchrunnerError], str] = {
+    NeverSent: retry.UNREACHABLE,
+    NoAnswer: retry.NO_ANSWER,
+    InputProblem: "input_changed",
+    AddressExpired: "address_expired",
+    DamagedFile: "damaged_file",
+    TransferError: "transfer",
+}
+
+
+def _failure(error: BatchrunnerError) -> Failure:
+    """What an exception says, as a value that can be stored."""
+    if isinstance(error, Rejected):
+        return Failure(
+            code=error.code or f"http_{error.status}",
+            message=str(error),
+            status=error.status,
+            retry_after_s=error.retry_after_s,
+            is_lasting=error.status in retry.BLAMES_THE_REQUEST,
+        )
+    return Failure(code=_CODES[type(error)], message=str(error), is_lasting=isinstance(error, InputProblem))

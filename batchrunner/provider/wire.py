@@ -1,0 +1,254 @@
+"""Requests and responses exactly as they travel. Tolerant in what it reads: a body never costs us what it did say.
+
+Read with or without deprecated keys, with unknown keys and statuses, with nulls. The official SDK's strict models
+lose a project that was created and charged whenever a body differs from its schema; here a body that cannot be
+understood still yields the project id that stands in it.
+
+Sources: the provider's OpenAPI of 2026-09 and the SDK 0.90.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+import json
+import re
+from typing import Any, Final
+
+COMPLETE: Final = "complete"
+ERROR: Final = "error"
+CANCELED: Final = "canceled"
+"""Statuses after which nothing moves; every other one, known or not, is still under way."""
+
+LONGEST_TEXT = 500
+"""Characters kept of any text the provider sends about an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """`GET /v1/account`. `has_subscription` is False for free, pack-only and usage-based accounts alike."""
+
+    id: str
+    tier: str | None
+    credits: int | None
+    has_subscription: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadTarget:
+    """Where to put one file, and the name to use for it in a request afterwards."""
+
+    upload_url: str
+    file_path: str
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """The answer to a paid request."""
+
+    project_id: str
+    credits_charged: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A presigned address; it is a secret while it lives."""
+
+    url: str
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """`GET /v1/video-projects/{id}`. `status` is the provider's word, whatever it is."""
+
+    id: str
+    status: str
+    name: str | None
+    type: str | None
+    is_deleted: bool
+    credits_charged: int | None
+    error_code: str | None
+    error_message: str | None
+    downloads: tuple[Download, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBody:
+    """What an error body says, in any of the shapes seen."""
+
+    code: str | None
+    message: str
+
+
+class Unreadable(ValueError):
+    """A body that is not what the endpoint promises; `project_id` is what could be saved from it."""
+
+    def __init__(self, message: str, *, project_id: str | None = None) -> None:
+        super().__init__(message)
+        self.project_id = project_id
+
+
+def account(body: bytes) -> Account:
+    """Read an account.
+
+    Raises:
+        Unreadable: the body is no JSON object.
+    """
+    data = _object(body)
+    return Account(
+        id=_text(data.get("id")) or "",
+        tier=_text(data.get("tier")),
+        credits=_whole(data.get("credits")),
+        has_subscription=isinstance(data.get("subscription"), dict),
+    )
+
+
+def upload_request(files: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Body of `POST /v1/files/upload-urls` for pairs of media (`video`, `image`) and extension without a dot."""
+    return {"items": [{"type": media, "extension": extension} for media, extension in files]}
+
+
+def upload_targets(body: bytes, *, expected: int) -> list[UploadTarget]:
+    """Read upload targets, in the order they were asked for.
+
+    Raises:
+        Unreadable: there are not as many as were asked for, or one has no address.
+    """
+    items = _object(body).get("items")
+    if not isinstance(items, list) or len(items) != expected:
+        raise Unreadable(f"{expected} upload addresses were asked for and the answer holds another number")
+    return [_upload_target(item) for item in items]
+
+
+def _upload_target(item: Any) -> UploadTarget:
+    url, path = (
+        (_text(item.get(key)) for key in ("upload_url", "file_path")) if isinstance(item, dict) else (None, None)
+    )
+    if not url or not path:
+        raise Unreadable("an upload address is missing from the answer")
+    return UploadTarget(upload_url=url, file_path=path, expires_at=_instant(item.get("expires_at")))
+
+
+def created(body: bytes) -> Created:
+    """Read the answer to a paid request.
+
+    Raises:
+        Unreadable: it holds no project id in its proper place; `project_id` is what could be saved from it.
+    """
+    try:
+        data = _object(body)
+    except Unreadable as error:
+        raise Unreadable(str(error), project_id=rescued_id(body)) from None
+    project_id = _text(data.get("id"))
+    if not project_id:
+        raise Unreadable("the answer holds no project id", project_id=rescued_id(body))
+    return Created(project_id=project_id, credits_charged=_whole(data.get("credits_charged")))
+
+
+_ID_IN_TEXT = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{8,64})"')
+
+
+def rescued_id(body: bytes) -> str | None:
+    """The only project id that stands in a body which is not valid as a whole (cut off, wrapped, mixed with text)."""
+    found = {match.decode() for match in _ID_IN_TEXT.findall(body)}
+    return found.pop() if len(found) == 1 else None
+
+
+def project(body: bytes, *, project_id: str) -> Project:
+    """Read a project's state; `project_id` is the one that was asked for.
+
+    Raises:
+        Unreadable: the body is no JSON object or has no status.
+    """
+    data = _object(body)
+    status = _text(data.get("status"))
+    if not status:
+        raise Unreadable("the answer holds no status")
+    found = data.get("error")
+    error = found if isinstance(found, dict) else {}
+    return Project(
+        id=_text(data.get("id")) or project_id,
+        status=status,
+        name=_text(data.get("name")),
+        type=_text(data.get("type")),
+        is_deleted=data.get("enabled") is False,
+        credits_charged=_whole(data.get("credits_charged")),
+        error_code=_text(error.get("code")),
+        error_message=_text(error.get("message")),
+        downloads=_downloads(data),
+    )
+
+
+def _downloads(data: Mapping[str, Any]) -> tuple[Download, ...]:
+    """The addresses of the results; from the deprecated single `download` where the list is missing."""
+    items = data.get("downloads")
+    if not isinstance(items, list) or not items:
+        items = [data.get("download")]
+    pairs = [(_text(item.get("url")), item.get("expires_at")) for item in items if isinstance(item, dict)]
+    return tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
+
+
+def error_body(body: bytes) -> ErrorBody:
+    """What an error answer says; never fails, whatever the body is.
+
+    Shapes seen: `{"code", "message"}` (OpenAPI 2026-09), `{"message"}` (2026-08), `bodyErrors.issues` (2024-12), and
+    anything at all from a proxy.
+    """
+    try:
+        data = _object(body)
+    except Unreadable:
+        return ErrorBody(code=None, message=_brief(body[: 4 * LONGEST_TEXT].decode("utf-8", "replace")))
+    message = _text(data.get("message")) or _text(data.get("error")) or ""
+    issues = data.get("bodyErrors", {}).get("issues") if isinstance(data.get("bodyErrors"), dict) else None
+    if isinstance(issues, list):
+        details = [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)]
+        message = "; ".join([message, *(detail for detail in details if detail)])
+    return ErrorBody(code=_text(data.get("code")), message=_brief(message))
+
+
+def _brief(text: str) -> str:
+    clean = _printable(text)
+    return clean if len(clean) <= LONGEST_TEXT else f"{clean[:LONGEST_TEXT]}…"
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("the answer is not JSON") from error
+    if not isinstance(data, dict):
+        raise Unreadable("the answer is not a JSON object")
+    return data
+
+
+def _text(value: Any) -> str | None:
+    return _printable(value) if isinstance(value, str) and value else None
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without characters that could steer a terminal.
+
+    Addresses and ids are unharmed: they hold none of these characters.
+    """
+    return "".join(char if char.isprintable() else " " for char in text).strip()
+
+
+def _whole(value: Any) -> int | None:
+    """Credits: a whole number, also when it travels as 450.0; never from a boolean."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e15:  # noqa: PLR0124
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _instant(value: Any) -> float | None:
+    """Seconds since 1970 of an ISO 8601 time; None where there is none that can be read."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,63 @@
+"""`python -m batchrunner.sandbox`: run one sandbox, told about by a single line of JSON on standard output."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import sys
+
+from batchrunner.errors import BatchrunnerError
+from batchrunner.sandbox import server
+from batchrunner.sandbox.settings import TIERS, Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code; 0 when it was asked to end."""
+    options = _parser().parse_args(arguments)
+    settings = Settings(
+        host=options.host,
+        port=options.port,
+        data_dir=options.data_dir,
+        scale=options.scale,
+        latency_s=options.latency,
+        credits=options.credits,
+        tier=options.tier,
+        render_workers=options.render_workers,
+        upload_ttl_s=options.upload_ttl,
+        download_ttl_s=options.download_ttl,
+        asset_ttl_s=options.asset_ttl,
+    )
+    try:
+        server.run(settings, on_ready=_tell, exit_with_parent=options.exit_with_parent)
+    except BatchrunnerError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    return 0
+
+
+def _tell(base_url: str) -> None:
+    sys.stdout.write(json.dumps({"base_url": base_url}) + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m batchrunner.sandbox", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="where everything is kept")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--scale", type=float, default=1.0, help="edges of results, 1.0 is the provider's size")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds a render takes at least")
+    parser.add_argument("--credits", type=int, default=100_000, help="balance of a new account")
+    parser.add_argument("--tier", choices=TIERS, default="creator")
+    parser.add_argument("--render-workers", type=int, default=2)
+    parser.add_argument("--upload-ttl", type=float, default=3600.0, help="seconds an upload address lives")
+    parser.add_argument("--download-ttl", type=float, default=86_400.0, help="seconds a result address lives")
+    parser.add_argument("--asset-ttl", type=float, default=7 * 86_400.0, help="seconds an upload is kept")
+    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

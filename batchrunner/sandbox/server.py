@@ -1,0 +1,352 @@
+"""The provider's API on loopback: routes, who may use them, and what each does to the account.
+
+What a body must look like is in intake.py, what things cost in prices.py, whose bytes are where in storage.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+import json
+import os
+import socket
+import threading
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+import uvicorn
+
+from batchrunner.errors import BatchrunnerError
+from batchrunner.sandbox import answers, assets, intake, orders, passage, prices, problems
+from batchrunner.sandbox.books import Books, Project, new_id
+from batchrunner.sandbox.farm import Farm
+from batchrunner.sandbox.journal import Journal
+from batchrunner.sandbox.orders import Order, Source
+from batchrunner.sandbox.passage import Call, OutcomeFilter, Passage, Step
+from batchrunner.sandbox.settings import API_KEY, Settings
+from batchrunner.sandbox.storage import OUTPUT_NAME, OUTPUT_PREFIX, UPLOAD_PREFIX, Storage
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_GRACE_S: Final = 3
+_BACKLOG: Final = 2048
+
+
+class Sandbox:
+    """One running sandbox: its settings, books, files and farm, and a handler for each step of the API."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        books: Books,
+        *,
+        through: Passage = passage.straight,
+        outcome_filter: OutcomeFilter = passage.unaltered,
+    ) -> None:
+        self._settings = settings
+        self._books = books
+        self._through = through
+        self._storage = Storage(settings.data_dir, secret=books.secret, asset_ttl_s=settings.asset_ttl_s)
+        self.farm = Farm(books=books, storage=self._storage, settings=settings, outcome_filter=outcome_filter)
+        self._requests: Counter[str] = Counter()
+
+    def routes(self) -> list[Route]:
+        """Every endpoint: the provider's, the presigned addresses, and the controls that only a sandbox has."""
+        return [
+            self._api("GET", "/v1/account", "account", self._account),
+            self._api("POST", "/v1/files/upload-urls", "upload-urls", self._upload_urls),
+            self._api("POST", "/v1/video-to-video", "create", self._create_from_clip),
+            self._api("POST", "/v1/image-to-video", "create", self._create_from_still),
+            self._api("GET", "/v1/video-projects/{id}", "poll", self._poll),
+            self._api("DELETE", "/v1/video-projects/{id}", "delete", self._delete),
+            self._presigned("PUT", UPLOAD_PREFIX + "{file_path:path}", "upload", self._receive),
+            self._presigned("GET", OUTPUT_PREFIX + "{id}/" + OUTPUT_NAME, "download", self._download),
+            Route("/_sandbox/health", _health),
+            Route("/_sandbox/ledger", self._ledger),
+            Route("/_sandbox/projects/{id}/cancel", _answering(self._cancel), methods=["POST"]),
+        ]
+
+    # --- the way of every request
+
+    def _api(self, method: str, path: str, step: Step, handler: Handler) -> Route:
+        async def authorized(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {API_KEY}":
+                raise problems.unauthorized()
+            return await handler(request)
+
+        return self._route(method, path, step, authorized)
+
+    def _presigned(self, method: str, path: str, step: Step, handler: Handler) -> Route:
+        async def signed(request: Request) -> Response:
+            self._storage.check(request.method, request.scope["path"], request.url.query, request.headers)
+            return await handler(request)
+
+        return self._route(method, path, step, signed)
+
+    def _route(self, method: str, path: str, step: Step, handler: Handler) -> Route:
+        answer = _answering(handler)
+
+        async def endpoint(request: Request) -> Response:
+            self._requests[f"{request.method} {path}"] += 1
+            try:
+                call = Call(step=step, job=await self._job_name(step, request))
+                return await self._through(call, lambda: answer(request))
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+
+        return Route(path, endpoint, methods=[method])
+
+    async def _job_name(self, step: Step, request: Request) -> str | None:
+        """The name of the job that a request is about, as far as the request tells."""
+        if step == "create":
+            with contextlib.suppress(ValueError, RecursionError):
+                body = json.loads(await request.body())
+                if isinstance(body, dict) and isinstance(body.get("name"), str):
+                    return str(body["name"])
+            return None
+        project = self._books.projects.get(request.path_params.get("id", ""))
+        return None if project is None else project.name
+
+    # --- the provider's endpoints
+
+    async def _account(self, _request: Request) -> Response:
+        return JSONResponse(answers.account(self._books, tier=self._settings.tier, plan=self._settings.plan))
+
+    async def _upload_urls(self, request: Request) -> Response:
+        items = intake.read_upload_items(intake.read_json(await request.body()))
+        addresses = []
+        for item in items:
+            file_path = f"api-assets/{self._books.account}/{new_id()}.{item.extension}"
+            signed = self._storage.sign("PUT", UPLOAD_PREFIX + file_path, ttl_s=self._settings.upload_ttl_s)
+            addresses.append(
+                {
+                    "upload_url": _absolute(request, signed.path),
+                    "expires_at": signed.expires_at,
+                    "file_path": file_path,
+                }
+            )
+        return JSONResponse({"items": addresses})
+
+    async def _create_from_clip(self, request: Request) -> Response:
+        body = intake.read_json(await request.body())
+        asked = intake.read_clip_request(body)
+        if asked.is_youtube:
+            source = Source(origin="elsewhere", ref=asked.address)
+        else:
+            source = self._resolve(request, asked.address, "video")
+        order = orders.ClipOrder(
+            source=source,
+            start_s=asked.start_s,
+            end_s=asked.end_s,
+            fps_resolution=asked.fps_resolution,
+            art_style=asked.art_style,
+        )
+        held = prices.clip_hold(start_s=asked.start_s, end_s=asked.end_s, fps_resolution=asked.fps_resolution)
+        fps = float(prices.HELD_FRAMES_PER_SECOND) / (2 if asked.fps_resolution == "HALF" else 1)
+        return self._accept(order, name=asked.name, body=body, held=held, fps=fps)
+
+    async def _create_from_still(self, request: Request) -> Response:
+        body = intake.read_json(await request.body())
+        asked = intake.read_still_request(body)
+        terms = prices.still_terms(
+            model=asked.model,
+            resolution=asked.resolution,
+            seconds=asked.end_s,
+            audio=asked.audio,
+            has_end_image=asked.end_image is not None,
+            tier=self._settings.tier,
+        )
+        order = orders.StillOrder(
+            image=self._resolve(request, asked.image, "image"),
+            end_image=None if asked.end_image is None else self._resolve(request, asked.end_image, "image"),
+            end_s=asked.end_s,
+            resolution=terms.resolution,
+            fps=terms.fps,
+            audio=terms.audio,
+            prompt=asked.prompt,
+        )
+        return self._accept(order, name=asked.name, body=body, held=terms.credits, fps=terms.fps)
+
+    def _resolve(self, request: Request, address: str, medium: assets.Medium) -> Source:
+        return assets.resolve(
+            address, medium, own_netloc=request.base_url.netloc, books=self._books, storage=self._storage
+        )
+
+    def _accept(self, order: Order, *, name: str | None, body: dict[str, Any], held: int, fps: float) -> Response:
+        project = self._books.accept(order, name=name, body=body, held=held, fps=fps)
+        self.farm.submit(project.id)
+        return JSONResponse(answers.created(project))
+
+    async def _poll(self, request: Request) -> Response:
+        project = self._books.visible(request.path_params["id"])
+        downloads = [self._download_of(project, request)] if project.status == "complete" else []
+        return JSONResponse(answers.video_project(project, downloads=downloads))
+
+    def _download_of(self, project: Project, request: Request) -> dict[str, str]:
+        """A fresh address of the result: each poll gives one that lives its full time."""
+        signed = self._storage.sign(
+            "GET", f"{OUTPUT_PREFIX}{project.id}/{OUTPUT_NAME}", ttl_s=self._settings.download_ttl_s
+        )
+        return {"url": _absolute(request, signed.path), "expires_at": signed.expires_at}
+
+    async def _delete(self, request: Request) -> Response:
+        project = self._books.visible(request.path_params["id"])
+        self._books.delete(project.id)
+        self.farm.abandon(project.id)
+        self._storage.output(project.id).unlink(missing_ok=True)
+        return Response(status_code=204)
+
+    # --- presigned addresses
+
+    async def _receive(self, request: Request) -> Response:
+        length = request.headers.get("content-length")
+        if length is None:
+            raise problems.StorageError(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+        if int(length) > self._settings.plan.upload_bytes:
+            raise problems.StorageError(
+                400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size."
+            )
+        await self._storage.receive(request.path_params["file_path"], request.stream(), expected_bytes=int(length))
+        return Response()
+
+    async def _download(self, request: Request) -> Response:
+        project = self._books.projects.get(request.path_params["id"])
+        if project is None or project.is_deleted or project.status != "complete":
+            raise problems.StorageError(404, "NoSuchKey", "The specified key does not exist.")
+        return FileResponse(self._storage.output(project.id), media_type="video/mp4")
+
+    # --- what only a sandbox has
+
+    async def _ledger(self, _request: Request) -> Response:
+        return JSONResponse(answers.ledger(self._books, requests=self._requests))
+
+    async def _cancel(self, request: Request) -> Response:
+        """Cancel as a person does in the web app; the provider's API has no such call."""
+        project = self._books.visible(request.path_params["id"])
+        if not project.is_open:
+            raise problems.unprocessable(f"The project is {project.status} and cannot be canceled")
+        self._books.cancel(project.id)
+        self.farm.abandon(project.id)
+        return JSONResponse(answers.video_project(self._books.visible(project.id), downloads=[]))
+
+
+def create_app(
+    settings: Settings,
+    books: Books,
+    *,
+    through: Passage = passage.straight,
+    outcome_filter: OutcomeFilter = passage.unaltered,
+    on_ready: Callable[[], None] | None = None,
+) -> Starlette:
+    """The sandbox as an ASGI application; its farm works while the application runs."""
+    sandbox = Sandbox(settings, books, through=through, outcome_filter=outcome_filter)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        sandbox.farm.start()
+        if on_ready is not None:
+            on_ready()
+        yield
+        await sandbox.farm.stop()
+
+    return Starlette(routes=sandbox.routes(), lifespan=lifespan, exception_handlers={HTTPException: _unknown_route})
+
+
+def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None, exit_with_parent: bool = False) -> None:
+    """Serve until interrupted; `on_ready` is given the base URL once connections are accepted.
+
+    With `exit_with_parent` the end of standard input ends the server: whoever holds the other end of that pipe
+    cannot leave one behind, however it dies.
+
+    Raises:
+        BatchrunnerError: the port is taken, or the data folder is in use or damaged.
+    """
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    books = Books(Journal(settings.data_dir), credits=settings.credits)
+    try:
+        app = create_app(
+            settings, books, on_ready=None if on_ready is None else lambda: on_ready(f"http://{host}:{port}")
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=60,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        if exit_with_parent:
+            threading.Thread(target=_watch_stdin, args=(server,), daemon=True).start()
+        # Ctrl-C is how a person ends it.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    finally:
+        books.close()
+        listener.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket that queues connections from now on, so that being ready means being reachable."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # Named as TCP, so that asyncio switches off Nagle's algorithm: it costs 40 ms an answer otherwise.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise BatchrunnerError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    return listener
+
+
+def _watch_stdin(server: uvicorn.Server) -> None:
+    # Not through sys.stdin: a thread that holds its lock stops the interpreter from ending.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    server.should_exit = True
+
+
+def _answering(handler: Handler) -> Handler:
+    """The handler with its refusals turned into the answers they are."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except problems.ApiError as error:
+            return answers.refusal(error)
+        except problems.StorageError as error:
+            return answers.storage_refusal(error)
+
+    return answer
+
+
+async def _unknown_route(_request: Request, _error: Exception) -> Response:
+    """A path or method the API does not have: 404 `not_found` for both (OpenAPI 2026-09)."""
+    return answers.refusal(problems.not_found())
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _absolute(request: Request, path: str) -> str:
+    return str(request.base_url).rstrip("/") + path
