@@ -210,7 +210,7 @@ def _video_source(draft: Draft) -> Iterator[Problem]:
             address, "conflict", "a job renders either a file or a YouTube video", "remove one of the two"
         )
     elif draft.lacks(*path) and draft.lacks(*address):
-        yield _missing(draft, address if source == "youtube" else path, "or write input: clips/intro.mp4")
+        yield _missing(draft, address if source == "youtube" else path, "write input: clips/intro.mp4")
     elif source == "youtube" and draft.lacks(*address):
         yield draft.problem(
             ("assets", "video_source"), "conflict", "video_source is youtube, but youtube_url is missing"
@@ -258,7 +258,7 @@ def _forced_version(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
 
 def _image_required(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
     if draft.lacks("assets", "image_file_path"):
-        yield _missing(draft, ("assets", "image_file_path"), "or write input: stills/hero.png")
+        yield _missing(draft, ("assets", "image_file_path"), "write input: stills/hero.png")
     seconds = draft.get("end_seconds")
     least, most = catalog.image_seconds_min, catalog.image_seconds_max
     if draft.lacks("end_seconds"):

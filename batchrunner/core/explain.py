@@ -82,13 +82,20 @@ def _problem(
     if details["type"] == "extra_forbidden":
         key = str(path[-1])
         code, message = "unknown-key", f"there is no key {yamltext.quoted(key)} here"
-        hint: str | None = findings.did_you_mean(key, _keys_at(model, path[:-1]))
+        hint: str | None = _key_hint(key, value, _keys_at(model, path[:-1]))
     elif details["type"] == "missing":
         code, message, hint = "missing", f"{path[-1]} is missing", None
     else:
         code, message, hint = _value_problem(details, value, among)
         found = value
     return Problem(place=yamltext.place_of(found), code=code, message=message, path=joined(prefix, path), hint=hint)
+
+
+def _key_hint(key: str, value: yamltext.Node, keys: tuple[str, ...]) -> str:
+    has_value = not isinstance(value, yamltext.ScalarNode) or value.text != ""
+    if has_value or findings.nearest(key, keys):
+        return findings.did_you_mean(key, keys)
+    return "inside {…} a comma ends a text; put the whole text in quotes"
 
 
 def _value_problem(details: ErrorDetails, value: yamltext.Node, among: tuple[str, ...]) -> tuple[str, str, str | None]:

@@ -369,6 +369,10 @@ TABLE: Final[Mapping[State, Mapping[type[Event], State | Fork]]] = {
 }
 
 
+EVENTS: Final[frozenset[type[Event]]] = frozenset(event for row in TABLE.values() for event in row)
+"""Every event there is."""
+
+
 def _target(job: Job, event: Event) -> State:
     """The state that `event` leads to; what the table cannot say in one entry is said here.
 
@@ -444,7 +448,7 @@ def advance(job: Job | None, event: Event) -> Job:
     if state is not job.state:
         changes = {"tries": 0, "again_at": None, "is_left": False, "trouble": None} | changes
         if state in FINAL:
-            changes["ended_at"] = event.at
+            changes |= {"ended_at": event.at, "is_left": False}
     return replace(job, state=state, updated_at=event.at, **changes)
 
 
@@ -549,10 +553,8 @@ def _setback(job: Job, failure: Failure, verdict: Verdict) -> dict[str, Any]:
     match verdict:
         case Again():
             changes["again_at"] = verdict.at
-        case Leave():
+        case Leave() | GiveUp():  # where the table knows no end, giving up is leaving it to the next run
             changes["is_left"] = True
-        case GiveUp():
-            pass
         case _:
             assert_never(verdict)
     return changes

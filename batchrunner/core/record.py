@@ -11,11 +11,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from batchrunner.core.job import Event, Job
+from batchrunner.core.job import EVENTS, Event, Job
 
 EVENT_VERSION: Final = 1
 
-EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in EVENTS}
 """Every event by the name under which the log knows it."""
 
 

@@ -348,7 +348,7 @@ class _Composer:
         text = event.value
         if len(text) <= _INTERN_UP_TO:
             text = sys.intern(text)  # the same few words come once for every job
-        value = core_value(text) if event.implicit[0] else self._tagged(event)
+        value = core_value(text) if event.implicit[0] and event.tag is None else self._tagged(event)
         mark = event.start_mark
         return ScalarNode(value, text, self._source, mark.line + 1, mark.column + 1)
 
@@ -467,6 +467,8 @@ def quoted(text: str, *, limit: int = 60) -> str:
 
 # YAML 1.2.2, section 5.1 (c-printable), and the byte order mark at the start.
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What the parser counts as the end of a line (YAML 1.1, section 5.4).
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 _HINTS = (
     (
@@ -502,8 +504,8 @@ def _events(text: str, *, source: str) -> Iterator[Any]:
 
 
 def _not_text(text: str, offset: int, *, source: str) -> Problem:
-    before = text[:offset]
-    place = Place(source=source, line=before.count("\n") + 1, column=offset - (before.rfind("\n") + 1) + 1)
+    before = _LINE_BREAK.split(text[:offset])
+    place = Place(source=source, line=len(before), column=len(before[-1]) + 1)
     code_point = ord(text[offset])
     if 0xD800 <= code_point <= 0xDFFF:
         return Problem(
@@ -519,21 +521,27 @@ def _not_text(text: str, offset: int, *, source: str) -> Problem:
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, *, source: str) -> Problem:
     said = error.problem or "unreadable"
-    mark = error.problem_mark or error.context_mark
-    if said == "found unexpected end of stream" and error.context_mark is not None:
-        mark = error.context_mark  # where the quote opens says more than where the file ends
-    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    lines = _LINE_BREAK.split(text)
+    line, column = _where(error, lines)
     context = f" {error.context}" if error.context else ""
     return Problem(
         place=Place(source=source, line=line, column=column),
         code="yaml-syntax",
         message=f"not valid YAML: {said}{context}",
-        hint=_hint(said, text, line=line, column=column),
+        hint=_hint(said, lines[line - 1][:column]),
     )
 
 
-def _hint(said: str, text: str, *, line: int, column: int) -> str | None:
-    lines = text.split("\n", line)
-    if len(lines) >= line and "\t" in lines[line - 1][:column]:
+def _where(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int, int]:
+    """Return where the text stops making sense, or where that which its end leaves open was opened."""
+    last = len(lines)
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None and (mark.line + 1, mark.column) < (last, len(lines[-1])):
+            return mark.line + 1, mark.column + 1
+    return last, len(lines[-1]) + 1
+
+
+def _hint(said: str, before: str) -> str | None:
+    if "\t" in before:
         return "YAML does not allow tabs for indentation; use spaces"
     return next((hint for start, hint in _HINTS if said.startswith(start)), None)

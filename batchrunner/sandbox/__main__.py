@@ -15,8 +15,18 @@ from batchrunner.sandbox.settings import TIERS, Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; 0 when it was asked to end."""
-    options = _parser().parse_args(arguments)
-    settings = Settings(
+    options = parser().parse_args(arguments)
+    try:
+        server.run(settings_of(options), on_ready=_tell, exit_with_parent=options.exit_with_parent)
+    except BatchrunnerError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    return 0
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that the options ask for."""
+    return Settings(
         host=options.host,
         port=options.port,
         data_dir=options.data_dir,
@@ -29,12 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         download_ttl_s=options.download_ttl,
         asset_ttl_s=options.asset_ttl,
     )
-    try:
-        server.run(settings, on_ready=_tell, exit_with_parent=options.exit_with_parent)
-    except BatchrunnerError as error:
-        sys.stderr.write(f"{error}\n")
-        return int(error.exit_code)
-    return 0
 
 
 def _tell(base_url: str) -> None:
@@ -42,21 +46,22 @@ def _tell(base_url: str) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m batchrunner.sandbox", description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True, help="where everything is kept")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--scale", type=float, default=1.0, help="edges of results, 1.0 is the provider's size")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds a render takes at least")
-    parser.add_argument("--credits", type=int, default=100_000, help="balance of a new account")
-    parser.add_argument("--tier", choices=TIERS, default="creator")
-    parser.add_argument("--render-workers", type=int, default=2)
-    parser.add_argument("--upload-ttl", type=float, default=3600.0, help="seconds an upload address lives")
-    parser.add_argument("--download-ttl", type=float, default=86_400.0, help="seconds a result address lives")
-    parser.add_argument("--asset-ttl", type=float, default=7 * 86_400.0, help="seconds an upload is kept")
-    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Every setting as an option; launch.py writes them."""
+    options = argparse.ArgumentParser(prog="python -m batchrunner.sandbox", description=__doc__)
+    options.add_argument("--data-dir", type=Path, required=True, help="where everything is kept")
+    options.add_argument("--host", default="127.0.0.1")
+    options.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    options.add_argument("--scale", type=float, default=1.0, help="edges of results, 1.0 is the provider's size")
+    options.add_argument("--latency", type=float, default=0.0, help="seconds a render takes at least")
+    options.add_argument("--credits", type=int, default=100_000, help="balance of a new account")
+    options.add_argument("--tier", choices=TIERS, default="creator")
+    options.add_argument("--render-workers", type=int, default=2)
+    options.add_argument("--upload-ttl", type=float, default=3600.0, help="seconds an upload address lives")
+    options.add_argument("--download-ttl", type=float, default=86_400.0, help="seconds a result address lives")
+    options.add_argument("--asset-ttl", type=float, default=7 * 86_400.0, help="seconds an upload is kept")
+    options.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
+    return options
 
 
 if __name__ == "__main__":

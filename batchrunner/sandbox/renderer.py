@@ -31,6 +31,7 @@ Size = tuple[int, int]
 
 _MINIMUM_EDGE: Final = 16
 _FALLBACK_RATE: Final = Fraction(30)
+_HIGHEST_RATE: Final = 240
 # Containers that count in milliseconds put a frame up to one after its true time.
 _CLOCK_TOLERANCE: Final = Fraction(2, 1000)
 _ZOOM: Final = 0.25
@@ -222,7 +223,8 @@ def _first_video(container: InputContainer) -> VideoStream:
 def _rate(stream: VideoStream) -> Fraction:
     """Frames per second of the source, tidied so that every container can store it."""
     rate = stream.average_rate or stream.guessed_rate or _FALLBACK_RATE
-    return rate.limit_denominator(1001)
+    # Browsers record WebM whose only stated rate is its clock, 1000 a second.
+    return _FALLBACK_RATE if rate > _HIGHEST_RATE else rate.limit_denominator(1001)
 
 
 def _has_sound(container: InputContainer) -> bool:

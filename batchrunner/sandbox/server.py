@@ -257,7 +257,14 @@ def create_app(
     return Starlette(routes=sandbox.routes(), lifespan=lifespan, exception_handlers={HTTPException: _unknown_route})
 
 
-def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None, exit_with_parent: bool = False) -> None:
+def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    exit_with_parent: bool = False,
+    through: Passage = passage.straight,
+    outcome_filter: OutcomeFilter = passage.unaltered,
+) -> None:
     """Serve until interrupted; `on_ready` is given the base URL once connections are accepted.
 
     With `exit_with_parent` the end of standard input ends the server: whoever holds the other end of that pipe
@@ -266,12 +273,16 @@ def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None, ex
     Raises:
         BatchrunnerError: the port is taken, or the data folder is in use or damaged.
     """
-    listener = _listen(settings)
-    host, port = listener.getsockname()[:2]
-    books = Books(Journal(settings.data_dir), credits=settings.credits)
-    try:
+    with (
+        _listen(settings) as listener,
+        contextlib.closing(Books(Journal(settings.data_dir), credits=settings.credits)) as books,
+    ):
         app = create_app(
-            settings, books, on_ready=None if on_ready is None else lambda: on_ready(f"http://{host}:{port}")
+            settings,
+            books,
+            through=through,
+            outcome_filter=outcome_filter,
+            on_ready=None if on_ready is None else lambda: on_ready(_base_url(listener)),
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -291,9 +302,6 @@ def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None, ex
         # Ctrl-C is how a person ends it.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-    finally:
-        books.close()
-        listener.close()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -315,6 +323,11 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise BatchrunnerError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
     return listener
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _watch_stdin(server: uvicorn.Server) -> None:

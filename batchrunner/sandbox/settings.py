@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from batchrunner.errors import UsageError
+
 Tier = Literal["free", "creator", "pro", "business"]
 TIERS: tuple[Tier, ...] = ("free", "creator", "pro", "business")
 
@@ -44,6 +46,9 @@ class Settings:
     edge. `latency_s` is the least a render takes. `credits` is the balance of a new account; a data folder that
     holds an account already keeps its own. `upload_ttl_s` is our guess, the provider publishes none;
     `download_ttl_s` is a day and `asset_ttl_s` seven (docs inputs-and-outputs.mdx).
+
+    Raises:
+        UsageError: a value makes no sense.
     """
 
     data_dir: Path
@@ -57,6 +62,14 @@ class Settings:
     upload_ttl_s: float = 3600.0
     download_ttl_s: float = 86_400.0
     asset_ttl_s: float = 7 * 86_400.0
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise UsageError(f"scale must be more than 0, not {self.scale:g}")
+        if self.render_workers < 1:
+            raise UsageError(f"render_workers must be at least 1, not {self.render_workers}")
+        if self.credits < 0:
+            raise UsageError(f"credits must not be negative, not {self.credits}")
 
     @property
     def plan(self) -> Plan:

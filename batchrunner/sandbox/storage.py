@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from pathlib import Path, PurePosixPath
 import secrets
+from stat import S_ISREG
 import time
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
@@ -105,9 +106,14 @@ class Storage:
     def upload(self, file_path: str) -> Path | None:
         """The uploaded file, or None if there is none, or it is older than the provider keeps it."""
         path = self._place(file_path)
-        if path is None or not path.is_file():
+        if path is None:
             return None
-        return path if time.time() - path.stat().st_mtime < self._asset_ttl_s else None
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        is_kept = S_ISREG(status.st_mode) and time.time() - status.st_mtime < self._asset_ttl_s
+        return path if is_kept else None
 
     async def receive(self, file_path: str, chunks: AsyncIterator[bytes], *, expected_bytes: int) -> None:
         """Store what arrives; under its name only once all of it is there.

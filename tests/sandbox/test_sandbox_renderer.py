@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+import struct
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -188,3 +189,36 @@ def test_frames_follow_from_the_range(clip: Path, probe: Any, start: int, length
         )
         assert abs(rendered.frames - (end - begin) * fps) <= 1
         assert probe(target).frames == rendered.frames
+
+
+def test_a_clip_filmed_upright_stays_upright(clip: Path, tmp_path: Path, probe: Any) -> None:
+    # The track header's matrix, as a phone writes it: turn by 90 degrees when showing.
+    identity = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    turned = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    content = clip.read_bytes()
+    header = content.index(b"tkhd")
+    assert content.count(identity, header) == 1
+    (tmp_path / "turned.mp4").write_bytes(content[:header] + content[header:].replace(identity, turned))
+    from_clip(tmp_path / "turned.mp4", tmp_path / "out.mp4")
+    movie = probe(tmp_path / "out.mp4")
+    assert movie.size == (64, 96)
+    upright = probe(clip).first.transpose(Image.Transpose.ROTATE_270)
+    assert difference(movie.first, upright) < 5
+
+
+@pytest.mark.parametrize(("fps_resolution", "frames"), [("FULL", 24), ("HALF", 12)])
+def test_a_container_that_counts_in_milliseconds(tmp_path: Path, probe: Any, fps_resolution: Any, frames: int) -> None:
+    source = tmp_path / "clip.webm"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libvpx", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(48):
+            frame = av.VideoFrame.from_image(  # type: ignore[no-untyped-call]
+                Image.new("RGB", (96, 64), (number * 5, 0, 0))
+            )
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    rendered = from_clip(source, tmp_path / "out.mp4", start_s=0.5, end_s=1.5, fps_resolution=fps_resolution)
+    assert rendered.frames == frames
+    assert probe(tmp_path / "out.mp4").seconds == pytest.approx(1.0, abs=1 / 24)

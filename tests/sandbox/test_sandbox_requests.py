@@ -57,6 +57,7 @@ def refused(caller: Any, path: str, body: Any, status: int, code: str) -> str:
         ({"start_seconds": -0.1}, "Invalid value for start_seconds: must be greater than or equal to 0"),
         ({"start_seconds": "0"}, "Invalid type for start_seconds: expected number, got string"),
         ({"start_seconds": None}, "Invalid type for start_seconds: expected number, got null"),
+        ({"end_seconds": 10**400}, "Invalid value for end_seconds: must be a finite number"),
         ({"start_seconds": True}, "Invalid type for start_seconds: expected number, got boolean"),
         ({"end_seconds": GONE}, "Missing required field: end_seconds (expected number)"),
         ({"end_seconds": 0.05}, "Invalid value for end_seconds: must be greater than or equal to 0.1"),
@@ -128,6 +129,9 @@ def test_bad_still_requests(shared: Any, changes: dict[str, Any], message: str) 
         {"assets.video_file_path": "saved-items/u/i/clip.mp4"},
         {"assets.video_file_path": "../../sandbox.lock"},
         {"assets.video_file_path": "/etc/hostname"},
+        {"assets.video_file_path": "api-assets"},
+        {"assets.video_file_path": "api-assets/\0.mp4"},
+        {"assets.video_file_path": f"{'a' * 5000}.mp4"},
         {"assets.video_file_path": "clips/local.mp4"},
         {"assets.video_file_path": "https://example.com/no-extension"},
         {"assets.video_file_path": "https://example.com/still.png"},
@@ -165,7 +169,20 @@ def test_still_requests_that_the_model_does_not_have(shared: Any, changes: dict[
     refused(shared, "/v1/image-to-video", changed(STILL, changes), 422, "unprocessable_entity")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b'{"end_seconds": NaN}', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b'{"end_seconds": NaN}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"name": "\\ud800"}',
+        b'{"x": 1e999}',
+    ],
+)
 @pytest.mark.parametrize("path", ["/v1/video-to-video", "/v1/image-to-video", "/v1/files/upload-urls"])
 def test_bodies_that_are_no_objects(shared: Any, path: str, raw: bytes) -> None:
     answer = shared.http.post(shared.base_url + path, content=raw, headers={"Authorization": "Bearer mhk_sandbox"})

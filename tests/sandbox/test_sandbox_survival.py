@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from typing import Any
 
@@ -43,6 +45,33 @@ def test_a_killed_sandbox_goes_on_where_it_was(start: Any, still: Path) -> None:
     assert caller.http.get(caller.project(done["id"])["downloads"][0]["url"]).content == body
     again = caller.render("/v1/image-to-video", {**STILL, "assets": {"image_file_path": upload}})
     assert again["status"] == "complete"
+
+
+@pytest.mark.parametrize("answers_before", [1, 7, 30])
+def test_no_create_that_was_answered_is_forgotten(start: Any, answers_before: int) -> None:
+    running, caller = start(latency_s=60)
+    answered: list[str] = []
+
+    def submit_until_it_dies() -> None:
+        with contextlib.suppress(httpx.TransportError):
+            while True:
+                answered.append(caller.api("POST", "/v1/image-to-video", STILL).json()["id"])
+
+    threads = [threading.Thread(target=submit_until_it_dies) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(answered) < answers_before:
+        assert any(thread.is_alive() for thread in threads)
+    running.kill()
+    for thread in threads:
+        thread.join()
+
+    _, caller = start(latency_s=60)
+    ledger = caller.ledger()
+    known = [job["id"] for job in ledger["creates"]]
+    assert set(answered) <= set(known)
+    assert len(known) <= len(answered) + len(threads)
+    assert ledger["credits"] == 100_000 - 144 * len(known)
 
 
 def test_old_addresses_work_after_a_restart_on_the_same_port(start: Any) -> None:

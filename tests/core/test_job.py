@@ -1,0 +1,242 @@
+"""The job machine, tested as data and by properties; no I/O, no mocks."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+import itertools
+
+from hypothesis import given, strategies as st
+import pytest
+
+from batchrunner.core import job as machine, record
+from batchrunner.core.job import FINAL, TABLE, Action, Asset, Event, Fork, Job, Output, Spec, State, advance, next_action
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import Again, Failure, GiveUp, Leave
+from batchrunner.errors import IllegalTransition
+
+SPEC = Spec(
+    kind=Kind.IMAGE_TO_VIDEO,
+    request='{"assets":{"image_file_path":"a.png"},"end_seconds":5}',
+    inputs=(machine.Input(field="image_file_path", media="image", path="a.png", sha256="00", size=3),),
+    output="renders/a.mp4",
+    seconds=5,
+    fingerprint="f",
+    low=240,
+    expected=240,
+    hold=240,
+)
+FAILURE = Failure(code="http_503", message="HTTP 503", status=503)
+VERDICTS = (Again(at=50.0), GiveUp(), Leave())
+
+
+def opened(attempt: int = 1) -> machine.Opened:
+    return machine.Opened(at=1.0, id="a", attempt=attempt, spec=SPEC)
+
+
+def events(at: float, attempt: int) -> dict[type[Event], list[Event]]:
+    """One or more examples of every event there is."""
+    return {
+        machine.Opened: [machine.Opened(at=at, id="a", attempt=attempt + 1, spec=SPEC)],
+        machine.Uploaded: [
+            machine.Uploaded(at=at, assets=(Asset(field="image_file_path", file_path="api-assets/1.png", expires_at=9),))
+        ],
+        machine.AssetsExpired: [machine.AssetsExpired(at=at)],
+        machine.SubmitStarted: [machine.SubmitStarted(at=at, name="m/a [1-77]")],
+        machine.Accepted: [machine.Accepted(at=at, project_id="p1", credits=credits) for credits in (240, None)],
+        machine.Refused: [machine.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
+        machine.AnswerLost: [machine.AnswerLost(at=at, failure=FAILURE)],
+        machine.ProvedUnpaid: [machine.ProvedUnpaid(at=at, evidence="the ledger explains it")],
+        machine.Unknowable: [machine.Unknowable(at=at, evidence="nobody knows")],
+        machine.Adopted: [machine.Adopted(at=at, project_id="p2", credits=240)],
+        machine.Resolved: [machine.Resolved(at=at, verdict=verdict) for verdict in VERDICTS],
+        machine.Looked: [
+            machine.Looked(at=at, status=status, credits=credits)
+            for status, credits in itertools.product(("queued", "rendering", "thinking"), (240, 120, None))
+        ],
+        machine.Rendered: [machine.Rendered(at=at, status="complete", credits=credits) for credits in (192, None)],
+        machine.RenderFailed: [
+            machine.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict) for verdict in VERDICTS
+        ],
+        machine.Canceled: [machine.Canceled(at=at, credits=0)],
+        machine.Downloaded: [machine.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),))],
+        machine.AddressExpired: [machine.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
+        machine.StepFailed: [machine.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
+    }
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """A log that could have happened: each event one that the table allows at that moment."""
+    log: list[Event] = [opened()]
+    job = advance(None, log[0])
+    for number in range(draw(st.integers(0, 40))):
+        kinds = sorted(TABLE[job.state], key=lambda kind: kind.__name__)
+        examples = events(at=2.0 + number, attempt=job.attempt)[draw(st.sampled_from(kinds))]
+        log.append(draw(st.sampled_from(examples)))
+        job = advance(job, log[-1])
+    return log
+
+
+def test_the_table_is_total():
+    assert set(TABLE) == set(State)
+    defined = {each for each in vars(machine).values() if isinstance(each, type) and issubclass(each, Event)}
+    assert set(events(1, 1)) == machine.EVENTS == defined - {Event}
+
+
+def test_every_forked_event_carries_a_verdict():
+    for row in TABLE.values():
+        for event, target in row.items():
+            if isinstance(target, Fork):
+                assert "verdict" in {each.name for each in fields(event)}
+
+
+def test_every_state_can_be_reached():
+    reached = {State.READY}
+    for _ in State:
+        for state in list(reached):
+            for target in TABLE[state].values():
+                reached |= {target.hope, target.give_up} if isinstance(target, Fork) else {target}
+    assert reached == set(State)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_next_action_exists_exactly_when_nobody_else_decides(state):
+    job = in_state(state)
+    assert (next_action(job) is None) == (state in FINAL | {State.UNCERTAIN})
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("kind", sorted(machine.EVENTS, key=lambda kind: kind.__name__))
+def test_what_the_table_does_not_allow_is_a_bug(state, kind):
+    job = in_state(state)
+    for event in events(at=99, attempt=job.attempt)[kind]:
+        if kind in TABLE[state]:
+            advance(job, event)
+        else:
+            with pytest.raises(IllegalTransition, match="'a'"):
+                advance(job, event)
+
+
+def in_state(state: State) -> Job:
+    """A job that came to a state by a real history."""
+    example = {kind: each[0] for kind, each in events(2, 1).items()}
+    path: dict[State, list[Event]] = {State.READY: [opened()]}
+    path[State.UPLOADED] = [*path[State.READY], example[machine.Uploaded]]
+    path[State.SUBMITTING] = [*path[State.UPLOADED], example[machine.SubmitStarted]]
+    path[State.UNCERTAIN] = [*path[State.SUBMITTING], example[machine.Unknowable]]
+    path[State.RENDERING] = [*path[State.SUBMITTING], example[machine.Accepted]]
+    path[State.CANCELED] = [*path[State.RENDERING], example[machine.Canceled]]
+    path[State.FAILED] = [*path[State.RENDERING], events(2, 1)[machine.RenderFailed][1]]
+    path[State.RENDERED] = [*path[State.RENDERING], example[machine.Rendered]]
+    path[State.DONE] = [*path[State.RENDERED], example[machine.Downloaded]]
+    job = machine.replay(path[state])
+    assert job.state is state
+    return job
+
+
+@given(histories())
+def test_final_states_stay_until_the_next_attempt_is_opened(log):
+    job = advance(None, log[0])
+    for event in log[1:]:
+        after = advance(job, event)
+        if job.state in FINAL:
+            assert after.state is job.state or isinstance(event, machine.Opened)
+        job = after
+
+
+@given(histories())
+def test_nothing_renders_without_a_project_id(log):
+    job = advance(None, log[0])
+    for event in log[1:]:
+        job = advance(job, event)
+        if job.state in {State.RENDERING, State.RENDERED, State.DONE, State.CANCELED}:
+            assert job.project_id
+
+
+@given(histories())
+def test_a_submission_has_its_own_intent_before_it(log):
+    """Between two acceptances of one job lies an intent, so no project can come from a request that was not recorded."""
+    asked = 0
+    job = advance(None, log[0])
+    for event in log[1:]:
+        asked += isinstance(event, machine.SubmitStarted)
+        if isinstance(event, machine.Accepted | machine.Adopted):
+            assert asked == 1
+            asked = 0
+        if isinstance(event, machine.Opened | machine.ProvedUnpaid | machine.Refused | machine.Resolved):
+            asked = 0
+        job = advance(job, event)
+    assert job.id == "a"
+
+
+@given(histories())
+def test_replaying_the_stored_log_gives_the_stored_snapshot(log):
+    job = machine.replay(log)
+    stored = [(type(event).__name__, record.event_to_text(event)) for event in log]
+    again = [record.event_from_text(name, record.EVENT_VERSION, text) for name, text in stored]
+    assert again == log
+    assert machine.replay(again) == job
+    assert record.job_from_text(record.job_to_text(job)) == job
+
+
+@given(histories())
+def test_a_setback_is_either_dated_or_left_or_the_end(log):
+    job = machine.replay(log)
+    if job.tries and next_action(job) is not None:
+        assert (job.again_at is not None) != job.is_left or isinstance(log[-1], machine.SubmitStarted)
+
+
+def test_a_look_that_tells_nothing_new_changes_nothing():
+    job = advance(in_state(State.RENDERING), machine.Looked(at=3, status="queued", credits=240))
+    assert advance(job, machine.Looked(at=4, status="queued", credits=240)) is job
+    assert advance(job, machine.Looked(at=4, status="queued", credits=None)) is job
+    assert advance(job, machine.Looked(at=4, status="rendering", credits=None)).status == "rendering"
+
+
+def test_a_look_after_a_failed_one_is_news():
+    job = in_state(State.RENDERING)
+    failed = advance(job, machine.StepFailed(at=3, failure=FAILURE, verdict=Again(at=5)))
+    assert (failed.tries, failed.again_at) == (1, 5)
+    seen = advance(failed, machine.Looked(at=6, status="queued", credits=None))
+    assert (seen.tries, seen.again_at, seen.trouble) == (0, None, None)
+
+
+def test_a_charge_that_is_not_told_does_not_wipe_the_one_that_is_known():
+    job = in_state(State.RENDERING)
+    done = advance(job, machine.Rendered(at=3, status="complete", credits=None))
+    assert (done.held, done.charged) == (240, 240)
+
+
+def test_a_failed_render_keeps_what_it_still_costs():
+    failed = in_state(State.FAILED)
+    assert (failed.held, failed.charged) == (240, 0)
+
+
+def test_tries_of_a_submission_survive_the_way_back():
+    job = in_state(State.UPLOADED)
+    for number in range(1, 4):
+        job = advance(job, machine.SubmitStarted(at=number, name=f"n{number}"))
+        job = advance(job, machine.Refused(at=number, failure=FAILURE, verdict=Again(at=number + 1)))
+        assert (job.state, job.tries, job.submits) == (State.UPLOADED, number, number)
+
+
+def test_a_log_that_skips_an_attempt_is_refused():
+    with pytest.raises(IllegalTransition, match="attempt 3"):
+        advance(in_state(State.DONE), opened(attempt=3))
+
+
+def test_an_event_for_a_job_that_was_never_opened_is_refused():
+    with pytest.raises(IllegalTransition, match="never opened"):
+        advance(None, machine.Looked(at=1, status="queued", credits=None))
+
+
+def test_an_unknown_event_in_the_log_says_so():
+    with pytest.raises(ValueError, match="not known"):
+        record.event_from_text("Exploded", 1, "{}")
+    with pytest.raises(ValueError, match="version 99"):
+        record.event_from_text("Looked", 99, "{}")
+
+
+def test_actions_follow_the_order_of_a_job():
+    path = [State.READY, State.UPLOADED, State.SUBMITTING, State.RENDERING, State.RENDERED]
+    assert [next_action(in_state(state)) for state in path] == list(Action)

@@ -1,0 +1,79 @@
+"""A run that kills itself, with SIGKILL, at the n-th point where a crash could hurt.
+
+A point lies before and after every action, every write to the state file, and every HTTP request. Run as
+`python -m tests.support.crash_child MANIFEST N`; prints the number of points passed when it got to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+import signal
+import sys
+from typing import Any
+
+import httpx
+
+from batchrunner import batch
+from batchrunner.core import schedule
+from batchrunner.core.plan import Wishes
+from batchrunner.provider import client as provider_client
+from batchrunner.provider.client import Client, Transports
+
+
+class Points:
+    def __init__(self, deadly: int) -> None:
+        self.deadly = deadly
+        self.passed = 0
+
+    def touch(self) -> None:
+        if self.passed == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.passed += 1
+
+    def around(self, call: Any) -> Any:
+        async def surrounded(*arguments: Any, **named: Any) -> Any:
+            self.touch()
+            result = await call(*arguments, **named)
+            self.touch()
+            return result
+
+        return surrounded
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """The real transport, with a point on either side of each request."""
+
+    def __init__(self, real: httpx.AsyncBaseTransport, points: Points) -> None:
+        self._real = real
+        self.handle_async_request = points.around(real.handle_async_request)  # type: ignore[method-assign]
+
+    async def aclose(self) -> None:
+        await self._real.aclose()
+
+
+async def main(manifest: Path, deadly: int) -> int:
+    points = Points(deadly)
+    read = batch.read(manifest)
+    access = batch.access(os.environ)
+    connections = provider_client._Connections()
+    real = connections.transports()
+    wires = Transports(api=Wire(real.api, points), paid=Wire(real.paid, points), storage=Wire(real.storage, points))
+    async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
+        account = await batch.account(client)
+        with batch.begin(read, wishes=Wishes(), access=access, account=account) as session:
+            for name in ("append", "add_baseline"):
+                setattr(session.store, name, points.around(getattr(session.store, name)))
+            engine, performer = batch.engine(
+                session, client=client, access=access, account=account, observe=lambda _event, _job: None
+            )
+            engine._perform = points.around(performer)
+            outcome = await engine.run()
+    await connections.aclose()
+    sys.stdout.write(f"{points.passed}\n")
+    return schedule.exit_code(outcome.by_state, stop=outcome.stop, is_unreachable=outcome.is_unreachable)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]))))

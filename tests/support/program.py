@@ -1,0 +1,116 @@
+"""The program as a person runs it, and the provider's own books to hold it against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+import urllib.request
+
+from batchrunner.media import check_video
+from batchrunner.sandbox.settings import API_KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A running sandbox."""
+
+    base_url: str
+
+    def ledger(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.base_url}/_sandbox/ledger", timeout=30) as answer:
+            books: dict[str, Any] = json.load(answer)
+            return books
+
+    def creates(self, manifest: str) -> list[dict[str, Any]]:
+        """Every accepted create whose name says that it is of this manifest."""
+        return [each for each in self.ledger()["creates"] if each["name"].startswith(f"{manifest}/")]
+
+    def creates_by_job(self, manifest: str) -> Counter[str]:
+        """How many creates were accepted for each job of a manifest."""
+        return Counter(each["name"].removeprefix(f"{manifest}/").partition(" [")[0] for each in self.creates(manifest))
+
+    def requests(self) -> dict[str, int]:
+        counts: dict[str, int] = self.ledger()["requests"]
+        return counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(slots=True, kw_only=True)
+class Program:
+    """`batchrunner` in a folder, talking to a provider."""
+
+    folder: Path
+    provider: Provider
+    env: dict[str, str] = field(default_factory=dict)
+
+    def environ(self) -> dict[str, str]:
+        return os.environ | {
+            "MAGIC_HOUR_BASE_URL": self.provider.base_url,
+            "MAGIC_HOUR_API_KEY": API_KEY,
+            "PYTHONWARNINGS": "error",
+            **self.env,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "batchrunner", *arguments],
+            cwd=self.folder,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout_s)
+        return Ended(code=process.returncode, out=out, err=err)
+
+    def status(self, manifest: Path) -> dict[str, Any]:
+        ended = self.run("status", manifest.name, "--json")
+        assert ended.code == 0, ended.err
+        shape: dict[str, Any] = ended.json()
+        return shape
+
+
+def check_books(program: Program, manifest: Path, *, jobs: int) -> dict[str, Any]:
+    """Hold a batch's state file against the provider's books; gives back its status.
+
+    Every job is done with a whole file, or uncertain with an accepted create behind it; no job has two creates; and
+    credits recorded equal credits charged.
+    """
+    status = program.status(manifest)
+    assert len(status["jobs"]) == jobs
+    creates = program.provider.creates(manifest.stem)
+    assert all(count == 1 for count in program.provider.creates_by_job(manifest.stem).values())
+    assert len(creates) == jobs
+    charged = {each["id"]: each["charged"] for each in creates}
+    for job in status["jobs"]:
+        assert job["state"] in {"done", "uncertain"}, job
+        if job["state"] == "done":
+            assert job["credits"]["charged"] == charged[job["project_id"]]
+            (output,) = job["outputs"]
+            path = manifest.parent / output["path"]
+            assert path.stat().st_size == output["bytes"]
+            check_video(path)
+    assert not list(manifest.parent.rglob("*.part")), "a finished batch leaves no partial file"
+    return status

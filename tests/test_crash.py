@@ -1,0 +1,109 @@
+"""Killed at any moment and run again: nothing is paid for twice, and everything paid for is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.program import Ended, Program, check_books
+
+TWO_JOBS = """\
+version: 1
+jobs:
+  - {id: clip, kind: video-to-video, input: a.mp4, end_seconds: 0.5, style: {art_style: Ink}}
+  - {id: still, kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p,
+     assets: {image_file_path: a.png, end_image_file_path: b.png}}
+"""
+
+MOST_POINTS = 72
+"""No fewer than an undisturbed run of TWO_JOBS passes; the test below says so when that changes."""
+
+
+def lay_out(program: Program, media: Path, name: str, text: str) -> Path:
+    for file in media.iterdir():
+        shutil.copy(file, program.folder)
+    manifest = program.folder / f"{name}.yaml"
+    manifest.write_text(text)
+    return manifest
+
+
+def crash_at(program: Program, manifest: Path, point: int) -> Ended:
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.support.crash_child", str(manifest), str(point)],
+        cwd=Path(__file__).parents[1],
+        env=program.environ(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return Ended(code=process.returncode, out=process.stdout, err=process.stderr)
+
+
+def test_the_points_reach_to_the_end_of_a_run(program, media):
+    manifest = lay_out(program, media, "undisturbed", TWO_JOBS)
+    ended = crash_at(program, manifest, 10**6)
+    assert ended.code == 0, ended.err
+    assert int(ended.out) <= MOST_POINTS
+
+
+@pytest.mark.parametrize("point", range(MOST_POINTS))
+def test_a_crash_at_any_point_costs_nothing_twice(program, media, point):
+    manifest = lay_out(program, media, f"crash{point}", TWO_JOBS)
+    ended = crash_at(program, manifest, point)
+    assert ended.code in {-9, 0}, ended.err
+    again = program.run("run", manifest.name)
+    assert again.code in {0, 9}, again.err
+    status = check_books(program, manifest, jobs=2)
+    assert (again.code == 9) == ("uncertain" in status["totals"]["by_state"])
+
+
+def mixed_jobs(count: int) -> str:
+    lines = ["version: 1", "output: out/{id}.mp4", "limits: {in_flight: 6, uploads: 3, downloads: 3}", "jobs:"]
+    for number in range(count):
+        if number % 2:
+            lines.append(
+                f"  - {{id: still-{number}, kind: image-to-video, input: {'ab'[number // 2 % 2]}.png, end_seconds: 3,"
+                " model: kling-3.0, resolution: 720p}"
+            )
+        else:
+            rate = ("HALF", "FULL")[number // 2 % 2]
+            lines.append(
+                f"  - {{id: clip-{number}, kind: video-to-video, input: {'ab'[number // 4 % 2]}.mp4,"
+                f" end_seconds: 0.5, fps_resolution: {rate}, style: {{art_style: Ink}}}}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_forty_jobs_killed_ten_times(program, media, seed):
+    chance = random.Random(seed)
+    manifest = lay_out(program, media, f"forty{seed}", mixed_jobs(40))
+    kills = 0
+    while kills < 10:
+        process = program.start("run", manifest.name)
+        try:
+            process.communicate(timeout=0.5 + chance.random() * 1.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        if process.returncode == 0:
+            break  # it was faster than its killer
+        kills += 1
+    ended = program.run("run", manifest.name)
+    assert ended.code in {0, 9}, ended.err
+    assert kills >= 5, "the batch must be long enough to be killed many times"
+    check_books(program, manifest, jobs=40)
+    before = program.provider.requests()
+    again = program.run("run", manifest.name)
+    assert again.code == ended.code
+    after = program.provider.requests()
+    assert {route: after[route] for route in after if "POST" in route} == {
+        route: before[route] for route in before if "POST" in route
+    }
