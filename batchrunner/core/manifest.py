@@ -26,10 +26,8 @@ DEFAULT_OUTPUT = "renders/{id}.mp4"
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset(
-        {"budget", "retry", "window", "notify", "vars", "matrix", "include", "catalog", "webhook", "env"}
-    ),
-    "job": frozenset({"matrix", "needs", "vars", "retry", "budget"}),
+    "manifest": frozenset({"budget", "retry", "window", "notify", "vars", "matrix", "include", "catalog"}),
+    "job": frozenset({"matrix", "needs"}),
     "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
     "end_seconds": frozenset({"end"}),
 }

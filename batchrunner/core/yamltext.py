@@ -542,6 +542,6 @@ def _where(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int, int]
 
 
 def _hint(said: str, before: str) -> str | None:
-    if "\t" in before:
+    if "\t" in before[: len(before) - len(before.lstrip())]:
         return "YAML does not allow tabs for indentation; use spaces"
     return next((hint for start, hint in _HINTS if said.startswith(start)), None)

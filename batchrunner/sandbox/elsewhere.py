@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-import av
 from av.filter import Graph
 from PIL import Image, ImageDraw
 
@@ -71,10 +70,7 @@ def _write_clip(path: Path, *, hue: int, seconds: int) -> None:
     ).configure()
     with movie.create(path, rate=Fraction(_RATE), size=_SIZE, sound=False) as film:
         for _ in range(seconds * _RATE):
-            try:
-                film.add_picture(graph.vpull())
-            except av.EOFError:
-                return
+            film.add_picture(graph.vpull())
 
 
 def _draw_still(hue: int) -> Image.Image:

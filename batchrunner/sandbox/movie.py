@@ -44,8 +44,7 @@ class Movie:
 
     def add_sound(self, frame: AudioFrame) -> None:
         """Play these samples right after the ones before."""
-        if self._sound is None:
-            return
+        assert self._sound is not None, "asked for when the movie was created"
         frame.pts = self._samples
         frame.time_base = Fraction(1, frame.sample_rate)
         self._samples += frame.samples

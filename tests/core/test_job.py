@@ -9,7 +9,20 @@ from hypothesis import given, strategies as st
 import pytest
 
 from batchrunner.core import job as machine, record
-from batchrunner.core.job import FINAL, TABLE, Action, Asset, Event, Fork, Job, Output, Spec, State, advance, next_action
+from batchrunner.core.job import (
+    FINAL,
+    TABLE,
+    Action,
+    Asset,
+    Event,
+    Fork,
+    Job,
+    Output,
+    Spec,
+    State,
+    advance,
+    next_action,
+)
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.errors import IllegalTransition
@@ -38,7 +51,9 @@ def events(at: float, attempt: int) -> dict[type[Event], list[Event]]:
     return {
         machine.Opened: [machine.Opened(at=at, id="a", attempt=attempt + 1, spec=SPEC)],
         machine.Uploaded: [
-            machine.Uploaded(at=at, assets=(Asset(field="image_file_path", file_path="api-assets/1.png", expires_at=9),))
+            machine.Uploaded(
+                at=at, assets=(Asset(field="image_file_path", file_path="api-assets/1.png", expires_at=9),)
+            )
         ],
         machine.AssetsExpired: [machine.AssetsExpired(at=at)],
         machine.SubmitStarted: [machine.SubmitStarted(at=at, name="m/a [1-77]")],
@@ -155,7 +170,7 @@ def test_nothing_renders_without_a_project_id(log):
 
 @given(histories())
 def test_a_submission_has_its_own_intent_before_it(log):
-    """Between two acceptances of one job lies an intent, so no project can come from a request that was not recorded."""
+    """Between two acceptances lies an intent: no project can come from a request that was not recorded."""
     asked = 0
     job = advance(None, log[0])
     for event in log[1:]:

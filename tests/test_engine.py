@@ -1,0 +1,476 @@
+"""The engine with a clock that jumps and performers that are plain functions: every seam it has, used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+import itertools
+
+import pytest
+
+from batchrunner.core import job as machine, schedule
+from batchrunner.core.evidence import Baseline, Reading
+from batchrunner.core.job import Action, Asset, Event, Job, Output, Spec, State
+from batchrunner.core.kind import Kind
+from batchrunner.core.manifest import Limits
+from batchrunner.core.retry import Again, Failure, GiveUp, Leave
+from batchrunner.core.schedule import Stop
+from batchrunner.engine import Engine, Money, Outcome, Settings
+from batchrunner.errors import Exit, IllegalTransition, NoAnswer
+
+HOUR = 3600.0
+UNREACHABLE = Failure(code="unreachable", message="cannot connect")
+
+
+@dataclass
+class JumpingClock:
+    """Time stands still while anything can happen, and jumps to the next date when nothing can."""
+
+    time: float = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+        for _ in range(20):
+            if event.is_set():
+                return
+            await asyncio.sleep(0)
+        if until is None:
+            await event.wait()
+        else:
+            self.time = max(self.time, until)
+
+
+@dataclass
+class Memory:
+    """A journal that keeps everything in order."""
+
+    log: list[tuple[Event, Job]] = field(default_factory=list)
+    transactions: int = 0
+    baselines: list[tuple[Baseline, bool]] = field(default_factory=list)
+
+    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
+        await asyncio.sleep(0)
+        self.transactions += 1
+        self.log.extend(entries)
+
+    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
+        self.baselines.append((baseline, moves))
+
+    def names(self, job_id: str) -> list[str]:
+        return [type(event).__name__ for event, job in self.log if job.id == job_id]
+
+
+def a_job(number: int, **changes: object) -> Job:
+    spec = Spec(
+        kind=Kind.IMAGE_TO_VIDEO,
+        request='{"end_seconds":5}',
+        inputs=(),
+        output=f"{number}.mp4",
+        seconds=5,
+        fingerprint=str(number),
+        low=100,
+        expected=100,
+        hold=100,
+    )
+    opened = machine.advance(None, machine.Opened(at=1.0, id=f"j{number}", attempt=1, spec=spec))
+    return replace(opened, **changes)  # type: ignore[arg-type]
+
+
+class World:
+    """A provider in a few lines: each action succeeds after some time, and everything that was asked is on record."""
+
+    def __init__(self, clock: JumpingClock, memory: Memory, *, render_s: float = 60.0) -> None:
+        self.clock = clock
+        self.memory = memory
+        self.render_s = render_s
+        self.running: Counter[Action] = Counter()
+        self.most: Counter[Action] = Counter()
+        self.rendering: dict[str, float] = {}
+        self.most_rendering = 0
+        self.calls: list[tuple[float, Action, str]] = []
+        self.credits = 10_000
+        self.overrides: dict[Action, Callable[[Job], Event | None]] = {}
+        self.evidence_reads = 0
+
+    async def perform(self, action: Action, job: Job) -> Event:
+        self.calls.append((self.clock.now(), action, job.id))
+        self.running[action] += 1
+        self.most[action] = max(self.most[action], self.running[action])
+        await asyncio.sleep(0)
+        try:
+            instead = self.overrides[action](job) if action in self.overrides else None
+            return instead or getattr(self, action)(job)
+        finally:
+            self.running[action] -= 1
+
+    def upload(self, job: Job) -> Event:
+        asset = Asset(
+            field="image_file_path", file_path=f"api-assets/{job.id}", expires_at=self.clock.now() + 7 * 24 * HOUR
+        )
+        return machine.Uploaded(at=self.clock.now(), assets=(asset,))
+
+    def submit(self, job: Job) -> Event:
+        last, known = next((e, j) for e, j in reversed(self.memory.log) if j.id == job.id)
+        assert isinstance(last, machine.SubmitStarted), "the intent must be on disk before the request leaves"
+        assert known.name == job.name == last.name
+        return self.accept(job)
+
+    def accept(self, job: Job) -> Event:
+        self.credits -= 100
+        self.rendering[job.id] = self.clock.now()
+        self.most_rendering = max(self.most_rendering, len(self.rendering))
+        return machine.Accepted(at=self.clock.now(), project_id=f"p-{job.id}-{job.submits}", credits=100)
+
+    def poll(self, job: Job) -> Event:
+        now = self.clock.now()
+        if now - self.rendering[job.id] < self.render_s:
+            return machine.Looked(at=now, status="rendering", credits=100)
+        del self.rendering[job.id]
+        return machine.Rendered(at=now, status="complete", credits=100)
+
+    def download(self, job: Job) -> Event:
+        output = Output(path=job.spec.output, bytes=1, sha256="00")
+        return machine.Downloaded(at=self.clock.now(), outputs=(output,))
+
+    async def read_evidence(self, projects: Sequence[str]) -> Reading:
+        self.evidence_reads += 1
+        return Reading(at=self.clock.now(), credits=self.credits, charges=dict.fromkeys(projects, 100))
+
+    def times(self, action: Action) -> Counter[str]:
+        return Counter(job for _, done, job in self.calls if done is action)
+
+
+@dataclass
+class Bench:
+    """An engine and everything it was handed."""
+
+    engine: Engine
+    world: World
+    memory: Memory
+    clock: JumpingClock
+
+    def run(self) -> Outcome:
+        return asyncio.run(self.engine.run())
+
+    def states(self) -> Counter[State]:
+        return Counter(job.state for job in self.engine.jobs().values())
+
+
+def bench(
+    jobs: Sequence[Job],
+    *,
+    limits: Limits | None = None,
+    money: Money | None = None,
+    observe: Callable[[Event, Job], None] = lambda _event, _job: None,
+    witness: Callable[[Sequence[str]], Awaitable[Reading]] | None = None,
+    fetch_again: Sequence[str] = (),
+    render_s: float = 60.0,
+) -> Bench:
+    clock, memory = JumpingClock(), Memory()
+    world = World(clock, memory, render_s=render_s)
+    names = iter(range(10**9))
+    engine = Engine(
+        jobs=jobs,
+        journal=memory,
+        perform=world.perform,
+        witness=witness or world.read_evidence,
+        clock=clock,
+        settings=Settings(limits=limits or Limits(), name=lambda job: f"m/{job.id} [{next(names)}]", grace_s=60.0),
+        money=money or Money(credits=10_000, moves=True),
+        observe=observe,
+        fetch_again=fetch_again,
+    )
+    return Bench(engine=engine, world=world, memory=memory, clock=clock)
+
+
+def test_every_job_is_done_within_the_limits():
+    table = bench([a_job(n) for n in range(200)], limits=Limits(in_flight=7, uploads=3, downloads=2))
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 200
+    assert table.states() == {State.DONE: 200}
+    assert table.world.most_rendering == 7
+    assert table.world.most[Action.UPLOAD] == 3
+    assert table.world.most[Action.DOWNLOAD] <= 2
+    assert set(table.world.times(Action.SUBMIT).values()) == {1}
+
+
+def test_the_log_replays_to_the_jobs():
+    table = bench([a_job(n) for n in range(20)])
+    table.run()
+    for job in table.engine.jobs().values():
+        opened = machine.Opened(at=1.0, id=job.id, attempt=1, spec=job.spec)
+        assert machine.replay([opened, *(event for event, after in table.memory.log if after.id == job.id)]) == job
+
+
+def test_looks_that_tell_nothing_are_not_written_down():
+    table = bench([a_job(0)], render_s=3600)
+    table.run()
+    assert table.world.times(Action.POLL)["j0"] > 20
+    assert table.memory.names("j0") == ["Uploaded", "SubmitStarted", "Accepted", "Looked", "Rendered", "Downloaded"]
+
+
+def test_events_that_arrive_together_are_one_transaction():
+    table = bench([a_job(n) for n in range(100)], limits=Limits(in_flight=100, uploads=100, downloads=100))
+    table.run()
+    assert len(table.memory.log) == 600
+    assert table.memory.transactions < 100
+
+
+def test_a_render_is_noticed_at_most_a_tenth_of_its_time_late():
+    table = bench([a_job(0)], render_s=600)
+    table.run()
+    rendered = next(event for event, _ in table.memory.log if isinstance(event, machine.Rendered))
+    accepted = next(event for event, _ in table.memory.log if isinstance(event, machine.Accepted))
+    assert 600 <= rendered.at - accepted.at <= 660
+
+
+def test_jobs_start_in_the_order_given():
+    table = bench([a_job(n) for n in (5, 3, 9, 1)], limits=Limits(in_flight=1, uploads=1))
+    table.run()
+    assert list(table.world.times(Action.SUBMIT)) == ["j5", "j3", "j9", "j1"]
+
+
+def test_a_refused_key_stops_everything_at_once():
+    table = bench([a_job(n) for n in range(50)], limits=Limits(in_flight=5))
+    refused = Failure(code="unauthorized", message="HTTP 401", status=401)
+    table.world.overrides[Action.SUBMIT] = lambda job: machine.Refused(
+        at=table.clock.now(), failure=refused, verdict=Leave()
+    )
+    outcome = table.run()
+    assert (outcome.stop, outcome.trouble) == (Stop.KEY_REFUSED, refused)
+    assert len(table.world.times(Action.SUBMIT)) <= 5
+    assert schedule.exit_code(outcome.by_state, stop=outcome.stop) is Exit.KEY_REFUSED
+
+
+def test_out_of_credits_stops_buying_and_collects_the_rest():
+    table = bench([a_job(n) for n in range(30)], limits=Limits(in_flight=10))
+    empty = Failure(code="insufficient_credits", message="HTTP 402", status=402)
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        machine.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if int(job.id[1:]) >= 12 else None
+    )
+    outcome = table.run()
+    assert outcome.stop is Stop.OUT_OF_CREDITS
+    assert table.states()[State.DONE] == 12
+    assert table.states()[State.RENDERING] == table.states()[State.SUBMITTING] == 0
+    assert schedule.exit_code(outcome.by_state, stop=outcome.stop) is Exit.OUT_OF_CREDITS
+
+
+def test_a_plan_that_lacks_one_model_fails_that_job_alone():
+    table = bench([a_job(n) for n in range(5)])
+    plan = Failure(code="plan_upgrade_required", message="HTTP 402", status=402)
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        machine.Refused(at=table.clock.now(), failure=plan, verdict=GiveUp()) if job.id == "j2" else None
+    )
+    outcome = table.run()
+    assert outcome.stop is None
+    assert table.states() == {State.DONE: 4, State.FAILED: 1}
+    assert schedule.exit_code(outcome.by_state) is Exit.JOBS_FAILED
+
+
+def test_an_interrupt_buys_no_more_and_collects():
+    table = bench([a_job(n) for n in range(30)], limits=Limits(in_flight=4))
+
+    def interrupt_after_five(event: Event, _job: Job) -> None:
+        if isinstance(event, machine.Downloaded) and len(table.world.times(Action.DOWNLOAD)) >= 5:
+            table.engine.stop(Stop.INTERRUPTED)
+
+    table.engine._observe = interrupt_after_five
+    outcome = table.run()
+    done = table.states()[State.DONE]
+    assert 5 <= done < 30
+    assert sum(table.states()[state] for state in machine.BOUGHT) == 0
+    assert len(table.world.times(Action.SUBMIT)) == done
+    assert schedule.exit_code(outcome.by_state, stop=outcome.stop) is Exit.INTERRUPTED
+
+
+def test_a_date_in_a_verdict_is_waited_for():
+    table = bench([a_job(0)])
+    table.world.overrides[Action.UPLOAD] = lambda job: (
+        machine.StepFailed(at=table.clock.now(), failure=UNREACHABLE, verdict=Again(at=table.clock.now() + HOUR))
+        if job.tries < 2
+        else None
+    )
+    table.run()
+    times = [at for at, action, _ in table.world.calls if action is Action.UPLOAD]
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == [HOUR, HOUR]
+    assert table.states() == {State.DONE: 1}
+
+
+def test_a_date_from_an_earlier_run_is_waited_for():
+    waiting = a_job(0, state=State.RENDERED, project_id="p", again_at=1_000_000.0 + HOUR, tries=3)
+    table = bench([waiting])
+    table.run()
+    assert table.world.calls == [(1_000_000.0 + HOUR, Action.DOWNLOAD, "j0")]
+
+
+def test_what_was_left_is_taken_up_by_the_next_run():
+    left = a_job(0, state=State.RENDERED, project_id="p", is_left=True, tries=9)
+    table = bench([left])
+    assert table.run().by_state[State.DONE] == 1
+
+
+def test_a_provider_that_cannot_be_reached_ends_the_run_and_keeps_the_jobs():
+    table = bench([a_job(n) for n in range(3)])
+    table.world.overrides[Action.POLL] = lambda job: machine.StepFailed(
+        at=table.clock.now(), failure=UNREACHABLE, verdict=Leave()
+    )
+    outcome = table.run()
+    assert table.states() == {State.RENDERING: 3}
+    assert outcome.is_unreachable
+    assert schedule.exit_code(outcome.by_state, is_unreachable=True) is Exit.UNREACHABLE
+
+
+def test_renders_of_an_earlier_run_are_looked_at_first_of_all():
+    known = a_job(0, state=State.RENDERING, project_id="p", accepted_at=0.0, charged=100)
+    table = bench([known])
+    table.world.rendering["j0"] = 0.0
+    table.run()
+    assert table.world.calls[0] == (1_000_000.0, Action.POLL, "j0")
+
+
+def test_inputs_that_the_provider_may_have_deleted_are_sent_again():
+    old = Asset(field="image_file_path", file_path="api-assets/old", expires_at=1_000_000.0 + HOUR)
+    table = bench([a_job(0, state=State.UPLOADED, assets=(old,))])
+    table.run()
+    assert table.memory.names("j0")[:3] == ["AssetsExpired", "Uploaded", "SubmitStarted"]
+    assert table.states() == {State.DONE: 1}
+
+
+def test_a_finished_job_whose_file_is_gone_is_fetched_again():
+    done = a_job(0, state=State.DONE, project_id="p")
+    table = bench([done, a_job(1, state=State.DONE, project_id="q")], fetch_again=["j0"])
+    failures = iter([machine.StepFailed(at=0, failure=UNREACHABLE, verdict=Again(at=1_000_000.0 + HOUR))])
+    table.world.overrides[Action.DOWNLOAD] = lambda job: next(failures, None)
+    outcome = table.run()
+    assert table.memory.names("j0") == ["StepFailed", "Downloaded"]
+    assert table.memory.names("j1") == []
+    assert outcome.by_state[State.DONE] == 2
+
+
+def test_a_bug_in_a_performer_ends_the_run_loudly():
+    table = bench([a_job(n) for n in range(3)])
+    table.world.overrides[Action.POLL] = lambda job: machine.Uploaded(at=0, assets=())
+    with pytest.raises(IllegalTransition):
+        table.run()
+
+
+# --- lost submissions ---
+
+
+def lose(table: Bench, *, accepted: bool, job_ids: set[str]) -> None:
+    """Answers to the first submission of these jobs are lost; the request was accepted or not."""
+
+    def submit(job: Job) -> Event | None:
+        if job.id not in job_ids or job.submits > 1:
+            return None
+        if accepted:
+            table.world.accept(job)
+            table.world.rendering.pop(job.id)
+        return machine.AnswerLost(at=table.clock.now(), failure=Failure(code="no_answer", message="reset"))
+
+    table.world.overrides[Action.SUBMIT] = submit
+
+
+def test_a_lost_submission_that_was_not_charged_is_proved_unpaid_and_submitted_again():
+    table = bench([a_job(n) for n in range(10)])
+    lose(table, accepted=False, job_ids={"j3"})
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 10
+    assert table.world.times(Action.SUBMIT)["j3"] == 2
+    assert "ProvedUnpaid" in table.memory.names("j3")
+    names = [
+        event.name for event, job in table.memory.log if isinstance(event, machine.SubmitStarted) and job.id == "j3"
+    ]
+    assert len(set(names)) == 2, "each submission has a name of its own"
+
+
+def test_a_lost_submission_that_was_charged_is_never_repeated():
+    table = bench([a_job(n) for n in range(10)])
+    lose(table, accepted=True, job_ids={"j3"})
+    outcome = table.run()
+    assert table.states() == {State.DONE: 9, State.UNCERTAIN: 1}
+    assert table.world.times(Action.SUBMIT)["j3"] == 1
+    trouble = table.engine.jobs()["j3"].trouble
+    assert trouble is not None
+    assert "paid" in trouble.message
+    assert schedule.exit_code(outcome.by_state) is Exit.UNCERTAIN
+
+
+def test_the_evidence_is_read_only_after_the_request_had_its_time_to_arrive():
+    table = bench([a_job(0)])
+    lose(table, accepted=False, job_ids={"j0"})
+    table.run()
+    asked = next(event.at for event, _ in table.memory.log if isinstance(event, machine.SubmitStarted))
+    proved = next(event.at for event, _ in table.memory.log if isinstance(event, machine.ProvedUnpaid))
+    assert proved - asked >= 60.0
+
+
+def test_nothing_is_bought_while_the_evidence_is_read():
+    table = bench([a_job(n) for n in range(40)], limits=Limits(in_flight=3), render_s=20)
+    lose(table, accepted=False, job_ids={"j0"})
+    reading: list[bool] = []
+
+    async def witness(projects: Sequence[str]) -> Reading:
+        reading.append(table.world.running[Action.SUBMIT] > 0)
+        submits = sum(table.world.times(Action.SUBMIT).values())
+        await asyncio.sleep(0)
+        assert sum(table.world.times(Action.SUBMIT).values()) == submits
+        return await table.world.read_evidence(projects)
+
+    table.engine._witness = witness
+    assert table.run().by_state[State.DONE] == 40
+    assert len(reading) >= 2
+    assert not any(reading)
+
+
+def test_a_balance_that_never_moved_proves_nothing():
+    table = bench([a_job(0)], money=Money(credits=0, moves=False))
+    table.world.credits = 0
+    lose(table, accepted=False, job_ids={"j0"})
+    table.run()
+    assert table.states() == {State.UNCERTAIN: 1}
+
+
+def test_a_submission_from_before_the_crash_is_judged_by_the_balance_of_then():
+    before = Baseline(at=1.0, credits=10_000, ledger=0)
+    lost = a_job(0, state=State.SUBMITTING, name="m/j0 [x]", submits=1, submitted_at=999_000.0)
+    unpaid = bench([lost], money=Money(credits=10_000, moves=True, baseline=before))
+    assert unpaid.run().by_state[State.DONE] == 1
+    paid = bench([lost], money=Money(credits=9_900, moves=True, baseline=before))
+    paid.world.credits = 9_900
+    paid.run()
+    assert paid.states() == {State.UNCERTAIN: 1}
+    assert paid.world.calls == []
+
+
+def test_evidence_that_cannot_be_read_leaves_the_question_to_the_next_run():
+    async def silent(_projects: Sequence[str]) -> Reading:
+        raise NoAnswer("no answer")
+
+    table = bench([a_job(n) for n in range(3)], witness=silent)
+    lose(table, accepted=True, job_ids={"j1"})
+    outcome = table.run()
+    assert table.states() == {State.DONE: 2, State.SUBMITTING: 1}
+    assert outcome.is_unreachable
+
+
+def test_why_nothing_starts_is_told():
+    table = bench([a_job(n) for n in range(5)], limits=Limits(in_flight=2))
+    seen: list[str] = []
+    table.engine._observe = lambda _event, _job: seen.extend(why for n, why in table.engine.waits().values() if n)
+    table.run()
+    assert any("2 renders are in flight (limits.in_flight)" in why for why in seen)
+
+
+def test_a_thousand_jobs_cost_no_more_each_than_ten():
+    """Counted, not timed: how often the engine turns for a job."""
+    turns = {}
+    for count in (10, 1000):
+        table = bench([a_job(n) for n in range(count)], limits=Limits(in_flight=10, uploads=10, downloads=10))
+        table.run()
+        turns[count] = table.memory.transactions / count
+    assert turns[1000] <= turns[10] * 1.5
