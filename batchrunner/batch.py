@@ -80,7 +80,7 @@ def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False)
     root = path.resolve().parent
     facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
     jobs = expand.expand(manifest, files=facts)
-    return Batch(path=path, root=root, state=state or state_path(path), manifest=manifest, jobs=jobs, facts=facts)
+    return Batch(path=path, root=root, state=state or store.path_for(path), manifest=manifest, jobs=jobs, facts=facts)
 
 
 def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
@@ -89,7 +89,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     Raises:
         UsageError: there is no state file, so nothing was ever bought.
     """
-    where = state or state_path(path)
+    where = state or store.path_for(path)
     if not where.exists():
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     try:
@@ -99,11 +99,6 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
         )
     return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, jobs=(), facts={})
-
-
-def state_path(manifest: Path) -> Path:
-    """The state file that belongs to a manifest: beside it, `<stem>.state.db`."""
-    return manifest.with_name(f"{manifest.stem}.state.db")
 
 
 @cache

@@ -69,14 +69,15 @@ jobs:
     assets:
       image_file_path: stills/dunes.png
       end_image_file_path: stills/night.png
-    model: wan-3.0
     end_seconds: 4
     style: {prompt: the sun goes down}
 """
 
 FPS = 24
-CLIP_SIZE = (960, 540)
-STILL_SIZE = (1280, 720)
+CLIP_SIZE = (480, 270)
+STILL_SIZE = (640, 360)
+ENLARGED = 2
+"""The pictures are drawn at these sizes, in pixels, and enlarged."""
 
 
 def prepare(folder: Path) -> Path:
@@ -94,7 +95,7 @@ def prepare(folder: Path) -> Path:
         still = folder / "stills" / f"{name}.png"
         if not still.exists():
             still.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(still)
+            _enlarged(picture).save(still)
     manifest = folder / MANIFEST_NAME
     if not manifest.exists():
         manifest.write_text(MANIFEST, encoding="utf-8")
@@ -105,14 +106,18 @@ def _write_clip(path: Path, pictures: Iterator[Image.Image]) -> None:
     partial = path.with_name(f".{path.name}.part")
     with av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height = CLIP_SIZE
+        stream.width, stream.height = (ENLARGED * edge for edge in CLIP_SIZE)
         stream.pix_fmt = "yuv420p"
         for number, picture in enumerate(pictures):
-            frame: av.VideoFrame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+            frame: av.VideoFrame = av.VideoFrame.from_image(_enlarged(picture))  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     partial.replace(path)
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    return picture.resize((picture.width * ENLARGED, picture.height * ENLARGED), Image.Resampling.BICUBIC)
 
 
 def _colour(hue: float, saturation: float = 0.6, value: float = 0.9) -> tuple[int, int, int]:

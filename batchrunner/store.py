@@ -255,6 +255,11 @@ class Store(View):
             self._db.execute("COMMIT")
 
 
+def path_for(manifest: Path) -> Path:
+    """The state file that belongs to a manifest: beside it, `<stem>.state.db`."""
+    return manifest.with_name(f"{manifest.stem}.state.db")
+
+
 def open_for_run(path: Path, *, run_id: str, now: Instant) -> Store:
     """The state file at `path`, locked for one run; created when missing, migrated when old.
 

@@ -17,8 +17,9 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
-from batchrunner.engine import Engine, Money, Outcome, Settings
+from batchrunner.engine import Engine, Outcome, Settings
 from batchrunner.errors import Exit, IllegalTransition, NoAnswer
+from batchrunner.inquiry import Money
 
 HOUR = 3600.0
 UNREACHABLE = Failure(code="unreachable", message="cannot connect")

@@ -28,14 +28,21 @@ def demo(folder: Path) -> int:
     show.say(f"rendering {show.plural(len(read.jobs), 'job')} of {read.path} on a sandbox")
     with run.provider(read, is_sandbox=True) as access:
         report = asyncio.run(run.carry_out(read, access, wishes=Wishes(), progress=run.progress(quiet=False)))
-    status.print_jobs(report.jobs)
-    run.conclude(read, report, as_json=False)
+    status.print_jobs(report.jobs, folder=folder)
+    run.conclude(read, report, again=f"batchrunner demo {folder}", as_json=False)
     if report.exit_code is Exit.OK:
         show.say(f"all done: look at {folder / 'renders'}\n")
-        show.say("next:")
-        show.say(f"  batchrunner plan {read.path}             what a run would do now (nothing: all is done)")
-        show.say(
-            f"  batchrunner run {read.path} --sandbox    change a style in the manifest first, then add --rerender"
-        )
-        show.say("  export MAGIC_HOUR_API_KEY=…             your own clips, your own manifest, for real")
+        for line in _next_steps(read.path):
+            show.say(line)
     return report.exit_code
+
+
+def _next_steps(manifest: Path) -> list[str]:
+    return [
+        "next:",
+        f"  batchrunner status {manifest}",
+        f"  change a style in {manifest}, then",
+        f"  batchrunner plan {manifest} --rerender",
+        f"  batchrunner run {manifest} --sandbox --rerender",
+        "  and for real, with your own clips: set MAGIC_HOUR_API_KEY and leave --sandbox out",
+    ]

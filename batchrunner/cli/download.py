@@ -39,4 +39,5 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
                 fetch_again=True,
             )
         )
-    return conclude(read, report, as_json=as_json)
+    again = f"batchrunner run {manifest}{' --sandbox' if sandbox else ''}"
+    return conclude(read, report, again=again, as_json=as_json)

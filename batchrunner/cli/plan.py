@@ -27,7 +27,7 @@ def plan(
 ) -> int:
     """Show what `run` would do with every job of MANIFEST, and why. Nothing is sent."""
     from batchrunner import batch
-    from batchrunner.core.plan import Wishes
+    from batchrunner.core.plan import Do, Wishes
 
     read = batch.read(manifest, state=state, allow_unlisted=allow_unlisted)
     made = batch.plan(read, wishes=Wishes(rerender=rerender, retry_failed=retry_failed))
@@ -36,7 +36,8 @@ def plan(
         return Exit.OK
     show.problems(read.warnings)
     print_plan(made)
-    show.say(f"next: batchrunner run {manifest}")
+    if any(entry.action is not Do.SKIP for entry in made.entries):
+        show.say(f"next: batchrunner run {manifest}")
     return Exit.OK
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @options.manifest
 @options.state
 @options.sandbox
-@click.option("--scale", default=0.25, show_default=True, help="With --sandbox: size of its pictures, 1 for nominal.")
+@click.option("--scale", default=0.5, show_default=True, help="With --sandbox: size of its pictures, 1 for nominal.")
 @options.rerender
 @options.retry_failed
 @options.allow_unlisted
@@ -50,7 +50,8 @@ def run(manifest: Path, **given: Any) -> int:
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"])
     with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
         report = asyncio.run(carry_out(read, access, wishes=wishes, progress=progress(quiet=given["quiet"])))
-    return conclude(read, report, as_json=given["as_json"])
+    again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
+    return conclude(read, report, again=again, as_json=given["as_json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Report:
 
 
 @contextmanager
-def provider(batch: Batch, *, is_sandbox: bool, scale: float = 0.25) -> Iterator[Access]:
+def provider(batch: Batch, *, is_sandbox: bool, scale: float = 0.5) -> Iterator[Access]:
     """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block."""
     from batchrunner.batch import Access, access
 
@@ -165,19 +166,19 @@ async def _run_engine(engine: Engine) -> Outcome:
             raise KeyboardInterrupt from None
 
 
-def conclude(read: Batch, report: Report, *, as_json: bool) -> int:
-    """Print what a run came to and what to type next; its exit code."""
+def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
+    """Print what a run came to and what to type next (`again` goes on where it was); its exit code."""
     from batchrunner.cli import status
 
     if as_json:
         show.as_json(status.shape(read.path, read.state, report.jobs))
     status.print_summary(report.jobs)
-    for line in _advice(read, report):
+    for line in _advice(report, again):
         show.say(line)
     return report.exit_code
 
 
-def _advice(read: Batch, report: Report) -> Iterator[str]:
+def _advice(report: Report, again: str) -> Iterator[str]:
     from batchrunner.batch import LIBRARY
     from batchrunner.core.job import State
     from batchrunner.core.schedule import Stop
@@ -194,6 +195,6 @@ def _advice(read: Batch, report: Report) -> Iterator[str]:
             yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
             yield f"hint: look for that name in {LIBRARY}"
     if report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
-        yield f"next: batchrunner run {read.path}    goes on where it was"
+        yield f"next: {again}    goes on where it was"
     elif report.exit_code is Exit.JOBS_FAILED:
-        yield f"next: batchrunner run {read.path} --retry-failed"
+        yield f"next: {again} --retry-failed"

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @options.as_json
 def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
     """Show how far MANIFEST is: every job, its credits and its file. Reads the state file only."""
-    from batchrunner import batch, store
+    from batchrunner import store
     from batchrunner.errors import UsageError
 
-    path = state or batch.state_path(manifest)
+    path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
         raise UsageError(f"there is neither {manifest} nor {path}")
     with store.open_to_read(path) as view:
@@ -37,25 +37,20 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         click.echo(f"{manifest}: nothing has been run yet")
         show.say(f"next: batchrunner plan {manifest}")
         return Exit.OK
-    print_jobs(jobs)
+    print_jobs(jobs, folder=manifest.parent)
     click.echo("")
     print_summary(jobs, on_stdout=True)
     return Exit.OK
 
 
-def print_jobs(jobs: Iterable[Job]) -> None:
-    """Every job as a row on standard output."""
-    rows = [
-        (
-            job.id,
-            job.kind,
-            job.state,
-            show.credits(job.charged),
-            ", ".join(each.path for each in job.outputs) or note(job),
-        )
-        for job in jobs
-    ]
+def print_jobs(jobs: Iterable[Job], *, folder: Path) -> None:
+    """Every job as a row on standard output; paths as they can be opened from here."""
+    rows = [(job.id, job.kind, job.state, show.credits(job.charged), _files(job, folder) or note(job)) for job in jobs]
     show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
+
+
+def _files(job: Job, folder: Path) -> str:
+    return ", ".join(str(folder / output.path) for output in job.outputs)
 
 
 def print_summary(jobs: Sequence[Job], *, on_stdout: bool = False) -> None:

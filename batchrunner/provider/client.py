@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 import ssl
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import httpx
@@ -51,15 +52,34 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.magichour.ai"
 """Provider documentation, every version."""
 
-CONNECT_S = 10.0
-READ_S = 60.0
-WRITE_S = 60.0
-POOL_S = 30.0
-PAID_S = 120.0
-"""Seconds for each phase of a request, and for the whole of a paid one; a transfer as a whole has no limit."""
-
 LARGEST_ANSWER = 8 * 1024 * 1024
 """Bytes read of an API answer; real ones have a few kilobytes."""
+
+LARGEST_ERROR = 64 * 1024
+"""Bytes read of what the storage says about an error; S3 needs less than two kilobytes."""
+
+LONGEST_WAIT_S = 24 * 3600.0
+"""The longest wait in seconds that a `Retry-After` is believed to mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds that each part of a request may take; a transfer as a whole has no limit.
+
+    Attributes:
+        connect_s: for one attempt to connect to one address.
+        read_s: between two pieces of an answer.
+        write_s: for the peer to take one piece of an upload.
+        pool_s: for a connection, the wait for a free place, name lookup and TLS included.
+        whole_s: for one request to the API, from the first to the last byte.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    write_s: float = 60.0
+    pool_s: float = 30.0
+    whole_s: float = 120.0
+
 
 Transport = httpx.AsyncBaseTransport
 T = TypeVar("T")
@@ -110,6 +130,7 @@ class Client:
         base_url: str,
         key: str,
         transports: Transports | None = None,
+        timeouts: Timeouts | None = None,
         read_attempts: int = 3,
         read_wait_s: float = 0.3,
     ) -> None:
@@ -119,17 +140,19 @@ class Client:
             base_url: where the API is, without `/v1`.
             key: the API key; sent to that host only.
             transports: replaces the real connections.
+            timeouts: replaces the usual ones.
             read_attempts: how often a read is tried before its failure is reported.
             read_wait_s: first wait between those, in seconds; 0 makes every wait 0.
         """
         self._owned = _Connections() if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
-        timeout = httpx.Timeout(connect=CONNECT_S, read=READ_S, write=WRITE_S, pool=POOL_S)
+        self._key = key
+        self._timeouts = timeouts or Timeouts()
         agent = {"User-Agent": f"batchrunner/{__version__}"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
-        self._api = httpx.AsyncClient(base_url=base_url, transport=carried.api, timeout=timeout, headers=bearer)
-        self._paid = httpx.AsyncClient(base_url=base_url, transport=carried.paid, timeout=timeout, headers=bearer)
-        self._storage = httpx.AsyncClient(transport=carried.storage, timeout=timeout, headers=agent)
+        self._api = _carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
+        self._paid = _carrier(carried.paid, self._timeouts, headers=bearer, base_url=base_url)
+        self._storage = _carrier(carried.storage, self._timeouts, headers=agent)
         self._reads = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(read_attempts),
@@ -179,12 +202,9 @@ class Client:
     async def _read(self, method: str, path: str, read: Callable[[bytes], T], **options: Any) -> T:
         async for attempt in self._reads:
             with attempt:
-                with _translated(path):
-                    async with self._api.stream(method, path, **options) as response:
-                        body = await _body(response)
-                _raise_for_status(response, body)
+                answer = await self._ask(self._api, self._api.build_request(method, path, **options))
                 try:
-                    return read(body)
+                    return read(answer)
                 except wire.Unreadable as error:
                     raise NoAnswer(f"{method} {path}: {error}") from error
         raise AssertionError("tenacity re-raises the last failure")
@@ -200,25 +220,53 @@ class Client:
             NoAnswer: anything else, an answer without a project id included.
         """
         path = f"/v1/{kind}"
-        received = bytearray()
+        answer = await self._ask(self._paid, self._paid.build_request("POST", path, json=body))
         try:
-            with _translated(path):
-                async with asyncio.timeout(PAID_S), self._paid.stream("POST", path, json=body) as response:
-                    async for chunk in response.aiter_bytes():
-                        received += chunk
-                        if len(received) > LARGEST_ANSWER:
-                            break
-        except NoAnswer as error:
-            # The answer broke off; what came may still name the project.
-            rescued = wire.rescued_id(bytes(received))
-            if rescued is None:
-                raise
-            raise NoAnswer(str(error), project_id=rescued) from error
-        _raise_for_status(response, bytes(received))
-        try:
-            return wire.created(bytes(received))
+            return wire.created(answer)
         except wire.Unreadable as error:
             raise NoAnswer(f"POST {path}: {error}", project_id=error.project_id) from error
+
+    async def _ask(self, client: httpx.AsyncClient, request: httpx.Request) -> bytes:
+        """Send one request to the API, once; the body of its answer.
+
+        Raises:
+            NeverSent: surely not received.
+            Rejected: answered with an error status, whether or not the rest of that answer could be read.
+            NoAnswer: anything else; with the project id, where the part of the answer that came names one.
+        """
+        response: httpx.Response | None = None
+        received = bytearray()
+        try:
+            with _translated(request.url.path):
+                async with asyncio.timeout(self._timeouts.whole_s):
+                    response = await client.send(request, stream=True)
+                    try:
+                        await _collect(response, received, most=LARGEST_ANSWER)
+                    finally:
+                        await response.aclose()
+        except (NoAnswer, NeverSent) as error:
+            if response is None:
+                raise
+            self._raise_for_status(response, bytes(received))
+            # The answer broke off; what came may still name the project.
+            raise NoAnswer(str(error), project_id=wire.rescued_id(bytes(received))) from error
+        self._raise_for_status(response, bytes(received))
+        return bytes(received)
+
+    def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
+        """Raise the error that an API answer is; nothing for 2xx."""
+        status = response.status_code
+        if 200 <= status < 300:
+            return
+        said = wire.error_body(body)
+        words = said.message.replace(self._key, "…")  # some services repeat the key that they refuse
+        message = f"HTTP {status}" + (f": {words}" if words else "")
+        kind: type[Rejected] = Rejected
+        if status == 401:
+            kind = KeyRefused
+        elif status == 402 and said.code not in PLAN_CODES:
+            kind = OutOfCredits
+        raise kind(message, status=status, code=said.code, retry_after_s=_retry_after(response))
 
     # --- storage: presigned addresses, no bearer ---
 
@@ -230,10 +278,17 @@ class Client:
             TransferError: they did not arrive; the whole upload can be repeated with a new address.
         """
         headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
+        limits = self._timeouts
         with _as_transfer(), _translated(url):
-            async with asyncio.timeout(CONNECT_S + WRITE_S) as deadline:
-                response = await self._storage.put(url, content=_watched(chunks, deadline), headers=headers)
-        _raise_for_storage(response.status_code, response.content)
+            async with asyncio.timeout(limits.pool_s + limits.write_s) as deadline:
+                content = _watched(chunks, deadline, limits)
+                request = self._storage.build_request("PUT", url, content=content, headers=headers)
+                response = await self._storage.send(request, stream=True)
+                try:
+                    said = await _error_text(response)
+                finally:
+                    await response.aclose()
+        _raise_for_storage(response.status_code, said)
 
     @asynccontextmanager
     async def fetch(self, url: str, *, offset: int = 0, etag: str | None = None) -> AsyncIterator[Reply]:
@@ -253,9 +308,7 @@ class Client:
             response = await self._storage.send(request, stream=True)
         try:
             if response.status_code not in {200, 206}:
-                with _as_transfer(), _translated(url):
-                    body = await _body(response)
-                _raise_for_storage(response.status_code, body)
+                _raise_for_storage(response.status_code, await _error_text(response))
             yield Reply(response)
         finally:
             with _as_transfer(), _translated(url):
@@ -309,62 +362,85 @@ class _Session:
 
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
-        return self._session.request(method, URL(url, encoded=True), **options)
+        return _Exchange(self._session.request(method, URL(url, encoded=True), **options))
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
 
+class _Exchange:
+    """One request under way. The transport encodes the reason phrase strictly, and stumbles over bytes that are none.
+
+    It would do so after the answer came, with an error that names no connection and leaves the answer open.
+    """
+
+    def __init__(self, pending: Any) -> None:
+        self._pending = pending
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await self._pending.__aenter__()
+        response.reason = (response.reason or "").encode("ascii", "replace").decode()
+        return response
+
+
+def _carrier(
+    transport: Transport, timeouts: Timeouts, *, headers: dict[str, str], base_url: str = ""
+) -> httpx.AsyncClient:
+    """A client that sends what it is told and nothing else: no cookies, no proxy or password of the environment."""
+    timeout = httpx.Timeout(
+        connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
+    )
+    cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(
+        transport=transport, timeout=timeout, headers=headers, base_url=base_url, cookies=cookies, trust_env=False
+    )
+
+
 # --- reading answers ---
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _collect(response: httpx.Response, received: bytearray, *, most: int) -> None:
+    """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it."""
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            received += chunk
+            if len(received) > most:
+                return
+
+
+async def _error_text(response: httpx.Response) -> bytes:
+    """As much as can be read of what the storage says about an error; the status alone says what it means."""
     received = bytearray()
-    async for chunk in response.aiter_bytes():
-        received += chunk
-        if len(received) > LARGEST_ANSWER:
-            raise NoAnswer(f"{response.url.path}: the answer has more than {LARGEST_ANSWER} bytes")
+    if response.status_code >= 300:
+        with suppress(NoAnswer, NeverSent), _translated(""):
+            await _collect(response, received, most=LARGEST_ERROR)
     return bytes(received)
 
 
-def _raise_for_status(response: httpx.Response, body: bytes) -> None:
-    """Raise the error that an API answer is; nothing for 2xx."""
-    status = response.status_code
-    if 200 <= status < 300:
-        return
-    said = wire.error_body(body)
-    message = f"HTTP {status}" + (f": {said.message}" if said.message else "")
-    kind: type[Rejected] = Rejected
-    if status == 401:
-        kind = KeyRefused
-    elif status == 402 and said.code not in PLAN_CODES:
-        kind = OutOfCredits
-    raise kind(message, status=status, code=said.code, retry_after_s=_retry_after(response))
-
-
 def _raise_for_storage(status: int, body: bytes) -> None:
-    """Raise what a storage answer means; S3 and its kin answer 403 to an address that expired."""
+    """Raise what a storage answer means; S3 and its kin answer 403 to an address that expired, Google's also 400."""
     if 200 <= status < 300:
         return
-    detail = wire.error_body(body).message
-    message = f"the storage answered HTTP {status}" + (f": {detail}" if detail else "")
-    raise AddressExpired(message) if status in {401, 403, 404, 410} else TransferError(message)
+    said = wire.storage_error(body)
+    message = f"the storage answered HTTP {status}" + (f": {said.message}" if said.message else "")
+    is_expired = status in {401, 403, 404, 410} or said.code == "ExpiredToken"
+    raise AddressExpired(message) if is_expired else TransferError(message)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds to wait, from either form of Retry-After; dates are read against the server's own clock."""
     value = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return float(min(int(value[:10]), LONGEST_WAIT_S))
     until, now = _date(value), _date(response.headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds()) if until else None
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT_S) if until else None
 
 
 def _date(value: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):  # what the standard library raises on other text
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -385,14 +461,25 @@ def _may_pass(error: BaseException) -> bool:
 
 @contextmanager
 def _translated(target: str) -> Iterator[None]:
-    """Foreign exceptions as ours. The address is named without its query, which may be a signature."""
+    """Foreign exceptions as ours; `ValueError` is what the libraries raise on answers they cannot decode.
+
+    The foreign one is not kept as the cause: its text holds the whole address, and a log would show the signature.
+    """
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, TimeoutError, OSError) as error:
-        where = _without_query(target)
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        httpx.StreamError,
+        aiohttp.ClientError,
+        TimeoutError,
+        OSError,
+        ValueError,
+    ) as error:
+        where = wire.without_secrets(target)
         if _proves_unsent(error):
-            raise NeverSent(f"cannot connect to {where}: {_words(error)}") from error
-        raise NoAnswer(f"no answer from {where}: {_words(error)}") from error
+            raise NeverSent(f"cannot connect to {where}: {_words(error)}") from None
+        raise NoAnswer(f"no answer from {where}: {_words(error)}") from None
 
 
 def _proves_unsent(error: BaseException) -> bool:
@@ -403,7 +490,15 @@ def _proves_unsent(error: BaseException) -> bool:
     return isinstance(error, _UNSENT)
 
 
+_UNSENT_BENEATH = (
+    aiohttp.ClientConnectorError,  # name lookup, refused, TLS, certificate
+    aiohttp.ConnectionTimeoutError,  # also the wait for a place in the pool
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 _UNSENT = (
+    *_UNSENT_BENEATH,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -411,29 +506,16 @@ _UNSENT = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
     httpx.LocalProtocolError,
-    aiohttp.ClientConnectorError,
-)
-_UNSENT_BENEATH = (
-    aiohttp.ClientConnectorError,  # name lookup, refused, TLS, certificate
-    aiohttp.ConnectionTimeoutError,  # also the wait for a place in the pool
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
 )
 
 
 def _words(error: BaseException) -> str:
     """What went wrong, in the words of the innermost error that has any."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
     deepest = error.__cause__ or error
     text = str(deepest) or str(error)
-    return _without_query(text) if text else type(deepest).__name__
-
-
-def _without_query(text: str) -> str:
-    """The text up to the first query string: signatures and tokens stand there."""
-    if "://" in text:
-        parts = urlsplit(text)
-        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return text.partition("?")[0]
+    return wire.without_secrets(text) if text else type(deepest).__name__
 
 
 @contextmanager
@@ -445,10 +527,10 @@ def _as_transfer() -> Iterator[None]:
         raise TransferError(str(error)) from error
 
 
-async def _watched(chunks: AsyncIterator[bytes], deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+async def _watched(chunks: AsyncIterator[bytes], deadline: asyncio.Timeout, limits: Timeouts) -> AsyncIterator[bytes]:
     """The chunks, moving the deadline with each: aiohttp itself has no limit on a peer that stops reading."""
     loop = asyncio.get_running_loop()
     async for chunk in chunks:
-        deadline.reschedule(loop.time() + WRITE_S)
+        deadline.reschedule(loop.time() + limits.write_s)
         yield chunk
-    deadline.reschedule(loop.time() + WRITE_S + READ_S)
+    deadline.reschedule(loop.time() + limits.write_s + limits.read_s)

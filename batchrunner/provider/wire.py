@@ -145,7 +145,7 @@ def created(body: bytes) -> Created:
     project_id = _text(data.get("id"))
     if not project_id:
         raise Unreadable("the answer holds no project id", project_id=rescued_id(body))
-    return Created(project_id=project_id, credits_charged=_whole(data.get("credits_charged")))
+    return Created(project_id=project_id, credits_charged=_charge(data.get("credits_charged")))
 
 
 _ID_IN_TEXT = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{8,64})"')
@@ -175,9 +175,9 @@ def project(body: bytes, *, project_id: str) -> Project:
         name=_text(data.get("name")),
         type=_text(data.get("type")),
         is_deleted=data.get("enabled") is False,
-        credits_charged=_whole(data.get("credits_charged")),
+        credits_charged=_charge(data.get("credits_charged")),
         error_code=_text(error.get("code")),
-        error_message=_text(error.get("message")),
+        error_message=_brief(_text(error.get("message")) or "") or None,
         downloads=_downloads(data),
     )
 
@@ -201,17 +201,40 @@ def error_body(body: bytes) -> ErrorBody:
         data = _object(body)
     except Unreadable:
         return ErrorBody(code=None, message=_brief(body[: 4 * LONGEST_TEXT].decode("utf-8", "replace")))
-    message = _text(data.get("message")) or _text(data.get("error")) or ""
+    nested = data.get("error")
+    source = nested if isinstance(nested, dict) and "message" not in data else data
+    message = _text(source.get("message")) or _text(source.get("error")) or ""
     issues = data.get("bodyErrors", {}).get("issues") if isinstance(data.get("bodyErrors"), dict) else None
-    if isinstance(issues, list):
-        details = [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)]
-        message = "; ".join([message, *(detail for detail in details if detail)])
-    return ErrorBody(code=_text(data.get("code")), message=_brief(message))
+    found = [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)] if issues else []
+    return ErrorBody(code=_text(source.get("code")), message=_brief("; ".join(filter(None, [message, *found]))))
+
+
+_CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]{1,2000})</Message>")
+
+
+def storage_error(body: bytes) -> ErrorBody:
+    """What a storage says about an error, as S3 and its kin do in XML; never fails, whatever the body is.
+
+    Nothing else of the body is kept: S3 repeats the signature and the string that was signed.
+    """
+    code, message = _CODE.search(body), _MESSAGE.search(body)
+    said = [match[1].decode("utf-8", "replace") for match in (code, message) if match]
+    return ErrorBody(code=_text(said[0]) if code else None, message=_brief(": ".join(said)))
 
 
 def _brief(text: str) -> str:
-    clean = _printable(text)
+    clean = without_secrets(_printable(text))
     return clean if len(clean) <= LONGEST_TEXT else f"{clean[:LONGEST_TEXT]}…"
+
+
+_QUERY = re.compile(r"(://[^\s?#]*)\?[^\s'\"<>]*")
+_USER = re.compile(r"://[^\s/?#@]*@")
+
+
+def without_secrets(text: str) -> str:
+    """The text with every address in it cut before its query, where signatures stand, and without its user."""
+    return _QUERY.sub(r"\1?…", _USER.sub("://", text))
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -241,6 +264,12 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e15:  # noqa: PLR0124
         return None
     return int(value) if value == int(value) else None
+
+
+def _charge(value: Any) -> int | None:
+    """Credits charged; one below zero is nothing to reckon with."""
+    credits = _whole(value)
+    return credits if credits is not None and credits >= 0 else None
 
 
 def _instant(value: Any) -> float | None:

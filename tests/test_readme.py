@@ -1,0 +1,112 @@
+"""The README is the front door: every command, manifest and table in it is tried here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import shlex
+import shutil
+
+import pytest
+
+from batchrunner.cli.app import COMMANDS
+from batchrunner.core import schedule
+from batchrunner.errors import Exit
+from tests.support.media import write_clip, write_still
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+MISTAKES = """\
+version: 1
+jobs:
+  - id: two
+    kind: video-to-video
+    input: clips/intro.mp4
+    end_seconds: "2"
+    style: {art_style: Inc}
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(program):
+    """What the README's reader has: clips and stills, and the manifests it shows."""
+    (program.folder / "clips").mkdir()
+    (program.folder / "stills").mkdir()
+    write_clip(program.folder / "clips" / "intro.mp4", fps=24, seconds=3.0, hue=0.2)
+    write_still(program.folder / "stills" / "hero.png", hue=0.7)
+    (manifest,) = blocks("yaml")
+    (program.folder / "night.yaml").write_text(manifest)
+    (program.folder / "mistakes.yaml").write_text(MISTAKES)
+    return program.folder
+
+
+def test_every_command_shown_prints_what_is_shown(program, folder):
+    for session in blocks("console"):
+        for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+            command, _, expected = step.partition("\n")
+            words = shlex.split(command)
+            assert words[0] == "batchrunner"
+            ended = program.run(*words[1:])
+            said = ended.err if "mistakes" in command else ended.out
+            assert ended.code == (2 if "mistakes" in command else 0), ended.err
+            if expected:
+                assert said.strip() == expected.strip(), command
+    assert (folder / "renders" / "hero.mp4").stat().st_size > 0
+
+
+def test_the_two_commands_are_one_line_each_and_ci_runs_the_same():
+    (demo, tests) = [block.strip() for block in blocks("sh")]
+    assert "\n" not in demo + tests
+    assert demo.endswith("batchrunner demo")
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert tests in ci
+    assert demo in ci
+
+
+def test_every_command_has_help_and_a_line_in_the_table(program):
+    listed = re.findall(r"^\| `batchrunner ([a-z]+)", README, flags=re.MULTILINE)
+    assert listed == list(COMMANDS)
+    for name in COMMANDS:
+        ended = program.run(name, "--help")
+        assert ended.code == 0
+        assert "Usage: batchrunner" in ended.out
+
+
+def test_the_exit_codes_are_those_of_the_program():
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
+    later = {Exit.BUDGET_REACHED, Exit.WINDOW_OVER}
+    assert listed == {int(code) for code in Exit} - later
+    assert schedule.exit_code({}) is Exit.OK
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("manifest", sorted((ROOT / "manifests").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_manifest_is_planned_and_rendered(program, manifest):
+    """With small clips and stills in place of the person's own."""
+    shutil.copy(manifest, program.folder)
+    text = manifest.read_text()
+    for name in set(re.findall(r"[\w./-]+\.(?:mp4|mov|webm|m4v)\b", text)) - set(re.findall(r"https?://\S+", text)):
+        make(program.folder / name, lambda path: write_clip(path, fps=24, seconds=1.0, hue=0.1))
+    for name in set(re.findall(r"[\w./-]+\.(?:png|jpg|jpeg|webp)\b", text)):
+        make(program.folder / name, lambda path: write_still(path, hue=0.4))
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+
+
+def make(path, write):
+    if "://" not in str(path) and not path.is_absolute():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in {".mov", ".m4v", ".webm"}:
+        write(path.with_suffix(".mp4")).rename(path)
+    else:
+        write(path)
