@@ -5,7 +5,7 @@ What a failure means is asked of `core.retry`; what happens next is up to the en
 
 from __future__ import annotations
 
-import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import hashlib
@@ -68,6 +68,7 @@ class Performer:
         self._now = now
         self._jitter = jitter
         self._addresses: dict[str, tuple[wire.Download, ...]] = {}
+        self._missed: Counter[str] = Counter()
         self.traffic = Traffic()
 
     async def __call__(self, action: Action, job: Job) -> Event:
@@ -155,12 +156,22 @@ class Performer:
     async def _poll(self, job: Job) -> Event:
         assert job.project_id is not None
         try:
-            project = await self._client.project(job.project_id)
+            project = await self._look(job.project_id)
         except ProviderError as error:
-            return self._look_failed(job, _failure(error))
+            return self._look_failed(Step.POLL, job, error)
         if project.is_deleted:
             return self._gone(project.credits_charged, "the project was deleted at the provider")
         return self._seen(project)
+
+    async def _look(self, project_id: str) -> wire.Project:
+        """The project as it is now; keeps count of how often in a row the provider did not know it."""
+        try:
+            project = await self._client.project(project_id)
+        except Rejected as error:
+            self._missed[project_id] = self._missed[project_id] + 1 if error.status == 404 else 0
+            raise
+        self._missed.pop(project_id, None)
+        return project
 
     def _seen(self, project: wire.Project) -> Event:
         now, credits = self._now(), project.credits_charged
@@ -177,10 +188,13 @@ class Performer:
             case _:
                 return machine.Looked(at=now, status=project.status, credits=credits)
 
-    def _look_failed(self, job: Job, failure: Failure) -> Event:
-        if retry.is_lost(failure, tries=job.tries + 1):
+    def _look_failed(self, step: Step, job: Job, error: ProviderError) -> Event:
+        """Not known any more after enough looks that say so; those that failed otherwise say nothing of it."""
+        assert job.project_id is not None
+        failure = _failure(error)
+        if retry.is_lost(failure, tries=self._missed[job.project_id]) and not job.is_final:
             return self._gone(None, "the provider does not know the project any more")
-        return self._step_failed(Step.POLL, job, failure)
+        return self._step_failed(step, job, failure)
 
     def _gone(self, credits: int | None, message: str) -> Event:
         failure = Failure(code="project_gone", message=message)
@@ -191,20 +205,21 @@ class Performer:
     async def _download(self, job: Job) -> Event:
         assert job.project_id is not None
         try:
-            addresses = self._addresses.pop(job.project_id, ()) or await self._fresh_addresses(job.project_id)
+            addresses = self._addresses.pop(job.project_id, ())
+            if not addresses:
+                project = await self._look(job.project_id)
+                if project.is_deleted and not job.is_final:
+                    return self._gone(project.credits_charged, "the project was deleted at the provider")
+                addresses = _addresses(project)
             outputs = tuple([await self._fetch(job, address) for address in addresses])
         except AddressExpired as error:
             failure = _failure(error)
             return machine.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
-        except (ProviderError, TransferError) as error:
-            return self._download_failed(job, _failure(error))
+        except ProviderError as error:
+            return self._look_failed(Step.DOWNLOAD, job, error)
+        except TransferError as error:
+            return self._step_failed(Step.DOWNLOAD, job, _failure(error))
         return machine.Downloaded(at=self._now(), outputs=outputs)
-
-    async def _fresh_addresses(self, project_id: str) -> tuple[wire.Download, ...]:
-        project = await self._client.project(project_id)
-        if not project.downloads:
-            raise TransferError(f"the provider gives no address for project {project_id} (status {project.status})")
-        return project.downloads
 
     async def _fetch(self, job: Job, address: wire.Download) -> Output:
         saved = await transfer.download(
@@ -215,13 +230,7 @@ class Performer:
             check=_check,
             meter=self.traffic.received,
         )
-        path = await asyncio.to_thread(_relative, saved.path, self._root)
-        return Output(path=path, bytes=saved.bytes, sha256=saved.sha256)
-
-    def _download_failed(self, job: Job, failure: Failure) -> Event:
-        if retry.is_lost(failure, tries=job.tries + 1) and not job.is_final:
-            return self._gone(None, "the provider does not know the project any more")
-        return self._step_failed(Step.DOWNLOAD, job, failure)
+        return Output(path=_relative(saved.path, self._root), bytes=saved.bytes, sha256=saved.sha256)
 
     # --- verdicts ---
 
@@ -250,7 +259,14 @@ def _check(path: Path) -> None:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """The path as it is recorded: seen from the manifest's folder, or whole where it lies elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _addresses(project: wire.Project) -> tuple[wire.Download, ...]:
+    if not project.downloads:
+        raise TransferError(f"the provider gives no address for project {project.id} (status {project.status})")
+    return project.downloads
 
 
 _CODES: dict[type[BatchrunnerError], str] = {

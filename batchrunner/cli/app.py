@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib import import_module
 import os
 import platform
-import sys
 import tempfile
 import traceback
 from typing import Any
@@ -71,9 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # click's answer to a closed pipe: whoever read our output has gone, and nothing is left to say.
         return Exit.OK
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug ends here, in a file
         return _report_bug(error)

@@ -218,7 +218,7 @@ def _checked(
         model.model_validate(values)
     except ValidationError as error:
         for refusal in explain.explain(error, node=node, model=model, prefix=prefix, listed=listed):
-            if not any(refusal.path[: len(path)] == path for path in broken):
+            if not any(refusal.path[:end] in broken for end in range(1, len(refusal.path) + 1)):
                 found.add(refusal.problem)
                 broken.add(refusal.path)
     if not isinstance(values, dict):

@@ -15,14 +15,14 @@ to httpx names a lost answer `ConnectTimeout`, so what an error proves is read f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 import ssl
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -110,7 +110,7 @@ class Reply:
             return self.length
         return _number(self._response.headers.get("content-range", "").rpartition("/")[2])
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """The body, piece by piece.
 
         Raises:
@@ -151,8 +151,9 @@ class Client:
         agent = {"User-Agent": f"batchrunner/{__version__}"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         self._api = _carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
-        self._paid = _carrier(carried.paid, self._timeouts, headers=bearer, base_url=base_url)
-        self._storage = _carrier(carried.storage, self._timeouts, headers=agent)
+        once = {"Connection": "close"}
+        self._paid = _carrier(carried.paid, self._timeouts, headers=bearer | once, base_url=base_url)
+        self._storage = _carrier(carried.storage, self._timeouts, headers=agent | once)
         self._reads = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(read_attempts),
@@ -402,7 +403,7 @@ def _carrier(
 
 async def _collect(response: httpx.Response, received: bytearray, *, most: int) -> None:
     """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it."""
-    async with aclosing(response.aiter_bytes()) as chunks:
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
         async for chunk in chunks:
             received += chunk
             if len(received) > most:

@@ -205,7 +205,9 @@ def error_body(body: bytes) -> ErrorBody:
     source = nested if isinstance(nested, dict) and "message" not in data else data
     message = _text(source.get("message")) or _text(source.get("error")) or ""
     issues = data.get("bodyErrors", {}).get("issues") if isinstance(data.get("bodyErrors"), dict) else None
-    found = [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)] if issues else []
+    found = (
+        [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)] if isinstance(issues, list) else []
+    )
     return ErrorBody(code=_text(source.get("code")), message=_brief("; ".join(filter(None, [message, *found]))))
 
 
