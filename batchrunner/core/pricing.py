@@ -72,14 +72,6 @@ def _image_price(request: Mapping[str, Any], catalog: Catalog, tier: str | None)
     )
     if resolved is None:
         return None
-    resolution = request.get("resolution") or _deprecated_resolution(request)
-    resolution = resolution or catalog.default_resolution_by_tier.get(tier or "", "720p")
+    resolution = catalog.asked_resolution(request) or catalog.default_resolution_by_tier.get(tier or "", "720p")
     rate = resolved.model.credits_per_second(resolution=resolution, audio=resolved.audio)
     return None if rate is None else math.ceil(rate * request["end_seconds"])
-
-
-def _deprecated_resolution(request: Mapping[str, Any]) -> str | None:
-    """The resolution that a deprecated style field asks for (OpenAPI 2026-09)."""
-    style = request.get("style") or {}
-    is_high = style.get("high_quality", style.get("quality_mode"))
-    return {True: "1080p", False: "720p", "studio": "1080p", "quick": "720p", None: None}.get(is_high)

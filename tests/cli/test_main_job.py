@@ -16,6 +16,7 @@ import pytest
 
 from batchrunner import store
 from batchrunner.core import job as machine
+from batchrunner.core.job import State
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support.program import Program, Provider, check_books
@@ -59,6 +60,12 @@ def wait_for(condition, timeout_s: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)
+
+
+def states_in(path: Path) -> set[State]:
+    """The states of the jobs on record; read as `status` reads them, while the run goes on."""
+    with store.open_to_read(path) as view:
+        return {job.state for job in view.jobs()} if view else set()
 
 
 def test_a_run_brings_every_file_and_a_second_one_sends_no_create(program, batch):
@@ -297,15 +304,14 @@ def test_the_first_interrupt_stops_buying_and_collects(slow):
 
 def test_the_second_interrupt_leaves_at_once_and_loses_nothing(slow):
     process = slow.start("run", "slow.yaml")
-    wait_for(lambda: slow.provider.creates("slow"))
+    wait_for(lambda: State.RENDERING in states_in(slow.folder / "slow.state.db"))
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     next(line for line in process.stderr if line.startswith("stopping"))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    states = slow.status(slow.folder / "slow.yaml")["totals"]["by_state"]
-    assert states["rendering"] == 1, "it did not wait for the render"
+    assert State.RENDERING in states_in(slow.folder / "slow.state.db"), "it did not wait for the render"
     assert slow.run("run", "slow.yaml").code == 0
     check_books(slow, slow.folder / "slow.yaml", jobs=2)
 

@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 
-GARBAGE = b"\x16\x03\x00 220 this is no web server\r\n\r\n"
+GARBAGE = b"220 this is no web server\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,343 @@
+"""What the API may answer, in every shape seen or feared, and what is made of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import traceback
+import tracemalloc
+from typing import Any
+
+from hypothesis import example, given, strategies as st
+import pytest
+
+from batchrunner.errors import KeyRefused, NoAnswer, OutOfCredits, ProviderError, Rejected
+from batchrunner.provider import client as client_module, wire
+from batchrunner.provider.client import Client
+from tests.support import chaos
+from tests.support.chaos import Connection, answers, serving
+
+KEY = "mhk_secret_0123456789"
+ID = "cmtwmxasp02q7h401s1vslohu"
+
+
+def client(base_url: str) -> Client:
+    return Client(base_url=base_url, key=KEY, read_wait_s=0)
+
+
+async def created(answer: bytes) -> wire.Created | ProviderError:
+    """What `create` makes of this answer."""
+    async with answers(answer) as server, client(server.url) as provider:
+        try:
+            return await provider.create("video-to-video", {"name": "x"})
+        except ProviderError as error:
+            return error
+        finally:
+            assert len(server.requests) == 1
+
+
+async def refused(answer: bytes) -> Rejected:
+    error = await created(answer)
+    assert isinstance(error, Rejected)
+    return error
+
+
+def body(**fields: Any) -> bytes:
+    return chaos.answer(json.dumps({"id": ID} | fields).encode())
+
+
+@pytest.mark.parametrize(
+    ("fields", "credits"),
+    [
+        ({}, None),
+        ({"credits_charged": 450}, 450),
+        ({"credits_charged": 450.0}, 450),
+        ({"credits_charged": 0}, 0),
+        ({"credits_charged": None}, None),
+        ({"credits_charged": "450"}, None),
+        ({"credits_charged": 450.5}, None),
+        ({"credits_charged": -1}, None),
+        ({"credits_charged": True}, None),
+        ({"credits_charged": float("nan")}, None),
+        ({"credits_charged": float("inf")}, None),
+        ({"credits_charged": 10**40}, None),
+        ({"credits_charged": [450]}, None),
+        ({"unheard_of": {"id": "another_project"}, "credits_charged": 1}, 1),
+    ],
+)
+async def test_the_id_is_what_counts(fields: dict[str, Any], credits: int | None) -> None:
+    assert await created(body(**fields)) == wire.Created(project_id=ID, credits_charged=credits)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        chaos.answer(b'{"id":"%s"}' % ID.encode(), headers=""),
+        chaos.answer(b'{"id":"%s"}' % ID.encode(), headers="Content-Type: text/html; charset=wrong\r\n"),
+        chaos.answer(gzip.compress(b'{"id":"%s"}' % ID.encode()), headers="Content-Encoding: gzip\r\n"),
+        chaos.answer(b'{"id":"%s"}' % ID.encode(), status="201 Made"),
+        chaos.answer(b'{"id":"%s"}' % ID.encode(), status="200"),
+        chaos.answer(b'{"id":"%s"}' % ID.encode(), status="200 \xff\xfe"),
+        chaos.answer(b'\xef\xbb\xbf{"id":"%s"}' % ID.encode()),
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n24\r\n{"id":"%s"}\r\n0\r\n\r\n' % ID.encode(),
+        b'HTTP/1.0 200 OK\r\n\r\n{"id":"%s"}' % ID.encode(),
+    ],
+)
+async def test_an_id_arrives_however_it_is_wrapped(answer: bytes) -> None:
+    assert await created(answer) == wire.Created(project_id=ID, credits_charged=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "rescued"),
+    [
+        (b'{"id":"%s","credits_cha', ID),
+        (b'{"data":{"id":"%s"}}', ID),
+        (b'<html>ok {"id": "%s"}</html>', ID),
+        (b'[{"id":"%s"}]', ID),
+        (b'\xff\xfe\x80{"id":"%s"}', ID),
+        (b'{"id":"%s","old":{"id":"another_project"', None),
+        (b"{}", None),
+        (b"", None),
+        (b'{"id":null}', None),
+        (b'{"id":12345678}', None),
+        (b'{"id":""}', None),
+        (b'{"id":"cmtwmxasp02q7h401s1v', None),
+        (b"null", None),
+        (b"[" * 100_000, None),
+        (b"1" * 5_000, None),
+    ],
+)
+async def test_an_answer_that_cannot_be_read(said: bytes, rescued: str | None) -> None:
+    error = await created(chaos.answer(said.replace(b"%s", ID.encode()), headers="Content-Type: text/html\r\n"))
+    assert isinstance(error, NoAnswer)
+    assert error.project_id == rescued
+
+
+async def test_an_id_in_a_broken_compression_is_rescued() -> None:
+    packed = gzip.compress(b'{"id":"%s","x":"%s"}' % (ID.encode(), bytes(range(32, 127)) * 50), compresslevel=0)
+    error = await created(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed[:200]
+    )
+    assert isinstance(error, NoAnswer)
+    assert error.project_id == ID
+
+
+async def test_what_is_called_gzip_and_is_none() -> None:
+    error = await created(chaos.answer(b'{"id":"%s"}' % ID.encode(), headers="Content-Encoding: gzip\r\n"))
+    assert isinstance(error, NoAnswer)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_huge_answer_does_not_fill_the_memory(packed: bool) -> None:
+    piece = gzip.compress(bytes(50_000_000)) if packed else bytes(1_000_000)
+
+    async def handle(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(
+            b"HTTP/1.1 200 OK\r\n" + (b"Content-Encoding: gzip\r\n" if packed else b"") + b"\r\n",
+            b"" if packed else b'{"id":"%s"' % ID.encode(),
+        )
+        for _ in range(400):
+            await connection.send(piece)
+
+    tracemalloc.start()
+    try:
+        async with serving(handle) as server, client(server.url) as provider:
+            with pytest.raises(NoAnswer) as caught:
+                await provider.create("video-to-video", {"name": "x"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.project_id == (None if packed else ID)
+    assert peak < 10 * client_module.LARGEST_ANSWER
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind", "code", "text"),
+    [
+        (400, b'{"code":"invalid_request","message":"No"}', Rejected, "invalid_request", "HTTP 400: No"),
+        (400, b'{"message":"No"}', Rejected, None, "HTTP 400: No"),
+        (
+            400,
+            b'{"message":"No","bodyErrors":{"issues":[{"message":"a"},{},7,{"message":"b"}]}}',
+            Rejected,
+            None,
+            "No; a; b",
+        ),
+        (400, b'{"bodyErrors":{"issues":[{"message":"a"}]}}', Rejected, None, "HTTP 400: a"),
+        (400, b'{"bodyErrors":{"issues":7}}', Rejected, None, "HTTP 400"),
+        (400, b'{"error":{"code":"bad","message":"No"}}', Rejected, "bad", "HTTP 400: No"),
+        (400, b'{"error":"No"}', Rejected, None, "HTTP 400: No"),
+        (400, b'{"message":null,"code":7}', Rejected, None, "HTTP 400"),
+        (401, b'{"message":"Unauthorized"}', KeyRefused, None, "HTTP 401: Unauthorized"),
+        (401, b"", KeyRefused, None, "HTTP 401"),
+        (402, b'{"code":"insufficient_credits","message":"x"}', OutOfCredits, "insufficient_credits", "x"),
+        (402, b'{"message":"x"}', OutOfCredits, None, "x"),
+        (402, b'{"code":"plan_upgrade_required","message":"x"}', Rejected, "plan_upgrade_required", "x"),
+        (402, b'{"code":"subscription_required","message":"x"}', Rejected, "subscription_required", "x"),
+        (403, b"<html>no</html>", Rejected, None, "HTTP 403: <html>no</html>"),
+        (422, b"[1]", Rejected, None, "HTTP 422"),
+        (429, b"slow down", Rejected, None, "slow down"),
+        (500, b"\xff\xfe\x1b[31m", Rejected, None, "HTTP 500"),
+        (502, b"Bad Gateway\r\n", Rejected, None, "HTTP 502: Bad Gateway"),
+        (503, b"x" * 100_000, Rejected, None, "HTTP 503: xxx"),
+        (599, b"", Rejected, None, "HTTP 599"),
+        (304, b"", Rejected, None, "HTTP 304"),
+    ],
+)
+async def test_an_error_status(status: int, said: bytes, kind: type[Rejected], code: str | None, text: str) -> None:
+    error = await refused(chaos.answer(said, status=status))
+    assert type(error) is kind
+    assert (error.status, error.code) == (status, code)
+    assert text in str(error)
+    assert str(error).isprintable()
+    assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("", None),
+        ("Retry-After: 120\r\n", 120),
+        ("Retry-After: 0\r\n", 0),
+        ("Retry-After:   7 \r\n", 7),
+        ("Retry-After: -5\r\n", None),
+        ("Retry-After: soon\r\n", None),
+        ("Retry-After: " + "9" * 400 + "\r\n", client_module.LONGEST_WAIT_S),
+        ("Date: Fri, 31 Dec 1999 23:59:00 GMT\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 59),
+        ("Date: Fri, 31 Dec 1999 23:59:59 GMT\r\nRetry-After: Fri, 31 Dec 1999 23:59:00 GMT\r\n", 0),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 0),
+        ("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n", client_module.LONGEST_WAIT_S),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 +99999999999999999999\r\n", None),
+    ],
+)
+async def test_how_long_the_provider_wants_us_to_wait(headers: str, seconds: float | None) -> None:
+    assert (await refused(chaos.answer(status=429, headers=headers))).retry_after_s == seconds
+
+
+async def test_no_text_holds_the_key_or_a_signature() -> None:
+    said = {"message": f"Bad key {KEY} for https://user:pass@h/x?X-Amz-Signature=SIGNED and 'https://h/y?sig=SIGNED'."}
+    error = await refused(chaos.answer(json.dumps(said).encode(), status=401))
+    text = "".join(traceback.format_exception(error)) + repr(error)
+    assert KEY not in text
+    assert "SIGNED" not in text
+    assert "pass" not in str(error)
+    assert "https://h/x?…" in str(error)
+
+
+# --- reads ---
+
+
+async def test_reads_are_tried_again() -> None:
+    bad = [chaos.answer(status=503), chaos.answer(b"<html>")]
+    async with answers(*bad, chaos.answer(b'{"credits":7}')) as server, client(server.url) as provider:
+        assert (await provider.account()).credits == 7
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422, 429])
+async def test_what_will_not_pass_is_not_tried_again(status: int) -> None:
+    async with answers(chaos.answer(status=status)) as server, client(server.url) as provider:
+        with pytest.raises(Rejected):
+            await provider.project(ID)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"status":null}', b"<html>", b'{"status":7}'])
+async def test_a_project_without_a_status_is_no_answer(said: bytes) -> None:
+    async with answers(chaos.answer(said)) as server, client(server.url) as provider:
+        with pytest.raises(NoAnswer):
+            await provider.project(ID)
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"items":[]}',
+        b'{"items":null}',
+        b'{"items":[7]}',
+        b'{"items":[{"upload_url":"http://h/"}]}',
+        b'{"items":[{"upload_url":"","file_path":"a"}]}',
+    ],
+)
+async def test_upload_addresses_that_are_not_there(said: bytes) -> None:
+    async with answers(chaos.answer(said)) as server, client(server.url) as provider:
+        with pytest.raises(NoAnswer):
+            await provider.upload_targets([("video", "mp4")])
+
+
+@pytest.mark.parametrize("project_id", ["a/b", "a?b=c", "a%2Fb", "ä b", "#"])
+async def test_an_id_stays_in_its_place_of_the_path(project_id: str) -> None:
+    async with answers(chaos.answer(b'{"status":"queued"}')) as server, client(server.url) as provider:
+        assert (await provider.project(project_id)).id == project_id
+    assert server.requests[0].line.count("/") == 4
+    assert "?" not in server.requests[0].line
+
+
+def test_a_project_as_it_is_now_and_as_it_was() -> None:
+    now = {
+        "id": ID,
+        "status": "complete",
+        "downloads": [{"url": "https://h/a?x=1", "expires_at": "2026-10-01T00:00:00Z"}],
+    }
+    then = {
+        "id": ID,
+        "status": "complete",
+        "download": {"url": "https://h/a?x=1", "expires_at": "2026-10-01T00:00:00Z"},
+    }
+    read = [wire.project(json.dumps(each).encode(), project_id=ID) for each in (now, then)]
+    assert read[0] == read[1]
+    assert read[0].downloads == (wire.Download(url="https://h/a?x=1", expires_at=1790812800.0),)
+
+
+@given(
+    fields=st.fixed_dictionaries(
+        {},
+        optional={
+            key: st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.none() | st.text())
+            for key in ("id", "status", "name", "credits_charged", "error", "downloads", "download", "enabled", "items")
+        },
+    )
+)
+def test_fields_of_any_kind(fields: dict[str, Any]) -> None:
+    _read_all(json.dumps(fields).encode())
+
+
+@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
+@example(b'{"id":"\\ud800abcdefgh"}')
+@example(b'{"status":"\\ud800","downloads":[{"url":"x","expires_at":"\\ud800"}]}')
+@example(b'{"items":[{"upload_url":"x","file_path":"y","expires_at":"0001-01-01T00:00:00+23:59"}]}')
+@example(b'{"items":[{"upload_url":"x","file_path":"y","expires_at":"9999-12-31T23:59:59-23:59"}]}')
+def test_bytes_of_any_kind(body: bytes) -> None:
+    _read_all(body)
+
+
+def _read_all(body: bytes) -> None:
+    """Read the body with every reader: each gives a value or says that it cannot."""
+    for read in (
+        wire.account,
+        wire.created,
+        lambda body: wire.project(body, project_id=ID),
+        lambda body: wire.upload_targets(body, expected=1),
+    ):
+        try:
+            read(body)
+        except wire.Unreadable:
+            pass
+    wire.rescued_id(body)
+    for said in (wire.error_body(body), wire.storage_error(body)):
+        assert said.message.isprintable()
+        said.message.encode()
+
+
+@given(st.text())
+def test_any_text_may_stand_where_a_time_to_wait_is_expected(value: str) -> None:
+    import httpx
+
+    response = httpx.Response(429, headers=[(b"Retry-After", value.encode()), (b"Date", value.encode())])
+    seconds = client_module._retry_after(response)
+    assert seconds is None or 0 <= seconds <= client_module.LONGEST_WAIT_S
