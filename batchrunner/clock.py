@@ -23,5 +23,7 @@ class WallClock:
         """Return when the event is set, the time has come, or a minute has passed."""
         nap = LONGEST_NAP_S if until is None else min(LONGEST_NAP_S, until - self.now())
         if nap > 0:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes as the event is set.
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), nap)
+                async with asyncio.timeout(nap):
+                    await event.wait()

@@ -477,10 +477,11 @@ def _translated(target: str) -> Iterator[None]:
         OSError,
         ValueError,
     ) as error:
-        where = wire.without_secrets(target)
+        address, _, query = target.partition("?")
+        where, words = wire.without_secrets(address), _words(error, secret=query)
         if _proves_unsent(error):
-            raise NeverSent(f"cannot connect to {where}: {_words(error)}") from None
-        raise NoAnswer(f"no answer from {where}: {_words(error)}") from None
+            raise NeverSent(f"cannot connect to {where}: {words}") from None
+        raise NoAnswer(f"no answer from {where}: {words}") from None
 
 
 def _proves_unsent(error: BaseException) -> bool:
@@ -510,13 +511,13 @@ _UNSENT = (
 )
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong, in the words of the innermost error that has any."""
+def _words(error: BaseException, *, secret: str) -> str:
+    """What went wrong, in the words of the innermost error that has any; without the query of the address."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     deepest = error.__cause__ or error
-    text = str(deepest) or str(error)
-    return wire.without_secrets(text) if text else type(deepest).__name__
+    text = str(deepest) or str(error) or type(deepest).__name__
+    return wire.without_secrets(text.replace(secret, "…") if secret else text)
 
 
 @contextmanager
