@@ -173,8 +173,19 @@ class Store(View):
         # Only the last state of a job is kept; a new attempt closes the one before.
         opened = [(job.id, job.attempt) for event, job in entries if isinstance(event, Opened)]
         snapshots = {(job.id, job.attempt): job for _, job in entries}
+        newest = {job.id: job.attempt for job in snapshots.values()}
         rows = [
-            (job.id, job.attempt, job.state, job.project_id, job.held, job.charged, job.updated_at, text)
+            (
+                job.id,
+                job.attempt,
+                int(job.attempt == newest[job.id]),
+                job.state,
+                job.project_id,
+                job.held,
+                job.charged,
+                job.updated_at,
+                text,
+            )
             for job in snapshots.values()
             for text in (record.job_to_text(job),)
         ]
@@ -185,7 +196,7 @@ class Store(View):
             db.executemany("UPDATE job SET is_current = 0 WHERE id = ? AND attempt < ?", opened)
             db.executemany(
                 "INSERT INTO job (id, attempt, is_current, state, project_id, held, charged, updated_at, body)"
-                " VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id, attempt) DO UPDATE SET state = excluded.state, project_id = excluded.project_id,"
                 " held = excluded.held, charged = excluded.charged, updated_at = excluded.updated_at,"
                 " body = excluded.body",

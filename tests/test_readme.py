@@ -9,10 +9,13 @@ import shutil
 
 import pytest
 
+from batchrunner import batch
 from batchrunner.cli.app import COMMANDS
-from batchrunner.core import schedule
+from batchrunner.core import manifest as schema, schedule
+from batchrunner.core.expand import Source
 from batchrunner.errors import Exit
 from tests.support.media import write_clip, write_still
+from tests.support.program import check_books
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,20 +96,15 @@ def test_links_lead_somewhere():
 def test_every_example_manifest_is_planned_and_rendered(program, manifest):
     """With small clips and stills in place of the person's own."""
     shutil.copy(manifest, program.folder)
-    text = manifest.read_text()
-    for name in set(re.findall(r"[\w./-]+\.(?:mp4|mov|webm|m4v)\b", text)) - set(re.findall(r"https?://\S+", text)):
-        make(program.folder / name, lambda path: write_clip(path, fps=24, seconds=1.0, hue=0.1))
-    for name in set(re.findall(r"[\w./-]+\.(?:png|jpg|jpeg|webp)\b", text)):
-        make(program.folder / name, lambda path: write_still(path, hue=0.4))
+    read = schema.parse(manifest.read_text(), source=manifest.name, name=manifest.stem, catalog=batch.catalog())
+    local = {each for entry in read.jobs for each in entry.inputs if each.source is Source.LOCAL}
+    for each in local:
+        path = program.folder / each.value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if each.media == "video":
+            write_clip(path.with_suffix(".mp4"), fps=4, seconds=22.0, hue=0.1).rename(path)
+        else:
+            write_still(path, hue=0.4)
     ended = program.run("run", manifest.name)
     assert ended.code == 0, ended.err
-
-
-def make(path, write):
-    if "://" not in str(path) and not path.is_absolute():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in {".mov", ".m4v", ".webm"}:
-        write(path.with_suffix(".mp4")).rename(path)
-    else:
-        write(path)
+    check_books(program, program.folder / manifest.name, jobs=len(read.jobs), name=read.name)

@@ -11,6 +11,7 @@ import tracemalloc
 import pytest
 
 from batchrunner.errors import AddressExpired, BatchrunnerError, TransferError
+from batchrunner.provider import client as client_module
 from batchrunner.provider.client import Client, Timeouts
 from tests.support import chaos
 from tests.support.chaos import Connection, Handler, answers, serving
@@ -207,19 +208,19 @@ async def test_the_peer_that_stops_reading_is_not_waited_for_long() -> None:
 
 
 async def test_an_upload_that_takes_long_is_not_hurried() -> None:
-    total = 0.0
-
-    async def slow() -> AsyncIterator[bytes]:
-        nonlocal total
-        for _ in range(10):
-            await asyncio.sleep(0.06)  # each piece well within the limit, all of them far beyond it
-            total += 0.06
-            yield b"a"
-
-    async with answers(chaos.answer()) as server, client(HASTY) as provider:
-        await provider.put(server.url, slow(), length=10)
-    assert total > HASTY.write_s + HASTY.pool_s
-    assert server.requests[0].body == b"a" * 10
+    limits = Timeouts(write_s=1000, read_s=100)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(10) as deadline:
+        ends = []
+        async for _ in client_module._watched(pieces(b"a", b"b"), deadline, limits):
+            end = deadline.when()
+            assert end is not None
+            ends.append(end - loop.time())
+            deadline.reschedule(loop.time() + 10)
+        last = deadline.when()
+        assert last is not None
+        ends.append(last - loop.time())
+    assert ends == pytest.approx([1000, 1000, 1100], abs=5)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ class Program:
         return shape
 
 
-def check_books(program: Program, manifest: Path, *, jobs: int) -> dict[str, Any]:
+def check_books(program: Program, manifest: Path, *, jobs: int, name: str | None = None) -> dict[str, Any]:
     """Hold a batch's state file against the provider's books; gives back its status.
 
     Every job is done with a whole file, or uncertain with an accepted create behind it; no job has two creates; and
@@ -100,8 +100,9 @@ def check_books(program: Program, manifest: Path, *, jobs: int) -> dict[str, Any
     """
     status = program.status(manifest)
     assert len(status["jobs"]) == jobs
-    creates = program.provider.creates(manifest.stem)
-    assert all(count == 1 for count in program.provider.creates_by_job(manifest.stem).values())
+    name = name or manifest.stem
+    creates = program.provider.creates(name)
+    assert all(count == 1 for count in program.provider.creates_by_job(name).values())
     assert len(creates) == jobs
     charged = {each["id"]: each["charged"] for each in creates}
     for job in status["jobs"]:

@@ -1,0 +1,93 @@
+"""Was a lost submission charged? Cases by hand, and properties over what can have happened."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+import pytest
+
+from batchrunner.core.evidence import MOST_CLAIMS, Baseline, Claim, Finding, Observation, has_moved, judge
+
+BEFORE = Baseline(at=0, credits=1000, ledger=300)
+
+
+def seen(credits: int | None, spent: int) -> Observation:
+    return Observation(at=9, credits=credits, spent=spent)
+
+
+def claim(name: str, low: int | None = 100, hold: int | None = 100) -> Claim:
+    return Claim(job_id=name, low=low, hold=hold)
+
+
+def findings(baseline, credits, spent, *claims, moves=True):
+    judgement = judge(baseline, seen(credits, spent), seen(credits, spent), claims, moves=moves)
+    assert set(judgement.findings) == {each.job_id for each in claims}
+    assert judgement.reason
+    return [judgement.findings[each.job_id].value for each in claims]
+
+
+@pytest.mark.parametrize(
+    ("credits", "spent", "claims", "expected"),
+    [
+        (1000, 300, [claim("a")], ["unpaid"]),
+        (900, 300, [claim("a")], ["paid"]),
+        (900, 400, [claim("a")], ["unpaid"]),
+        (800, 400, [claim("a")], ["paid"]),
+        (1000, 300, [claim("a"), claim("b")], ["unpaid", "unpaid"]),
+        (800, 300, [claim("a"), claim("b")], ["paid", "paid"]),
+        (900, 300, [claim("a"), claim("b")], ["undecided", "undecided"]),
+        (900, 300, [claim("a"), claim("b", 50, 50)], ["paid", "unpaid"]),
+        (850, 300, [claim("a"), claim("b", 50, 50)], ["paid", "paid"]),
+        (950, 300, [claim("a")], ["undecided"]),
+        (1100, 300, [claim("a")], ["undecided"]),
+        (950, 300, [claim("a", 1, 100)], ["paid"]),
+        (950, 300, [claim("a", 1, 100), claim("b", 1, 100)], ["undecided", "undecided"]),
+        (777, 300, [claim("a", None, None)], ["paid"]),
+        (None, 300, [claim("a")], ["undecided"]),
+    ],
+)
+def test_what_the_balance_says(credits, spent, claims, expected):
+    assert findings(BEFORE, credits, spent, *claims) == expected
+
+
+def test_without_a_quiet_moment_nothing_is_known():
+    assert findings(None, 1000, 300, claim("a")) == ["undecided"]
+
+
+def test_two_readings_that_differ_say_nothing():
+    judgement = judge(BEFORE, seen(1000, 300), seen(900, 300), [claim("a")], moves=True)
+    assert judgement.findings == {"a": Finding.UNDECIDED}
+
+
+def test_a_balance_that_never_moved_says_nothing():
+    assert findings(BEFORE, 1000, 300, claim("a"), moves=False) == ["undecided"]
+    assert findings(BEFORE, 1000, 400, claim("a"), moves=False) == ["undecided"]
+
+
+def test_a_balance_that_followed_another_charge_since_is_believed():
+    assert findings(BEFORE, 900, 400, claim("a"), moves=False) == ["unpaid"]
+    assert has_moved(BEFORE, seen(900, 400))
+    assert not has_moved(BEFORE, seen(1000, 400))
+    assert not has_moved(BEFORE, seen(1000, 300))
+
+
+def test_very_many_lost_at_once_are_judged_only_when_nothing_is_missing():
+    many = [claim(str(n)) for n in range(MOST_CLAIMS + 1)]
+    assert set(findings(BEFORE, 1000, 300, *many)) == {"unpaid"}
+    assert set(findings(BEFORE, 900, 300, *many)) == {"undecided"}
+
+
+@given(
+    lost=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300), st.booleans()), min_size=1, max_size=6),
+    others=st.integers(0, 500),
+)
+def test_a_charged_submission_is_never_called_unpaid(lost, others):
+    """Whatever was charged, as long as nothing else moved the balance: an accepted one is not submitted again."""
+    claims = [claim(str(n), low, low + extra) for n, (low, extra, _) in enumerate(lost)]
+    charged = {str(n): low + extra // 2 for n, (low, extra, is_charged) in enumerate(lost) if is_charged}
+    spent = BEFORE.ledger + others
+    credits = BEFORE.credits - others - sum(charged.values())
+    judgement = judge(BEFORE, seen(credits, spent), seen(credits, spent), claims, moves=True)
+    for name in charged:
+        assert judgement.findings[name] is not Finding.UNPAID
+    if not charged:
+        assert set(judgement.findings.values()) == {Finding.UNPAID}

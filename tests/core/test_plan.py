@@ -1,0 +1,127 @@
+"""What a run would do, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+
+import pytest
+
+from batchrunner import batch
+from batchrunner.core import job as machine, pricing
+from batchrunner.core.job import Input, Job, Spec, State
+from batchrunner.core.kind import Kind
+from batchrunner.core.plan import Do, Wishes, fingerprint, make_plan, what_changed
+from batchrunner.core.retry import Failure
+
+REQUEST = {"end_seconds": 5, "style": {"prompt": "slow"}, "assets": {"image_file_path": "a.png"}}
+
+
+def spec(request: dict | None = None, sha256: str = "aa", kind: Kind = Kind.IMAGE_TO_VIDEO) -> Spec:
+    body = request or REQUEST
+    inputs = (Input(field="image_file_path", media="image", path="a.png", sha256=sha256, size=3),)
+    return Spec(
+        kind=kind,
+        request=json.dumps(body),
+        inputs=inputs,
+        output="a.mp4",
+        seconds=5,
+        fingerprint=fingerprint(kind, body, inputs),
+    )
+
+
+CHANGED = spec(REQUEST | {"style": {"prompt": "fast"}})
+
+
+def known(state: State, **changes: object) -> Job:
+    opened = machine.advance(None, machine.Opened(at=1.0, id="a", attempt=1, spec=spec()))
+    return replace(opened, state=state, **changes)  # type: ignore[arg-type]
+
+
+def decide(asked: Spec | None, job: Job | None, **wishes: bool) -> tuple[Do, str]:
+    specs = [("a", asked)] if asked else []
+    (entry,) = make_plan(specs, {"a": job} if job else {}, Wishes(**wishes)).entries
+    return entry.action, entry.reason
+
+
+NSFW = Failure(code="nsfw", message="no")
+
+
+@pytest.mark.parametrize(
+    ("job", "asked", "wishes", "action", "words"),
+    [
+        (None, spec(), {}, Do.RENDER, "new"),
+        (known(State.READY), spec(), {}, Do.RESUME, "not submitted"),
+        (known(State.UPLOADED), CHANGED, {}, Do.RENDER, 'style.prompt: "slow" -> "fast"'),
+        (known(State.SUBMITTING), spec(), {}, Do.RESUME, "checked whether it was charged"),
+        (known(State.RENDERING, project_id="p9"), spec(), {}, Do.RESUME, "p9"),
+        (known(State.RENDERING, project_id="p9"), CHANGED, {}, Do.RESUME, "collected as it was"),
+        (known(State.RENDERED), spec(), {}, Do.RESUME, "paid for"),
+        (known(State.UNCERTAIN), spec(), {}, Do.SKIP, "a person"),
+        (known(State.UNCERTAIN), CHANGED, {"rerender": True}, Do.SKIP, "a person"),
+        (known(State.DONE), spec(), {}, Do.SKIP, "done"),
+        (known(State.DONE), spec(), {"rerender": True}, Do.SKIP, "done"),
+        (known(State.DONE), CHANGED, {}, Do.SKIP, "--rerender"),
+        (known(State.DONE), CHANGED, {"rerender": True}, Do.RERENDER, "style.prompt"),
+        (known(State.DONE), spec(sha256="bb"), {}, Do.SKIP, "content of a.png"),
+        (known(State.FAILED, trouble=NSFW), spec(), {}, Do.SKIP, "nsfw"),
+        (known(State.FAILED, trouble=NSFW), spec(), {"retry_failed": True}, Do.RETRY, "nsfw"),
+        (known(State.FAILED, trouble=NSFW), CHANGED, {}, Do.RENDER, "style.prompt"),
+        (known(State.CANCELED), spec(), {"retry_failed": True}, Do.RETRY, "canceled"),
+        (known(State.RENDERING), None, {}, Do.RESUME, "no longer in the manifest"),
+        (known(State.DONE), None, {}, Do.SKIP, "no longer in the manifest"),
+        (known(State.READY), None, {}, Do.SKIP, "no longer in the manifest"),
+        (known(State.UNCERTAIN), None, {}, Do.SKIP, "no longer in the manifest"),
+    ],
+)
+def test_an_action_and_its_reason(job, asked, wishes, action, words):
+    decided, reason = decide(asked, job, **wishes)
+    assert decided is action
+    assert words in reason
+
+
+def test_where_a_file_lies_is_no_change_and_what_is_in_it_is():
+    moved = replace(spec().inputs[0], path="elsewhere/a.png")
+    request = REQUEST | {"assets": {"image_file_path": "elsewhere/a.png"}}
+    assert fingerprint(Kind.IMAGE_TO_VIDEO, request, [moved]) == spec().fingerprint
+    assert spec(sha256="bb").fingerprint != spec().fingerprint
+
+
+def test_differences_are_told_as_a_person_would():
+    longer = REQUEST | {"end_seconds": 8, "audio": True}
+    text = what_changed(spec(), spec(longer))
+    assert text == "end_seconds: 5 -> 8; audio: unset -> true"
+
+
+CATALOG = batch.catalog()
+
+
+@pytest.mark.parametrize(
+    ("request_", "tier", "expected"),
+    [
+        ({"model": "kling-3.0", "resolution": "720p", "end_seconds": 8}, "creator", 384),
+        ({"model": "veo3.1", "resolution": "720p", "end_seconds": 8}, "creator", 768),
+        ({"model": "sora-2", "resolution": "720p", "end_seconds": 8}, "creator", 960),
+        ({"model": "seedance-2.5", "resolution": "720p", "end_seconds": 8}, "creator", 4608),
+        ({"model": "kling-3.0", "resolution": "4k", "end_seconds": 5, "audio": True}, "pro", 5 * 288),
+        ({"model": "seedance-1.5", "resolution": "1080p", "end_seconds": 4, "audio": True}, "pro", 4 * 180),
+        ({"model": "veo3.1-audio", "resolution": "720p", "end_seconds": 8}, "pro", 8 * 120),
+        ({"model": "seedance", "resolution": "480p", "end_seconds": 5}, "pro", 150),
+        ({"end_seconds": 5}, "creator", 240),
+        ({"model": "wan-3.0", "resolution": "720p", "end_seconds": 5}, "creator", None),
+        ({"model": "something-new", "end_seconds": 5}, "creator", None),
+        ({"model": "wan-2.2", "end_seconds": 5, "style": {"quality_mode": "studio"}}, None, 360),
+    ],
+)
+def test_image_to_video_costs_what_the_benchmark_was_charged(request_, tier, expected):
+    price = pricing.estimate(Kind.IMAGE_TO_VIDEO, request_, CATALOG, tier=tier)
+    assert (price.hold if price else None) == expected
+    assert price is None or tier is None or price.low == price.hold
+
+
+@pytest.mark.parametrize(("rate", "hold", "expected"), [("FULL", 300, 240), ("HALF", 150, 120), (None, 150, 120)])
+def test_video_to_video_is_held_at_thirty_frames(rate, hold, expected):
+    request = {"start_seconds": 0, "end_seconds": 5} | ({"fps_resolution": rate} if rate else {})
+    price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None)
+    assert price is not None
+    assert (price.hold, price.expected) == (hold, expected)

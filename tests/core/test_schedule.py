@@ -1,0 +1,116 @@
+"""Admission, looks and exit codes, as functions of counts."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+import pytest
+
+from batchrunner.core.job import State
+from batchrunner.core.manifest import Limits
+from batchrunner.core.retry import Failure, Step
+from batchrunner.core.schedule import Gate, Load, Stop, exit_code, next_look, refuses, stop_for
+from batchrunner.errors import Exit
+
+LIMITS = Limits(in_flight=3, uploads=2, downloads=1)
+OPEN = Gate()
+
+
+def load(**counts: int) -> Load:
+    made = Load()
+    for name, count in counts.items():
+        if name.startswith("running_"):
+            made.running[Step(name.removeprefix("running_"))] = count
+        else:
+            made.by_state[State(name)] = count
+    return made
+
+
+@pytest.mark.parametrize(
+    ("step", "busy", "words"),
+    [
+        (Step.UPLOAD, load(), None),
+        (Step.UPLOAD, load(running_upload=2), "limits.uploads"),
+        (Step.UPLOAD, load(uploaded=3), "limits.in_flight"),
+        (Step.UPLOAD, load(uploaded=2, running_upload=1), "limits.in_flight"),
+        (Step.SUBMIT, load(), None),
+        (Step.SUBMIT, load(rendering=2, submitting=1), "limits.in_flight"),
+        (Step.SUBMIT, load(rendering=2), None),
+        (Step.POLL, load(running_poll=32), "looks"),
+        (Step.DOWNLOAD, load(running_download=1), "limits.downloads"),
+        (Step.DOWNLOAD, load(rendering=3), None),
+    ],
+)
+def test_who_may_start(step, busy, words):
+    reason = refuses(step, busy, LIMITS, OPEN)
+    assert (reason is None) == (words is None)
+    assert words is None or words in str(reason)
+
+
+@pytest.mark.parametrize("stop", [Stop.INTERRUPTED, Stop.OUT_OF_CREDITS, Stop.COLLECTING])
+def test_a_stop_of_buying_never_stops_collecting(stop):
+    gate = Gate(stop=stop)
+    held = {step for step in Step if refuses(step, load(), LIMITS, gate)}
+    assert held == {Step.UPLOAD, Step.SUBMIT}
+
+
+def test_a_refused_key_stops_everything():
+    assert all(refuses(step, load(), LIMITS, Gate(stop=Stop.KEY_REFUSED)) for step in Step)
+
+
+def test_nothing_is_bought_while_a_lost_submission_is_looked_for():
+    held = {step for step in Step if refuses(step, load(), LIMITS, Gate(is_reconciling=True))}
+    assert held == {Step.SUBMIT}
+
+
+@given(
+    counts=st.fixed_dictionaries({state.value: st.integers(0, 9) for state in State}),
+    running=st.fixed_dictionaries({f"running_{step}": st.integers(0, 9) for step in Step}),
+)
+def test_no_admission_passes_a_limit(counts, running):
+    busy = load(**counts, **running)
+    if refuses(Step.SUBMIT, busy, LIMITS, OPEN) is None:
+        assert busy.in_flight + 1 <= LIMITS.in_flight
+    if refuses(Step.UPLOAD, busy, LIMITS, OPEN) is None:
+        assert busy.running[Step.UPLOAD] + 1 <= LIMITS.uploads
+    if refuses(Step.DOWNLOAD, busy, LIMITS, OPEN) is None:
+        assert busy.running[Step.DOWNLOAD] + 1 <= LIMITS.downloads
+
+
+@given(age=st.floats(-100, 10**6))
+def test_looks_come_after_a_tenth_of_the_age_within_bounds(age):
+    wait = next_look(accepted_at=1000.0, now=1000.0 + age) - (1000.0 + age)
+    assert 0.49 <= wait <= 30.01
+    if 5 < age < 300:
+        assert wait == pytest.approx(age / 10, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "stop", "is_unreachable", "expected"),
+    [
+        ({State.DONE: 3}, None, False, Exit.OK),
+        ({}, None, False, Exit.OK),
+        ({State.DONE: 1, State.FAILED: 1}, None, False, Exit.JOBS_FAILED),
+        ({State.DONE: 1, State.CANCELED: 1}, None, False, Exit.JOBS_FAILED),
+        ({State.READY: 1}, None, False, Exit.INCOMPLETE),
+        ({State.READY: 1, State.FAILED: 1}, None, False, Exit.JOBS_FAILED),
+        ({State.RENDERED: 1}, None, True, Exit.UNREACHABLE),
+        ({State.DONE: 1}, None, True, Exit.OK),
+        ({State.READY: 1}, Stop.OUT_OF_CREDITS, True, Exit.OUT_OF_CREDITS),
+        ({State.UNCERTAIN: 1}, Stop.OUT_OF_CREDITS, False, Exit.UNCERTAIN),
+        ({State.UNCERTAIN: 1, State.READY: 1}, Stop.KEY_REFUSED, False, Exit.KEY_REFUSED),
+        ({State.READY: 1}, Stop.INTERRUPTED, False, Exit.INTERRUPTED),
+        ({State.DONE: 1}, Stop.COLLECTING, False, Exit.OK),
+    ],
+)
+def test_exit_codes_in_their_order(jobs, stop, is_unreachable, expected):
+    assert exit_code(jobs, stop=stop, is_unreachable=is_unreachable) is expected
+
+
+def test_what_stops_a_run():
+    def failure(status: int, code: str = "x") -> Failure:
+        return Failure(code=code, message="m", status=status)
+
+    assert stop_for(failure(401)) is Stop.KEY_REFUSED
+    assert stop_for(failure(402, "insufficient_credits")) is Stop.OUT_OF_CREDITS
+    assert stop_for(failure(402, "plan_upgrade_required")) is None
+    assert stop_for(failure(503)) is None

@@ -1,0 +1,208 @@
+"""The state file: durable, append-only, one writer, refused when it cannot be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from batchrunner import store
+from batchrunner.core import job as machine
+from batchrunner.core.evidence import Baseline
+from batchrunner.core.job import Event, Job
+from batchrunner.errors import StateLocked, StateUnusable
+from tests.core.test_job import FAILURE, SPEC, opened
+
+
+def a_history() -> list[tuple[Event, Job]]:
+    events: list[Event] = [
+        opened(),
+        machine.Uploaded(at=2, assets=()),
+        machine.SubmitStarted(at=3, name="m/a [1-77]"),
+        machine.Accepted(at=4, project_id="p1", credits=240),
+        machine.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=machine.GiveUp()),
+        machine.Opened(at=6, id="a", attempt=2, spec=SPEC),
+        machine.Uploaded(at=7, assets=()),
+        machine.SubmitStarted(at=8, name="m/a [2-78]"),
+        machine.Accepted(at=9, project_id="p2", credits=240),
+    ]
+    entries = []
+    job = None
+    for event in events:
+        job = machine.advance(job, event)
+        entries.append((event, job))
+    return entries
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "night.state.db"
+
+
+def open_run(path: Path) -> store.Store:
+    return store.open_for_run(path, run_id="r1", now=1.0)
+
+
+def test_what_was_appended_is_there_after_reopening(path):
+    entries = a_history()
+    with open_run(path) as opened_store:
+        for entry in entries:
+            asyncio.run(opened_store.append([entry]))
+    with store.open_to_read(path) as view:
+        assert view is not None
+        assert view.jobs() == [entries[-1][1]]
+        assert [job.attempt for job in view.attempts("a")] == [1, 2]
+        assert [event for _, event in view.events("a")] == [event for event, _ in entries]
+        assert (view.ledger(), view.charges(), view.refunded()) == (240, (480, 240), 240)
+
+
+def test_one_transaction_or_many_lead_to_the_same(path, tmp_path):
+    entries = a_history()
+    with open_run(path) as at_once:
+        at_once.append_now(entries)
+    with open_run(tmp_path / "b.state.db") as one_by_one:
+        for entry in entries:
+            one_by_one.append_now([entry])
+        with store.open_to_read(path) as view:
+            assert view is not None
+            assert view.jobs() == one_by_one.jobs()
+            assert view.attempts("a") == one_by_one.attempts("a")
+
+
+def test_a_transaction_that_fails_leaves_nothing(path):
+    with open_run(path) as opened_store:
+        bad = a_history()[0]
+        opened_store._db.execute("CREATE TRIGGER no BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'full'); END")
+        with pytest.raises(StateUnusable, match="full"):
+            opened_store.append_now([bad])
+        assert list(opened_store.events()) == []
+
+
+def test_the_log_can_neither_be_changed_nor_deleted(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now(a_history())
+    db = sqlite3.connect(path)
+    for statement in ("UPDATE event SET body = '{}'", "DELETE FROM event"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            db.execute(statement)
+    db.close()
+
+
+def test_intents_are_synced_to_the_disk(path):
+    with open_run(path) as opened_store:
+        assert opened_store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert opened_store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_second_run_is_refused_and_told_who_is_first(path):
+    with open_run(path), pytest.raises(StateLocked, match="pid"):
+        open_run(path)
+    store.open_for_run(path, run_id="r2", now=2.0).close()
+
+
+def test_the_lock_dies_with_its_owner(path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from batchrunner import store\n"
+        "held = store.open_for_run(Path(sys.argv[1]), run_id='r0', now=1.0)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"held\n"
+        with pytest.raises(StateLocked, match=f"pid {owner.pid}"):
+            open_run(path)
+        owner.kill()
+    open_run(path).close()
+
+
+def test_readers_are_welcome_while_a_run_writes(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now(a_history()[:3])
+        with store.open_to_read(path) as view:
+            assert view is not None
+            assert view.jobs()[0].state is machine.State.SUBMITTING
+            opened_store.append_now(a_history()[3:4])
+            assert view.jobs()[0].state is machine.State.RENDERING
+
+
+def test_reading_changes_nothing_and_makes_nothing(path):
+    with store.open_to_read(path) as view:
+        assert view is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
+def test_a_damaged_file_is_refused_and_left_as_it_is(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StateUnusable, match="cannot be used"):
+        open_run(path)
+    with pytest.raises(StateUnusable), store.open_to_read(path):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_snapshot_that_cannot_be_read_is_damage(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now(a_history())
+        opened_store._db.execute("UPDATE job SET body = '{}'")
+        with pytest.raises(StateUnusable, match="a job in it"):
+            opened_store.jobs()
+
+
+def test_a_file_of_a_newer_version_is_refused(path):
+    open_run(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StateUnusable, match="newer version"):
+        open_run(path)
+
+
+def test_a_database_of_another_program_is_refused(path):
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE mine (x)")
+    db.close()
+    with pytest.raises(StateUnusable, match="another program"):
+        open_run(path)
+
+
+def test_a_file_that_was_created_but_never_filled_is_as_good_as_none(path):
+    path.touch()
+    with store.open_to_read(path) as view:
+        assert view is None
+    open_run(path).close()
+
+
+def test_migrations_are_numbered_without_gaps():
+    folder = Path(store.__file__).parent / "data" / "migrations"
+    numbers = [int(script.name[:4]) for script in sorted(folder.glob("*.sql"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(store._migrations()) == len(numbers)
+
+
+def test_baselines_and_files_are_remembered(path):
+    record = store.FileRecord(path="a.png", size=3, modified_ns=7, sha256="aa")
+    with open_run(path) as opened_store:
+        assert opened_store.baseline() is None
+        assert not opened_store.balance_moves()
+        asyncio.run(opened_store.add_baseline(Baseline(at=1, credits=10, ledger=0), moves=False))
+        asyncio.run(opened_store.add_baseline(Baseline(at=2, credits=20, ledger=5), moves=True))
+        opened_store.remember_files([record])
+    with store.open_to_read(path) as view:
+        assert view is not None
+        assert view.baseline() == Baseline(at=2, credits=20, ledger=5)
+        assert view.balance_moves()
+        assert view.files() == {"a.png": record}
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(StateUnusable, match="cannot write"):
+        store.open_for_run(blocked / "x.state.db", run_id="r", now=1.0)
