@@ -14,6 +14,7 @@ from batchrunner import store
 from batchrunner.core import job as machine
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.job import Event, Job
+from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
 from tests.core.test_job import FAILURE, SPEC, opened
 
@@ -24,7 +25,7 @@ def a_history() -> list[tuple[Event, Job]]:
         machine.Uploaded(at=2, assets=()),
         machine.SubmitStarted(at=3, name="m/a [1-77]"),
         machine.Accepted(at=4, project_id="p1", credits=240),
-        machine.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=machine.GiveUp()),
+        machine.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=GiveUp()),
         machine.Opened(at=6, id="a", attempt=2, spec=SPEC),
         machine.Uploaded(at=7, assets=()),
         machine.SubmitStarted(at=8, name="m/a [2-78]"),

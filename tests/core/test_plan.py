@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import json
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from batchrunner.core.retry import Failure
 REQUEST = {"end_seconds": 5, "style": {"prompt": "slow"}, "assets": {"image_file_path": "a.png"}}
 
 
-def spec(request: dict | None = None, sha256: str = "aa", kind: Kind = Kind.IMAGE_TO_VIDEO) -> Spec:
+def spec(request: dict[str, Any] | None = None, sha256: str = "aa", kind: Kind = Kind.IMAGE_TO_VIDEO) -> Spec:
     body = request or REQUEST
     inputs = (Input(field="image_file_path", media="image", path="a.png", sha256=sha256, size=3),)
     return Spec(

@@ -52,6 +52,7 @@ def test_a_refused_submission(failure, expected):
 def test_waits_double_up_to_a_minute_and_end(step):
     failure = Failure(code="no_answer", message="reset")
     waits = []
+    verdict: retry.Verdict = GiveUp()
     for tries in range(1, 100):
         verdict = repeat_verdict(step, failure, tries=tries, now=NOW, jitter=1.0)
         if not isinstance(verdict, Again):

@@ -181,8 +181,8 @@ def probe() -> Callable[[Path], Probe]:
                 codec=video.codec_context.name,
                 pixels=video.codec_context.pix_fmt or "",
                 sound_s=max(sounds, default=0.0),
-                first=frames[0].to_image(),  # type: ignore[no-untyped-call]
-                last=frames[-1].to_image(),  # type: ignore[no-untyped-call]
+                first=frames[0].to_image(),
+                last=frames[-1].to_image(),
             )
 
     return read

@@ -64,7 +64,7 @@ def test_exactly_the_frames_of_the_range(
     assert movie.seconds == pytest.approx(float(until) - start, abs=float(1 / rate))
     assert movie.fps == pytest.approx(float(rate), abs=0.01)
     with av.open(str(source)) as container:
-        pictures = [frame.to_image() for frame in container.decode(video=0)]  # type: ignore[no-untyped-call]
+        pictures = [frame.to_image() for frame in container.decode(video=0)]
     nearest = min(range(whole.frames), key=lambda number: difference(pictures[number], movie.first))
     assert nearest == int(Fraction(repr(start)) * rate + Fraction(1, 20))
 
@@ -213,9 +213,7 @@ def test_a_container_that_counts_in_milliseconds(tmp_path: Path, probe: Any, fps
         stream = container.add_stream("libvpx", rate=24)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for number in range(48):
-            frame = av.VideoFrame.from_image(  # type: ignore[no-untyped-call]
-                Image.new("RGB", (96, 64), (number * 5, 0, 0))
-            )
+            frame = av.VideoFrame.from_image(Image.new("RGB", (96, 64), (number * 5, 0, 0)))
             frame.pts, frame.time_base = number, Fraction(1, 24)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
