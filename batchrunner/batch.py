@@ -18,7 +18,7 @@ import random
 import secrets
 from urllib.parse import urlsplit
 
-from batchrunner import store, transfer
+from batchrunner import media, store, transfer
 from batchrunner.clock import WallClock
 from batchrunner.core import catalog as catalogue, expand, job as machine, manifest as schema, plan as planning
 from batchrunner.core.catalog import Catalog
@@ -152,7 +152,7 @@ def plan(batch: Batch, *, wishes: Wishes, tier: str | None = None) -> Plan:
 
 
 def _plan(
-    batch: Batch, known: Mapping[str, Job], contents: Mapping[str, tuple[str, int]], wishes: Wishes, tier: str | None
+    batch: Batch, known: Mapping[str, Job], contents: Mapping[str, planning.Content], wishes: Wishes, tier: str | None
 ) -> Plan:
     prices = catalog()
     specs = ((job.id, planning.spec_of(job, contents, prices, tier=tier)) for job in batch.jobs)
@@ -161,20 +161,35 @@ def _plan(
 
 def _contents(
     batch: Batch, remembered: Mapping[str, FileRecord]
-) -> tuple[dict[str, tuple[str, int]], list[FileRecord]]:
-    """SHA-256 and size of every local input, and those that had to be read because they are new or changed."""
-    contents: dict[str, tuple[str, int]] = {}
+) -> tuple[dict[str, planning.Content], list[FileRecord]]:
+    """What is in every local input, and the records of those that had to be read because they are new or changed."""
+    clips = {each.value for job in batch.jobs for each in job.inputs if each.media == "video"}
+    contents = {}
     fresh = []
     for name, fact in batch.facts.items():
         record = remembered.get(name)
         if record is None or (record.size, record.modified_ns) != (fact.size, fact.modified_ns):
-            sha256, size = transfer.sha256_of(batch.root / name)
-            if size != fact.size:
-                raise InputProblem(f"{name} is still being written", hint="wait until it is complete and run again")
-            record = FileRecord(path=name, size=size, modified_ns=fact.modified_ns, sha256=sha256)
+            record = _read_file(batch.root / name, name, fact, is_clip=name in clips)
             fresh.append(record)
-        contents[name] = (record.sha256, record.size)
+        contents[name] = planning.Content(
+            sha256=record.sha256, size=record.size, seconds=record.seconds, fps=record.fps
+        )
     return contents, fresh
+
+
+def _read_file(path: Path, name: str, fact: FileFact, *, is_clip: bool) -> FileRecord:
+    sha256, size = transfer.sha256_of(path)
+    if size != fact.size:
+        raise InputProblem(f"{name} is still being written", hint="wait until it is complete and run again")
+    video = media.probe_clip(path) if is_clip else None
+    return FileRecord(
+        path=name,
+        size=size,
+        modified_ns=fact.modified_ns,
+        sha256=sha256,
+        seconds=video.seconds if video else None,
+        fps=video.fps or None if video else None,
+    )
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
@@ -321,8 +336,8 @@ def _to_run(made: Plan, jobs: Mapping[str, Job], *, is_collecting: bool) -> Iter
 
 GRACE_S = 60.0
 LOCAL_GRACE_S = 2.0
-"""How long a submission whose answer was lost may still be on its way: a minute over the internet (its own time-out),
-two seconds on this machine."""
+"""How long after its answer was lost, or its sender died, a submission may still be taken in: a minute over the
+internet, two seconds on this machine."""
 
 
 def engine(

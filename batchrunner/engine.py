@@ -147,14 +147,14 @@ class Engine:
             self._order[job.id] = len(self._order)
             self._jobs[job.id] = job
             self.load.by_state[job.state] += 1
+            self._inquiry.saw(None, job)
             self._queue(replace(job, is_left=False), is_resumed=True)
 
     # --- what the outside may ask and tell ---
 
     def stop(self, reason: Stop) -> None:
         """Buy no more; what was bought is still collected, unless the key itself was refused."""
-        if self._stop is not Stop.KEY_REFUSED:
-            self._stop = reason
+        self._stop = schedule.graver(self._stop, reason)
         self._wake.set()
 
     @property
@@ -261,7 +261,7 @@ class Engine:
         self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
-        return Gate(stop=self._stop, is_reconciling=self._inquiry.wants_quiet)
+        return Gate(stop=self._stop, is_reconciling=self._inquiry.is_waiting)
 
     def _admit(self, now: Instant, entries: list[tuple[Event, Job]]) -> list[tuple[Step | None, Action, str]]:
         """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
@@ -321,8 +321,7 @@ class Engine:
     # --- lost submissions ---
 
     def _start_inquiry(self, now: Instant) -> None:
-        is_due = self._inquiry.is_due(now)
-        if is_due and self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT]:
+        if self._inquiry.is_due(now) and self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT]:
             self._inquiry.is_running = True
             self._start(None, self._inquire())
 
@@ -338,6 +337,7 @@ class Engine:
             self._trouble = Failure(code=retry.NO_ANSWER, message=str(error))
             self._is_unreachable = True
             self._inquiry.abandon()
+            self.stop(Stop.UNREACHABLE)
             return
         self._inbox.extend(self._inquiry.judge(first, second, now=self._clock.now()))
         await self._keep(self._inquiry.settle(second))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchrunner.core import evidence, job as machine
-from batchrunner.core.evidence import MOST_CLAIMS, Baseline, Claim, Finding, Observation
-from batchrunner.core.job import Event, Job
+from batchrunner.core.evidence import Baseline, Claim, Finding, Observation
+from batchrunner.core.job import Event, Job, State
 from batchrunner.core.retry import Instant
 
 
@@ -49,13 +49,16 @@ class Inquiry:
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
+        self._uncertain: dict[str, Job] = {}
         self.ledger = money.ledger
         self.is_running = False
-        self.wants_quiet = False
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a lost submission is still to be judged."""
+        """Whether a lost submission is still to be judged.
+
+        Nothing is bought meanwhile: of two that are lost at the same price, the balance could not tell which was paid.
+        """
         return bool(self._lost)
 
     def begin(self, now: Instant, *, has_unsettled: bool) -> Quiet | None:
@@ -79,27 +82,32 @@ class Inquiry:
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
             self._moves = True
 
-    def saw(self, before: Job, after: Job) -> None:
-        """Keep the ledger in step with one job's change."""
-        if before.attempt == after.attempt:
+    def saw(self, before: Job | None, after: Job) -> None:
+        """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
+        if before is not None and before.attempt == after.attempt:
             self.ledger += (after.charged or 0) - (before.charged or 0)
+        if after.state is State.UNCERTAIN:
+            self._uncertain[after.id] = after
+        else:
+            self._uncertain.pop(after.id, None)
 
     def add(self, job: Job) -> None:
         """A submission whose answer is lost."""
         self._lost[job.id] = job
 
     def due_at(self) -> Instant | None:
-        """When every lost submission has had its time to arrive; None when there is none to look for."""
+        """When every lost submission has had its time to arrive; None when there is none to look for.
+
+        Counted from the last that is known of it: that it was sent, or that its answer was lost.
+        """
         if not self._lost or self.is_running:
             return None
-        return max(job.submitted_at or 0.0 for job in self._lost.values()) + self._grace_s
+        return max(job.updated_at for job in self._lost.values()) + self._grace_s
 
     def is_due(self, now: Instant) -> bool:
-        """Whether to look now; from then on, and when very many are lost, nothing is bought until it is judged."""
+        """Whether the evidence may be read now."""
         due = self.due_at()
-        is_due = due is not None and due <= now
-        self.wants_quiet = self.is_running or is_due or len(self._lost) >= MOST_CLAIMS
-        return is_due
+        return due is not None and due <= now
 
     def abandon(self) -> None:
         """The evidence could not be read: the jobs stay as they are, and the next run asks again."""
@@ -108,14 +116,15 @@ class Inquiry:
     def judge(self, first: Observation, second: Observation, *, now: Instant) -> list[tuple[str, Event]]:
         """The event that the evidence leads to, for each lost submission."""
         claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in self._lost.values()]
-        judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves)
+        judgement = evidence.judge(
+            self._baseline, first, second, claims, moves=self._moves, slack=evidence.slack(self._uncertain.values())
+        )
         self._end()
         return [(job_id, _event(finding, judgement.reason, now)) for job_id, finding in judgement.findings.items()]
 
     def _end(self) -> None:
         self._lost.clear()
         self.is_running = False
-        self.wants_quiet = False
 
 
 def _event(finding: Finding, reason: str, now: Instant) -> Event:

@@ -40,13 +40,9 @@ def check_video(path: Path) -> Video:
         DamagedFile: it is no video that can be played.
     """
     try:
-        # The prefix keeps a name with a colon from being read as an address. Edit lists are left out of account,
-        # since they hide pictures, and the number found could not be compared with the number announced.
-        with av.open(
-            f"file:{path}",
-            "r",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file", "ignore_editlist": "1"},
-        ) as container:
+        # Edit lists are left out of account, since they hide pictures, and the number found could not be compared
+        # with the number announced.
+        with _open(path, ignore_editlist="1") as container:
             return _video(container, path)
     except DamagedFile:
         raise
@@ -104,3 +100,32 @@ def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
 def _words(error: Exception) -> str:
     """The error in FFmpeg's words, without our own path in them."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def probe_clip(path: Path) -> Video | None:
+    """What a clip says of itself, without reading it through; None when it cannot be read as a clip."""
+    try:
+        with _open(path) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                return None
+            return Video(
+                seconds=_announced_seconds(container, stream),
+                width=stream.width,
+                height=stream.height,
+                fps=float(stream.average_rate or 0),
+            )
+    except Exception:  # noqa: BLE001 - whatever it is, a file did it
+        return None
+
+
+def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _open(path: Path, **options: str) -> InputContainer:
+    """The file as a container; the prefix keeps a name with a colon from being read as an address."""
+    guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(f"file:{path}", "r", options=guards | options)

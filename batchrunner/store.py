@@ -40,12 +40,14 @@ Entry = tuple[Event, Job]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """What is remembered of a local file's content."""
+    """What is remembered of a local file's content; length and frame rate of a clip that could be probed."""
 
     path: str
     size: int
     modified_ns: int
     sha256: str
+    seconds: float | None = None
+    fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +140,10 @@ class View:
 
     def files(self) -> dict[str, FileRecord]:
         """What is remembered of local files, by path."""
-        rows = self._rows("SELECT path, size, modified_ns, sha256 FROM file")
+        rows = self._rows("SELECT path, size, modified_ns, sha256, seconds, fps FROM file")
         return {
-            path: FileRecord(path=path, size=size, modified_ns=modified, sha256=sha)
-            for path, size, modified, sha in rows
+            path: FileRecord(path=path, size=size, modified_ns=modified, sha256=sha, seconds=seconds, fps=fps)
+            for path, size, modified, sha, seconds, fps in rows
         }
 
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
@@ -228,10 +230,10 @@ class Store(View):
         """Keep what local files contained, so that they need not be read again while they stay as they are."""
         with self._transaction() as db:
             db.executemany(
-                "INSERT INTO file (path, size, modified_ns, sha256) VALUES (?, ?, ?, ?)"
+                "INSERT INTO file (path, size, modified_ns, sha256, seconds, fps) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (path) DO UPDATE SET size = excluded.size, modified_ns = excluded.modified_ns,"
-                " sha256 = excluded.sha256",
-                [(file.path, file.size, file.modified_ns, file.sha256) for file in files],
+                " sha256 = excluded.sha256, seconds = excluded.seconds, fps = excluded.fps",
+                [(file.path, file.size, file.modified_ns, file.sha256, file.seconds, file.fps) for file in files],
             )
 
     def end_run(self, *, at: Instant, exit_code: int) -> None:

@@ -110,6 +110,12 @@ def test_a_file_that_is_cut_between_two_pictures(tmp_path: Path, noise: Path) ->
         media_module.check_video(tmp_path / "cut.mp4")
 
 
+def test_a_file_whose_last_bytes_are_missing(tmp_path: Path, noise: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(noise.read_bytes()[:-10])
+    with pytest.raises(DamagedFile, match="cut short"):
+        media_module.check_video(tmp_path / "cut.mp4")
+
+
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_a_tail_that_is_not_the_files_own(tmp_path: Path, noise: Path, share: float) -> None:
     whole = noise.read_bytes()

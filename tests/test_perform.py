@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import json
 from pathlib import Path
 import shutil
+import threading
 import time
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batchrunner import transfer
+from batchrunner import perform, transfer
 from batchrunner.core import job as machine
 from batchrunner.core.job import Action, Asset, Event, Input, Job, Spec, State, advance, next_action
 from batchrunner.core.kind import Kind
@@ -22,7 +23,8 @@ from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.errors import ProviderError
 from batchrunner.perform import ASSET_LIFE_S, Performer
 from batchrunner.provider.client import Client, Timeouts
-from batchrunner.sandbox.settings import API_KEY
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support import chaos
 from tests.support.chaos import Connection, Server, answers, serving
 from tests.support.program import Provider
@@ -177,17 +179,20 @@ async def test_a_result_is_fetched_again_by_another_run(provider: Provider, root
     assert advance(job, event).state is State.DONE
 
 
-async def test_a_render_that_was_canceled_or_deleted(provider: Provider, root: Path) -> None:
+async def test_a_render_that_was_canceled_or_deleted(root: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "slow", scale=0.1, latency_s=600)  # none of them ends by itself
+    with launch.start(settings) as slow:
+        await _cancel_and_delete(slow.base_url, root)
+
+
+async def _cancel_and_delete(base_url: str, root: Path) -> None:
     bearer = {"Authorization": f"Bearer {API_KEY}"}
-    long = CLIP | {"end_seconds": 1}
     async with (
-        httpx.AsyncClient(base_url=provider.base_url, headers=bearer, trust_env=False) as http,
-        performing(provider.base_url, root) as performer,
+        httpx.AsyncClient(base_url=base_url, headers=bearer, trust_env=False) as http,
+        performing(base_url, root) as performer,
     ):
-        # Several, so that the last is still waiting for its turn.
-        jobs = [opened(root, Kind.VIDEO_TO_VIDEO, long, {"video_file_path": "b.mp4"}) for _ in range(6)]
-        jobs = [(await carried_out(performer, job, until=frozenset({State.RENDERING})))[0] for job in jobs]
-        canceled, deleted = jobs[-1], jobs[-2]
+        jobs = [opened(root, Kind.VIDEO_TO_VIDEO, CLIP, {"video_file_path": "a.mp4"}) for _ in range(2)]
+        canceled, deleted = [(await carried_out(performer, job, until=frozenset({State.RENDERING})))[0] for job in jobs]
         (await http.post(f"/_sandbox/projects/{canceled.project_id}/cancel")).raise_for_status()
         (await http.delete(f"/v1/video-projects/{deleted.project_id}")).raise_for_status()
         assert await performer(Action.POLL, canceled) == machine.Canceled(at=NOW, credits=0)
@@ -505,25 +510,20 @@ async def test_an_output_outside_the_folder_is_recorded_whole(root: Path, tmp_pa
     assert event.outputs[0].path == spec_output
 
 
-async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path) -> None:
+async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    check = perform._check
+
+    def noted(path: Path) -> None:
+        threads.append(threading.get_ident())
+        check(path)
+
+    monkeypatch.setattr(perform, "_check", noted)
     content = (root / "a.mp4").read_bytes()
     async with storing(chaos.answer(content)) as (api, _), performing(api.url, root) as performer:
-        import threading
-
-        seen: list[int] = []
-        from batchrunner import media
-
-        real = media.check_video
-
-        def noted(path: Path) -> media.Video:
-            seen.append(threading.get_ident())
-            return real(path)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(media, "check_video", noted)
-            await performer(Action.DOWNLOAD, rendered(root))
-    assert seen
-    assert threading.get_ident() not in seen
+        await performer(Action.DOWNLOAD, rendered(root))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 async def test_evidence_is_not_an_action(root: Path) -> None:

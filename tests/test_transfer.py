@@ -23,14 +23,14 @@ from batchrunner.transfer import PIECE, Saved
 from tests.support import chaos
 from tests.support.chaos import Connection, Server, answers, serving
 
-HASTY = Timeouts(connect_s=2, read_s=0.5, write_s=0.5, pool_s=2)
+PATIENT = Timeouts(connect_s=20, read_s=20, write_s=20, pool_s=20)
 LARGE = 200 * 1024 * 1024
 MOST_MEMORY = 40 * 1024 * 1024
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    async with Client(base_url="http://127.0.0.1:1", key="k", timeouts=HASTY) as made:
+    async with Client(base_url="http://127.0.0.1:1", key="k", timeouts=PATIENT) as made:
         yield made
 
 

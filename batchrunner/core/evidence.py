@@ -13,11 +13,12 @@ does not pay twice:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
+from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 
 MOST_CLAIMS = 12
@@ -89,7 +90,13 @@ def has_moved(baseline: Baseline, seen: Observation) -> bool:
 
 
 def judge(
-    baseline: Baseline | None, first: Observation, second: Observation, claims: Sequence[Claim], *, moves: bool
+    baseline: Baseline | None,
+    first: Observation,
+    second: Observation,
+    claims: Sequence[Claim],
+    *,
+    moves: bool,
+    slack: int | None = 0,
 ) -> Judgement:
     """What two observations, taken one after the other in a quiet moment, say about each claim.
 
@@ -99,6 +106,8 @@ def judge(
         second: the later observation.
         claims: every submission whose answer was lost.
         moves: whether this account's balance is known to follow charges.
+        slack: credits that may have come back since the baseline without our seeing it, because a project whose id
+            was lost settled below its hold; None when no bound is known.
     """
     missing = None if baseline is None else _missing(baseline, first)
     if baseline is None or missing is None:
@@ -107,11 +116,19 @@ def judge(
         return _all(claims, Finding.UNDECIDED, "the balance was still moving: two readings differ")
     if not moves and not has_moved(baseline, second):
         return _all(claims, Finding.UNDECIDED, "this account's balance has not been seen to follow charges")
-    if missing == 0:
-        return _all(claims, Finding.UNPAID, "the ledger explains the balance to the credit, twice")
-    if missing < 0:
-        return _all(claims, Finding.UNDECIDED, f"the balance is {-missing} credits above what the ledger explains")
-    return _explain(missing, claims)
+    return _explain(missing, claims, slack)
+
+
+def slack(uncertain: Iterable[Job]) -> int | None:
+    """Credits that may come back unseen because these jobs' projects settle; None when one of them has no known price.
+
+    That such a project fails and is refunded in full is left out: it would have to happen to the credit, and in the
+    very minutes between two quiet moments, to pass for another's charge.
+    """
+    ranges = [(job.spec.low, job.spec.hold) for job in uncertain]
+    if any(low is None or hold is None for low, hold in ranges):
+        return None
+    return sum((hold or 0) - (low or 0) for low, hold in ranges)
 
 
 def _missing(baseline: Baseline, seen: Observation) -> int | None:
@@ -121,19 +138,20 @@ def _missing(baseline: Baseline, seen: Observation) -> int | None:
     return baseline.credits - (seen.spent - baseline.ledger) - seen.credits
 
 
-def _explain(missing: int, claims: Sequence[Claim]) -> Judgement:
-    """Which claims are charged in every explanation of the missing credits, and which in none."""
-    reason = f"{missing} credits left the account that the ledger does not explain"
+def _explain(missing: int, claims: Sequence[Claim], slack: int | None) -> Judgement:
+    """Which claims are charged in every explanation of the balance, and which in none."""
+    reason = _words(missing)
     if len(claims) > MOST_CLAIMS:
-        return _all(claims, Finding.UNDECIDED, reason)
+        is_clear = missing == 0 and slack == 0
+        return _all(claims, Finding.UNPAID if is_clear else Finding.UNDECIDED, reason)
     explanations = [
         {claim.job_id for claim in chosen}
-        for size in range(1, len(claims) + 1)
+        for size in range(len(claims) + 1)
         for chosen in combinations(claims, size)
-        if _can_cost(chosen, missing)
+        if _can_cost(chosen, missing, slack)
     ]
     if not explanations:
-        return _all(claims, Finding.UNDECIDED, f"{reason}, and no lost submission costs that")
+        return _all(claims, Finding.UNDECIDED, f"{reason}, and no lost submission explains it")
     findings = {}
     for claim in claims:
         charged_in = sum(claim.job_id in explanation for explanation in explanations)
@@ -144,11 +162,20 @@ def _explain(missing: int, claims: Sequence[Claim]) -> Judgement:
     return Judgement(findings=findings, reason=reason)
 
 
-def _can_cost(claims: Sequence[Claim], credits: int) -> bool:
+def _can_cost(claims: Sequence[Claim], missing: int, slack: int | None) -> bool:
+    """Whether exactly these claims, charged, leave `missing` credits unexplained when up to `slack` came back."""
     least = sum(max(1, claim.low or 1) for claim in claims)
-    if any(claim.hold is None for claim in claims):
-        return least <= credits
-    return least <= credits <= sum(claim.hold or 0 for claim in claims)
+    most = None if any(claim.hold is None for claim in claims) else sum(claim.hold or 0 for claim in claims)
+    reaches = slack is None or least <= missing + slack
+    return reaches and (most is None or missing <= most)
+
+
+def _words(missing: int) -> str:
+    if missing == 0:
+        return "the ledger explains the balance to the credit, twice"
+    if missing < 0:
+        return f"the balance is {-missing} credits above what the ledger explains"
+    return f"{missing} credits left the account that the ledger does not explain"
 
 
 def _all(claims: Sequence[Claim], finding: Finding, reason: str) -> Judgement:

@@ -61,13 +61,21 @@ class Plan:
         return sum(entry.action in actions for entry in self.entries)
 
 
-def spec_of(job: ResolvedJob, contents: Mapping[str, tuple[str, int]], catalog: Catalog, *, tier: str | None) -> Spec:
-    """What an attempt of `job` would render.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What is in a local file: SHA-256, size in bytes, and of a clip its length in seconds and its frame rate."""
 
-    `contents` gives SHA-256 and size in bytes of every local file, by its path as written in the manifest.
-    """
+    sha256: str
+    size: int
+    seconds: float | None = None
+    fps: float | None = None
+
+
+def spec_of(job: ResolvedJob, contents: Mapping[str, Content], catalog: Catalog, *, tier: str | None) -> Spec:
+    """What an attempt of `job` would render; `contents` by path as written in the manifest."""
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
-    price = pricing.estimate(job.kind, job.request, catalog, tier=tier)
+    clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
+    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=clip.fps if clip else None)
     return Spec(
         kind=job.kind,
         request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
@@ -92,11 +100,11 @@ def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, tuple[str, int]]) -> Input:
+def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, Content]) -> Input:
     if source is not Source.LOCAL:
         return Input(field=field, media=media, reference=value)
-    sha256, size = contents[value]
-    return Input(field=field, media=media, path=value, sha256=sha256, size=size)
+    content = contents[value]
+    return Input(field=field, media=media, path=value, sha256=content.sha256, size=content.size)
 
 
 def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:

@@ -30,17 +30,24 @@ TYPICAL_FPS = 24
 """Frame rate that the provider's own price example assumes ("48 credits/second at 24fps", models.mdx 2026-08)."""
 
 
-def estimate(kind: Kind, request: Mapping[str, Any], catalog: Catalog, *, tier: str | None) -> Estimate | None:
+def estimate(
+    kind: Kind, request: Mapping[str, Any], catalog: Catalog, *, tier: str | None, fps: float | None = None
+) -> Estimate | None:
     """The price of one request; None where the provider publishes no rate for it.
 
-    `tier` decides what `model: default` and a missing resolution mean; None takes the dearest of all tiers.
+    Args:
+        kind: which endpoint it goes to.
+        request: the body as it travels.
+        catalog: rates and what they apply to.
+        tier: decides what `model: default` and a missing resolution mean; None takes the dearest of all tiers.
+        fps: frames a second of the clip, where it could be probed.
     """
     if kind is Kind.VIDEO_TO_VIDEO:
-        return _video_to_video(request, catalog)
+        return _video_to_video(request, catalog, fps)
     return _image_to_video(request, catalog, tier)
 
 
-def _video_to_video(request: Mapping[str, Any], catalog: Catalog) -> Estimate:
+def _video_to_video(request: Mapping[str, Any], catalog: Catalog, fps: float | None) -> Estimate:
     """Held at 30 fps when queued, settled by the frames that really render.
 
     Sources: models.mdx 2026-08 (the estimate is calculated at 30 fps); OpenAPI 2026-09 (charged for frames that
@@ -48,12 +55,12 @@ def _video_to_video(request: Mapping[str, Any], catalog: Catalog) -> Estimate:
     """
     seconds = request["end_seconds"] - request["start_seconds"]
     share = 0.5 if request.get("fps_resolution", "HALF") == "HALF" else 1.0
-    frames = seconds * share
-    return Estimate(
-        low=1,
-        expected=math.ceil(frames * TYPICAL_FPS * catalog.video_credits_per_frame),
-        hold=math.ceil(frames * catalog.video_credits_per_second_full),
-    )
+    hold = math.ceil(seconds * share * catalog.video_credits_per_second_full)
+    frames = seconds * share * (fps or TYPICAL_FPS)
+    expected = min(hold, math.ceil(frames * catalog.video_credits_per_frame))
+    # Rounding at both ends of the range, and of half a frame rate, can lose a frame each.
+    fewest = max(1, math.floor(frames) - 2) if fps else 1
+    return Estimate(low=min(expected, fewest * catalog.video_credits_per_frame), expected=expected, hold=hold)
 
 
 def _image_to_video(request: Mapping[str, Any], catalog: Catalog, tier: str | None) -> Estimate | None:

@@ -18,8 +18,8 @@ def claim(name: str, low: int | None = 100, hold: int | None = 100) -> Claim:
     return Claim(job_id=name, low=low, hold=hold)
 
 
-def findings(baseline, credits, spent, *claims, moves=True):
-    judgement = judge(baseline, seen(credits, spent), seen(credits, spent), claims, moves=moves)
+def findings(baseline, credits, spent, *claims, moves=True, slack=0):
+    judgement = judge(baseline, seen(credits, spent), seen(credits, spent), claims, moves=moves, slack=slack)
     assert set(judgement.findings) == {each.job_id for each in claims}
     assert judgement.reason
     return [judgement.findings[each.job_id].value for each in claims]
@@ -47,6 +47,25 @@ def findings(baseline, credits, spent, *claims, moves=True):
 )
 def test_what_the_balance_says(credits, spent, claims, expected):
     assert findings(BEFORE, credits, spent, *claims) == expected
+
+
+@pytest.mark.parametrize(
+    ("credits", "slack", "expected"),
+    [
+        (1000, 3, "unpaid"),
+        (1003, 3, "unpaid"),
+        (1004, 3, "undecided"),
+        (988, 3, "paid"),
+        (985, 3, "paid"),
+        (991, 3, "paid"),
+        (992, 3, "undecided"),
+        (1000, 12, "undecided"),
+        (1000, None, "undecided"),
+    ],
+)
+def test_what_an_uncertain_job_may_give_back_is_allowed_for(credits, slack, expected):
+    """The claim costs 12 to 15; another one, lost before, may settle lower at any time."""
+    assert findings(BEFORE, credits, 300, claim("a", 12, 15), slack=slack) == [expected]
 
 
 def test_without_a_quiet_moment_nothing_is_known():
@@ -79,15 +98,17 @@ def test_very_many_lost_at_once_are_judged_only_when_nothing_is_missing():
 @given(
     lost=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300), st.booleans()), min_size=1, max_size=6),
     others=st.integers(0, 500),
+    slack=st.integers(0, 50),
+    share=st.floats(0, 1),
 )
-def test_a_charged_submission_is_never_called_unpaid(lost, others):
-    """Whatever was charged, as long as nothing else moved the balance: an accepted one is not submitted again."""
+def test_a_charged_submission_is_never_called_unpaid(lost, others, slack, share):
+    """Whatever was charged and given back within what is known: an accepted one is not submitted again."""
     claims = [claim(str(n), low, low + extra) for n, (low, extra, _) in enumerate(lost)]
     charged = {str(n): low + extra // 2 for n, (low, extra, is_charged) in enumerate(lost) if is_charged}
     spent = BEFORE.ledger + others
-    credits = BEFORE.credits - others - sum(charged.values())
-    judgement = judge(BEFORE, seen(credits, spent), seen(credits, spent), claims, moves=True)
+    credits = BEFORE.credits - others - sum(charged.values()) + round(slack * share)
+    judgement = judge(BEFORE, seen(credits, spent), seen(credits, spent), claims, moves=True, slack=slack)
     for name in charged:
         assert judgement.findings[name] is not Finding.UNPAID
     if not charged:
-        assert set(judgement.findings.values()) == {Finding.UNPAID}
+        assert Finding.PAID not in judgement.findings.values()

@@ -153,10 +153,17 @@ async def test_a_connection_that_never_comes() -> None:
 
 async def test_no_free_place_in_the_pool() -> None:
     places = 64
-    timeouts = Timeouts(pool_s=0.2, read_s=5, whole_s=5)
-    async with serving(chaos.silence) as server, client(server.url, timeouts) as provider:
-        busy = [asyncio.create_task(provider.create(KIND, {"name": "x"})) for _ in range(places)]
-        await server.until_accepted(places)
+    timeouts = Timeouts(pool_s=1, read_s=60, whole_s=60)
+
+    async def keep_waiting(connection: Connection) -> None:
+        await connection.request()
+        await chaos.silence(connection)
+
+    async with serving(keep_waiting) as server, client(server.url, timeouts) as provider:
+        busy = []
+        for count in range(places):
+            busy.append(asyncio.create_task(provider.create(KIND, {"name": "x"})))
+            await server.until_requested(count + 1)
         with pytest.raises(NeverSent):
             await provider.create(KIND, {"name": "y"})
         assert server.accepted == places

@@ -72,5 +72,7 @@ CREATE TABLE file (
   path        TEXT PRIMARY KEY,
   size        INTEGER NOT NULL,
   modified_ns INTEGER NOT NULL,
-  sha256      TEXT NOT NULL
+  sha256      TEXT NOT NULL,
+  seconds     REAL, -- of a clip that could be probed
+  fps         REAL
 ) STRICT;
