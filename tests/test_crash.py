@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import random
 import shutil
@@ -81,7 +82,7 @@ def mixed_jobs(count: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(int(os.environ.get("KILL_SEEDS", "2"))))
 def test_forty_jobs_killed_ten_times(program, media, seed):
     chance = random.Random(seed)
     manifest = lay_out(program, media, f"forty{seed}", mixed_jobs(40))
