@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-import hashlib
 import json
 from typing import Any
 
 from batchrunner.core import pricing
 from batchrunner.core.catalog import Catalog
-from batchrunner.core.expand import ResolvedJob, Source
+from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.job import BOUGHT, Input, Job, Spec, State
 from batchrunner.core.kind import Kind
 
@@ -96,8 +95,7 @@ def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input])
     """
     assets = dict(request.get("assets", {}))
     assets |= {each.field: f"sha256:{each.sha256}" for each in inputs if each.sha256}
-    text = json.dumps([kind, {**request, "assets": assets}], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return request_hash({"kind": kind, "request": {**request, "assets": assets}})
 
 
 def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, Content]) -> Input:
