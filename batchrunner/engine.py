@@ -27,6 +27,9 @@ from batchrunner.core.schedule import Gate, Load, Stop
 from batchrunner.errors import ProviderError
 from batchrunner.inquiry import Inquiry, Money, Quiet
 
+LAST_ANSWER_S = 10.0
+"""How long a run that is told to leave at once still waits for the answer to a paid request."""
+
 READINGS = 5
 """How often the evidence is read again until two readings in a row agree."""
 
@@ -313,10 +316,22 @@ class Engine:
         self._wake.set()
 
     async def _leave(self) -> None:
-        """End what is still running; what was under way is known from the last event on disk."""
-        for task in list(self._tasks):
+        """End what is still running, and put on disk what is known.
+
+        A paid request is given a moment to answer: its project id is worth more than the seconds. Everything else
+        can be done again at no cost.
+        """
+        submits = {task for task, step in self._tasks.items() if step is Step.SUBMIT}
+        for task in set(self._tasks) - submits:
+            task.cancel()
+        if submits:
+            await asyncio.wait(submits, timeout=LAST_ANSWER_S)
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        entries = self._take_inbox()
+        if entries:
+            await self._journal.append(entries)
 
     # --- lost submissions ---
 

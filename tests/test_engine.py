@@ -475,3 +475,26 @@ def test_a_thousand_jobs_cost_no_more_each_than_ten():
         table.run()
         turns[count] = table.memory.transactions / count
     assert turns[1000] <= turns[10] * 1.5
+
+
+async def test_leaving_at_once_still_hears_the_answer_to_a_paid_request():
+    table = bench([a_job(n) for n in range(3)])
+    sent, answer = asyncio.Event(), asyncio.Event()
+    real = table.world.perform
+
+    async def perform(action: Action, job: Job) -> Event:
+        if action is Action.SUBMIT:
+            sent.set()
+            await answer.wait()
+        return await real(action, job)
+
+    table.engine._perform = perform
+    running = asyncio.ensure_future(table.engine.run())
+    await sent.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert table.memory.names("j0")[-1] == "Accepted", "the project id is on disk"
+    assert table.states()[State.RENDERING] == 1
