@@ -7,9 +7,13 @@ import sys
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    from batchrunner.cli.app import main as run  # noqa: PLC0415 - `--version` must not wait for the rest
+    try:
+        from batchrunner.cli.app import main as run  # noqa: PLC0415 - `--version` must not wait for the rest
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # before, or after, there was anything to interrupt
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
 import os
@@ -20,7 +21,16 @@ from urllib.parse import urlsplit
 
 from batchrunner import media, store, transfer
 from batchrunner.clock import WallClock
-from batchrunner.core import catalog as catalogue, expand, job as machine, manifest as schema, plan as planning
+from batchrunner.core import (
+    catalog as catalogue,
+    evidence,
+    expand,
+    job as machine,
+    manifest as schema,
+    plan as planning,
+    retry,
+)
+from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
 from batchrunner.core.job import Event, Job, State
@@ -34,6 +44,8 @@ from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
 from batchrunner.provider.client import BASE_URL, Client
+from batchrunner.purse import Purse
+from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
 from batchrunner.store import FileRecord, Store
 
 LIBRARY = "https://magichour.ai/my-library"
@@ -142,13 +154,21 @@ def _names_in(folder: Path) -> tuple[str, ...]:
 # --- planning --------------------------------------------------------------------------------------------------------
 
 
-def plan(batch: Batch, *, wishes: Wishes, tier: str | None = None) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a run would do now, and what was read of the inputs to know it."""
+
+    plan: Plan
+    files: tuple[FileRecord, ...]
+
+
+def preview(batch: Batch, *, wishes: Wishes, tier: str | None = None) -> Preview:
     """What a run would do now. Reads the state file and the inputs; changes nothing."""
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
         remembered = view.files() if view else {}
-    contents, _ = _contents(batch, remembered)
-    return _plan(batch, known, contents, wishes, tier)
+    contents, fresh = _contents(batch, _trusted(remembered, known.values()))
+    return Preview(plan=_plan(batch, known, contents, wishes, tier), files=tuple(fresh))
 
 
 def _plan(
@@ -175,6 +195,17 @@ def _contents(
             sha256=record.sha256, size=record.size, seconds=record.seconds, fps=record.fps
         )
     return contents, fresh
+
+
+def _trusted(remembered: Mapping[str, FileRecord], jobs: Iterable[Job]) -> dict[str, FileRecord]:
+    """What is remembered of files, but for those that were found to be different although they look the same."""
+    doubted = {
+        each.path
+        for job in jobs
+        if job.trouble is not None and job.trouble.code == retry.INPUT_CHANGED
+        for each in job.spec.inputs
+    }
+    return {name: record for name, record in remembered.items() if name not in doubted}
 
 
 def _read_file(path: Path, name: str, fact: FileFact, *, is_clip: bool) -> FileRecord:
@@ -206,14 +237,15 @@ class Access:
         return f"Access(base_url={self.base_url!r}, key=…)"
 
     @property
-    def is_local(self) -> bool:
-        """Whether the provider is a sandbox on this machine."""
-        return urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+    def is_sandbox(self) -> bool:
+        """Whether the provider is a sandbox on this machine; nothing else takes that key, and it opens nothing else."""
+        return self.key == SANDBOX_KEY and urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
 
     @property
     def provider(self) -> str:
-        """Whose projects these are: the host, or `sandbox`, whose port differs from run to run."""
-        return "sandbox" if self.is_local else urlsplit(self.base_url).netloc
+        """Whose projects these are: host and port, or `sandbox`, whose port differs from run to run."""
+        parts = urlsplit(self.base_url)
+        return "sandbox" if self.is_sandbox else f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
 
 
 def access(environ: Mapping[str, str]) -> Access:
@@ -231,10 +263,17 @@ def access(environ: Mapping[str, str]) -> Access:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
     base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"MAGIC_HOUR_BASE_URL is no http(s) address: {base_url!r}")
+    if not _is_address(base_url):
+        raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name")
     return Access(base_url=base_url, key=key)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.username and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
 
 
 def client(access: Access) -> Client:
@@ -260,6 +299,31 @@ async def account(client: Client) -> wire.Account:
         return wire.Account(id="", tier=None, credits=None, has_subscription=False)
 
 
+async def find_project(access: Access, job: Job, project_id: str) -> wire.Project:
+    """The project that a lost submission became, as the provider has it.
+
+    Raises:
+        UsageError: it is not there, or cannot be that submission.
+        ProviderError: no answer.
+    """
+    async with client(access) as open_client:
+        try:
+            found = await open_client.project(project_id)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            raise UsageError(f"the provider knows no project {project_id!r}", hint=f"look in {LIBRARY}") from error
+    objection = evidence.misfit(job, project_type=found.type, name=found.name)
+    if found.is_deleted or objection:
+        raise UsageError(f"{project_id} is not this submission: {objection or 'it was deleted'}")
+    return found
+
+
+def now() -> Instant:
+    """The time, in seconds since 1970."""
+    return WallClock().now()
+
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -275,42 +339,60 @@ class Session:
 
 @contextmanager
 def begin(
-    batch: Batch, *, wishes: Wishes, access: Access, account: wire.Account, is_collecting: bool = False
+    batch: Batch,
+    *,
+    wishes: Wishes,
+    access: Access,
+    account: wire.Account,
+    files: Sequence[FileRecord] = (),
+    is_collecting: bool = False,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
 
-    With `is_collecting` every job on record is part of the session, whatever the manifest says now.
+    Args:
+        batch: what is asked for.
+        wishes: what to buy beyond new and unfinished jobs.
+        access: the provider.
+        account: as it was just read.
+        files: what was read of the inputs a moment ago.
+        is_collecting: every job on record is part of the session, whatever the manifest says now.
 
     Raises:
         StateLocked: another run holds it.
         StateUnusable: it cannot be used.
-        UsageError: it records the projects of another provider.
+        UsageError: it records the projects of another provider or account.
     """
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=secrets.token_hex(6), now=now) as opened:
-        _claim(opened, access)
+        _claim(opened, access, account)
+        opened.remember_files(files)
         known = {job.id: job for job in opened.jobs()}
-        contents, fresh = _contents(batch, opened.files())
+        contents, fresh = _contents(batch, _trusted(opened.files(), known.values()))
         opened.remember_files(fresh)
         made = _plan(batch, known, contents, wishes, account.tier)
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}
-        yield Session(
-            batch=batch, plan=made, store=opened, jobs=tuple(_to_run(made, jobs, is_collecting=is_collecting))
-        )
+        priorities = {job.id: job.priority for job in batch.jobs}
+        chosen = _to_run(made, jobs, priorities, is_collecting=is_collecting)
+        yield Session(batch=batch, plan=made, store=opened, jobs=chosen)
 
 
-def _claim(opened: Store, access: Access) -> None:
-    """Bind a state file to its provider: renders of the sandbox must never pass for paid ones, nor the reverse."""
-    recorded = opened.provider()
-    if recorded is None:
-        opened.set_provider(access.provider)
-    elif recorded != access.provider:
-        raise UsageError(
-            f"{opened.path} records renders made at {recorded!r}, and this run would go to {access.provider!r}",
-            hint="name another state file with --state, or move this one and its renders away",
-        )
+def _claim(opened: Store, access: Access, account: wire.Account) -> None:
+    """Bind a state file to its provider and account: what one holds, the other knows nothing of.
+
+    Renders of the sandbox must never pass for paid ones, and a balance is evidence for its own account only.
+    """
+    for name, mine in (("provider", access.provider), ("account", account.id)):
+        recorded = opened.fact(name)
+        if recorded is None and mine:
+            opened.note_fact(name, mine)
+        elif recorded is not None and mine and recorded != mine:
+            raise UsageError(
+                f"{opened.path} records renders of the {name} {recorded!r}, and this run would use {mine!r}",
+                hint="use the key they were made with, name another state file with --state, or move this one"
+                " (with its -wal and -shm, if they are there) and its renders away",
+            )
 
 
 def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
@@ -324,20 +406,25 @@ def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
     return entries
 
 
-def _to_run(made: Plan, jobs: Mapping[str, Job], *, is_collecting: bool) -> Iterator[Job]:
-    """The jobs of a run in the plan's order.
+def _to_run(
+    made: Plan, jobs: Mapping[str, Job], priorities: Mapping[str, int], *, is_collecting: bool
+) -> tuple[Job, ...]:
+    """The jobs of a run, the highest priority first, else in the plan's order.
 
     One that the manifest no longer names counts only as long as something of it is to be collected.
     """
-    for entry in made.entries:
-        if is_collecting or entry.action is not Do.SKIP or entry.spec is not None:
-            yield jobs[entry.id]
+    chosen = [
+        jobs[entry.id]
+        for entry in made.entries
+        if entry.id in jobs and (is_collecting or entry.action is not Do.SKIP or entry.spec is not None)
+    ]
+    return tuple(sorted(chosen, key=lambda job: -priorities.get(job.id, 0)))
 
 
-GRACE_S = 60.0
-LOCAL_GRACE_S = 2.0
-"""How long after its answer was lost, or its sender died, a submission may still be taken in: a minute over the
-internet, two seconds on this machine."""
+GRACE_S = 120.0
+SANDBOX_GRACE_S = 1.5
+"""Seconds after its answer was lost, or its sender died, that a submission may still be taken in: longer than gateways
+wait for what is behind them, and a moment for a sandbox on this machine."""
 
 
 def engine(
@@ -347,23 +434,26 @@ def engine(
     access: Access,
     account: wire.Account,
     observe: Callable[[Event, Job], None],
+    tell: Callable[[str], None],
+    flags: Flags | None = None,
     fetch_again: Collection[str] = (),
 ) -> tuple[Engine, Performer]:
     """The engine of a session with the real parts in it."""
     clock = WallClock()
-    performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=lambda: 1.0 - random.random())  # noqa: S311 - spreads waits
+    performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=_jitter)
     opened = session.store
     money = Money(
         credits=account.credits,
-        moves=account.has_subscription or opened.balance_moves(),
+        moves=opened.balance_moves(),
         baseline=opened.baseline(),
         ledger=opened.ledger(),
     )
     settings = Settings(
         limits=session.batch.manifest.limits,
         name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
-        grace_s=LOCAL_GRACE_S if access.is_local else GRACE_S,
-        between_readings_s=0.3 if access.is_local else 2.0,
+        grace_s=SANDBOX_GRACE_S if access.is_sandbox else GRACE_S,
+        between_readings_s=0.3 if access.is_sandbox else 3.0,
+        jitter=_jitter,
     )
     made = Engine(
         jobs=session.jobs,
@@ -373,10 +463,43 @@ def engine(
         clock=clock,
         settings=settings,
         money=money,
+        purse=_purse(session, account, flags or Flags(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
     )
     return made, performer
+
+
+def _jitter() -> float:
+    return 1.0 - random.random()  # noqa: S311 - spreads waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """Caps given for one run, in credits; they come on top of the manifest's."""
+
+    max_credits: int | None = None
+    max_credits_per_job: int | None = None
+    cutoff: str | None = None
+
+
+def caps(batch: Batch, flags: Flags) -> Caps:
+    """Every cap of a run: the manifest's budget, and the flags where they are tighter."""
+    del batch
+    return Caps(run=flags.max_credits, per_job=flags.max_credits_per_job, cutoff=Cutoff(flags.cutoff or Cutoff.SOFT))
+
+
+def _purse(session: Session, account: wire.Account, flags: Flags, *, tell: Callable[[str], None]) -> Purse:
+    """The caps of a run, and everything that counts against them so far."""
+    attempts = session.store.all_attempts()
+    spending = Spending(day_of=_local_day, balance=account.credits)
+    purse = Purse(caps=caps(session.batch, flags), spending=spending, tell=tell)
+    purse.begin(attempts)
+    return purse
+
+
+def _local_day(at: Instant) -> str:
+    return datetime.fromtimestamp(at).astimezone().date().isoformat()
 
 
 def submission_name(manifest: str, job: Job, *, tag: str) -> str:

@@ -22,7 +22,10 @@ class WallClock:
     async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
         """Return when the event is set, the time has come, or a minute has passed."""
         nap = LONGEST_NAP_S if until is None else min(LONGEST_NAP_S, until - self.now())
-        if nap > 0:
+        if nap <= 0:
+            # Even then the loop must turn: whoever waits for a time that has come waits for others, too.
+            await asyncio.sleep(0)
+        else:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes as the event is set.
             with suppress(TimeoutError):
                 async with asyncio.timeout(nap):

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 import heapq
 from typing import Protocol
 
-from batchrunner.core import job as machine, retry, schedule
+from batchrunner.core import evidence, job as machine, retry, schedule
 from batchrunner.core.evidence import Baseline, Observation, Reading
 from batchrunner.core.job import Action, Event, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
-from batchrunner.errors import ProviderError
+from batchrunner.errors import ProviderError, StateUnusable
 from batchrunner.inquiry import Inquiry, Money, Quiet
+from batchrunner.purse import Purse
 
 LAST_ANSWER_S = 10.0
 """How long a run that is told to leave at once still waits for the answer to a paid request."""
@@ -72,22 +74,38 @@ class Settings:
         name: what to send as a submission's name for a job, unique every time it is called.
         grace_s: how long a submission whose answer was lost may still be on its way.
         between_readings_s: time between the two readings that must agree.
+        jitter: a random number in (0, 1] for waits.
     """
 
     limits: Limits
     name: Callable[[Job], str]
     grace_s: float = 60.0
     between_readings_s: float = 2.0
+    jitter: Callable[[], float] = lambda: 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes:
+        by_state: how many jobs are in each state.
+        stop: why buying stopped, if it did.
+        trouble: the failure behind it, if there was one.
+        is_unreachable: whether work is left because the provider could not be talked to.
+        not_fetched: finished jobs whose file is missing and could not be fetched.
+        held_back: jobs that were not bought because they fit no cap.
+        held_back_why: the cap and the figures.
+        ended_at: when.
+    """
 
     by_state: Mapping[State, int]
     stop: Stop | None
     trouble: Failure | None
     is_unreachable: bool
+    not_fetched: int
+    held_back: int
+    held_back_why: str | None
     ended_at: Instant
 
 
@@ -123,6 +141,7 @@ class Engine:
         clock: Clock,
         settings: Settings,
         money: Money,
+        purse: Purse,
         observe: Observe,
         fetch_again: Collection[str] = (),
     ) -> None:
@@ -145,7 +164,8 @@ class Engine:
         self._is_unreachable = False
         self._fetch_again = set(fetch_again)
         self.load = Load()
-        self._inquiry = Inquiry(grace_s=settings.grace_s, money=money)
+        self._inquiry = Inquiry(grace_s=settings.grace_s, money=money, jitter=settings.jitter)
+        self._purse = purse
         for job in jobs:
             self._order[job.id] = len(self._order)
             self._jobs[job.id] = job
@@ -189,19 +209,20 @@ class Engine:
                 self._wake.clear()
                 now = self._clock.now()
                 entries = self._take_inbox()
+                self._start_inquiry(now)
                 started = self._admit(now, entries)
                 if entries:
                     await self._journal.append(entries)
                     for event, job in entries:
-                        self._observe(event, job)
+                        self._show(event, job)
                 for step, action, job_id in started:
                     self._start(step, self._do(action, self._jobs[job_id]))
-                self._start_inquiry(now)
                 if self._crash is not None:
                     raise self._crash
-                if not self._tasks and not self._inbox and self._is_over():
+                if self._is_over():
                     break
                 await self._clock.wait(self._wake, self._next_time())
+            await self._close_books()
         finally:
             await self._leave()
         return Outcome(
@@ -209,8 +230,18 @@ class Engine:
             stop=self._stop,
             trouble=self._trouble,
             is_unreachable=self._is_unreachable,
+            not_fetched=len(self._fetch_again),
+            held_back=self._purse.held_back,
+            held_back_why=self._purse.reason if self._purse.held_back else None,
             ended_at=self._clock.now(),
         )
+
+    def _show(self, event: Event, job: Job) -> None:
+        """Tell the observer; one that fails is not told again, and cannot end the run."""
+        try:
+            self._observe(event, job)
+        except Exception:  # noqa: BLE001 - a terminal that has gone away must not cost a render
+            self._observe = lambda _event, _job: None
 
     def _take_inbox(self) -> list[tuple[Event, Job]]:
         arrived, self._inbox = self._inbox, []
@@ -232,6 +263,7 @@ class Engine:
             self.load.by_state[before.state] -= 1
             self.load.by_state[after.state] += 1
         self._inquiry.saw(before, after)
+        self._purse.saw(before, after, now=self._clock.now())
         failure = getattr(event, "failure", None)
         if failure is not None:
             self._heed(failure, after)
@@ -255,26 +287,33 @@ class Engine:
         if action is None or job.is_left:
             return
         if action is Action.RECONCILE:
-            self._inquiry.add(job)
+            self._inquiry.add(job, now=self._clock.now())
             return
-        at = job.again_at
+        at = schedule.believable(job.again_at, now=self._clock.now())
         if action is Action.POLL and at is None and not is_resumed:
             assert job.accepted_at is not None
             at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
         self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
-        return Gate(stop=self._stop, is_reconciling=self._inquiry.is_waiting)
+        return Gate(stop=self._stop, is_reconciling=self._inquiry.forbids_buying(self._clock.now()))
 
     def _admit(self, now: Instant, entries: list[tuple[Event, Job]]) -> list[tuple[Step | None, Action, str]]:
         """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
         started: list[tuple[Step | None, Action, str]] = []
         gate = self._gate()
+        for job in self._purse.take_back(self._jobs.__getitem__, now=now):
+            self._queue(job)
         for step, line in self._lines.items():
             line.ripen(now)
             while line.ready and schedule.refuses(step, self.load, self._settings.limits, gate) is None:
-                _, job_id = heapq.heappop(line.ready)
-                action = self._begin(step, self._jobs[job_id], now, entries)
+                order, job_id = heapq.heappop(line.ready)
+                job = self._jobs[job_id]
+                too_dear = self._purse.refuses(job, now=now) if step in schedule.BUYING else None
+                if too_dear is not None:
+                    self._purse.set_aside(job, order=order, why=too_dear)
+                    continue
+                action = self._begin(step, job, now, entries)
                 if action is not None:
                     self.load.running[step] += 1
                     started.append((step, action, job_id))
@@ -330,17 +369,32 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         entries = self._take_inbox()
-        if entries:
+        if not entries:
+            return
+        try:
             await self._journal.append(entries)
+        except StateUnusable as error:
+            raise _unrecorded(entries, error) from error
 
     # --- lost submissions ---
 
     def _start_inquiry(self, now: Instant) -> None:
-        if self._inquiry.is_due(now) and self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT]:
-            self._inquiry.is_running = True
-            self._start(None, self._inquire())
+        """Read the evidence when it is due, or a quiet moment that is too old to buy on; never beside a submission."""
+        if self._inquiry.is_running or not self._may_inquire():
+            return
+        due = self._inquiry.due_at()
+        if (due is not None and due <= now) or (self._inquiry.needs_baseline(now) and self._wants_to_buy()):
+            self._start(None, self._inquire(self._inquiry.begin_reading()))
 
-    async def _inquire(self) -> None:
+    def _may_inquire(self) -> bool:
+        return self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT] and not self._inbox
+
+    def _wants_to_buy(self) -> bool:
+        lines = [self._lines[step] for step in schedule.BUYING]
+        busy = sum(self.load.running[step] for step in schedule.BUYING)
+        return self._stop is None and (busy > 0 or any(line.ready or line.later for line in lines))
+
+    async def _inquire(self, jobs: tuple[Job, ...]) -> None:
         """Read the evidence until two readings agree, and put the findings into the inbox."""
         try:
             first, second = await self._observation(), await self._observation_later()
@@ -349,13 +403,19 @@ class Engine:
                     break
                 first, second = second, await self._observation_later()
         except ProviderError as error:
-            self._trouble = Failure(code=retry.NO_ANSWER, message=str(error))
-            self._is_unreachable = True
-            self._inquiry.abandon()
-            self.stop(Stop.UNREACHABLE)
+            self._could_not_inquire(error)
             return
-        self._inbox.extend(self._inquiry.judge(first, second, now=self._clock.now()))
+        self._inbox.extend(self._inquiry.judge(jobs, first, second, now=self._clock.now()))
         await self._keep(self._inquiry.settle(second))
+
+    def _could_not_inquire(self, error: ProviderError) -> None:
+        failure = retry.failure_of(error)
+        stop = schedule.stop_for(failure)
+        goes_on = self._inquiry.could_not_read(failure, now=self._clock.now())
+        if stop is not None or not goes_on:
+            self._trouble = failure
+            self._is_unreachable = stop is None
+            self.stop(stop or Stop.UNREACHABLE)
 
     async def _observation_later(self) -> Observation:
         until = self._clock.now() + self._settings.between_readings_s
@@ -363,16 +423,21 @@ class Engine:
             await self._clock.wait(asyncio.Event(), until)
         return await self._observation()
 
+    async def _close_books(self) -> None:
+        """A last quiet moment, if anything was bought: what the account lost can be held against the ledger."""
+        if self._stop is Stop.KEY_REFUSED or not self._inquiry.has_news or self._unsettled():
+            return
+        with suppress(ProviderError):
+            await self._keep(self._inquiry.settle(await self._observation()))
+
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:
             await self._journal.add_baseline(quiet.baseline, moves=quiet.moves)
 
     async def _observation(self) -> Observation:
-        known = self._unsettled()
+        known, ledger = self._unsettled(), self._inquiry.ledger
         reading = await self._witness([project for project, _ in known])
-        spent = self._inquiry.ledger + sum(
-            reading.charges.get(project, charged) - charged for project, charged in known
-        )
+        spent = ledger + sum(reading.charges.get(project, charged) - charged for project, charged in known)
         return Observation(at=reading.at, credits=reading.credits, spent=spent)
 
     def _unsettled(self) -> list[tuple[str, int]]:
@@ -381,20 +446,36 @@ class Engine:
         return [
             (job.project_id, job.charged or 0)
             for job in self._jobs.values()
-            if job.state in states and job.project_id is not None
+            if job.project_id is not None and (job.state in states or evidence.may_give_back(job))
         ]
 
     # --- waiting and ending ---
 
     def _next_time(self) -> Instant | None:
         times = [line.later[0][0] for line in self._lines.values() if line.later]
-        due = self._inquiry.due_at()
+        due = self._inquiry.due_at() if self._may_inquire() else None
         return min([*times, *([due] if due is not None else [])], default=None)
 
     def _is_over(self) -> bool:
-        """Whether nothing more can start, now or later, under what is known."""
+        """Whether nothing more can be done in this run, now or later, under what is known."""
+        if self._inbox:
+            return False
+        if self._purse.leaves_at_once and not self.load.running[Step.SUBMIT]:
+            return True
+        if self._tasks:
+            return False
         if self._stop is Stop.KEY_REFUSED:
             return True
         steps = set(Step) - (schedule.BUYING if self._stop else set())
-        waiting = any(self._lines[step].later or self._lines[step].ready for step in steps)
-        return not waiting and not self._inquiry.is_waiting
+        if any(self._lines[step].later or self._lines[step].ready for step in steps):
+            return False
+        if self._inquiry.is_waiting and self._inquiry.due_at() is None:
+            self._inquiry.hurry()
+        return not self._inquiry.is_waiting
+
+
+def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:
+    """The error of a log that cannot be written, with every project id that would be lost with it."""
+    accepted = [f"{job.id} = {event.project_id}" for event, job in entries if isinstance(event, machine.Accepted)]
+    told = f"; accepted but NOT recorded, keep this: {', '.join(accepted)}" if accepted else ""
+    return StateUnusable(f"{error}{told}", hint=error.hint)

@@ -6,12 +6,19 @@ read, and turns findings into events. What the evidence means is decided in `cor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchrunner.core import evidence, job as machine
-from batchrunner.core.evidence import Baseline, Claim, Finding, Observation
-from batchrunner.core.job import Event, Job, State
-from batchrunner.core.retry import Instant
+from batchrunner.core import evidence, job as machine, retry
+from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
+from batchrunner.core.job import Event, Job
+from batchrunner.core.retry import Failure, Instant, Step
+
+BASELINE_LIFE_S = 60.0
+"""How old the last quiet moment may be when something is bought while credits may come back unseen."""
+
+MOST_READINGS = 6
+"""How often the evidence is asked for before the question is left to the next run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +27,7 @@ class Money:
 
     Attributes:
         credits: the balance as just read; None where the provider did not say.
-        moves: whether this account's balance is known to follow charges.
+        moves: whether this account's balance was seen to follow charges before.
         baseline: the last quiet moment on record.
         ledger: credits charged over every attempt in the state file.
     """
@@ -42,93 +49,136 @@ class Quiet:
 class Inquiry:
     """What became of submissions whose answer was lost."""
 
-    def __init__(self, *, grace_s: float, money: Money) -> None:
+    def __init__(self, *, grace_s: float, money: Money, jitter: Callable[[], float]) -> None:
         """Start from what is known; `grace_s` is how long a lost submission may still be on its way, in seconds."""
         self._grace_s = grace_s
         self._money = money
+        self._jitter = jitter
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
-        self._uncertain: dict[str, Job] = {}
+        self._loose: dict[str, Job] = {}
+        self._not_before: Instant = 0.0
+        self._failures = 0
+        self._awaits_charge: int | None = None
+        self._is_last_word = False
         self.ledger = money.ledger
         self.is_running = False
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a lost submission is still to be judged.
-
-        Nothing is bought meanwhile: of two that are lost at the same price, the balance could not tell which was paid.
-        """
-        return bool(self._lost)
-
-    def begin(self, now: Instant, *, has_unsettled: bool) -> Quiet | None:
-        """The baseline that the balance just read makes, if nothing is open that could still change it."""
-        if self._money.credits is None or has_unsettled or self._lost:
-            return None
-        return self._quiet(Observation(at=now, credits=self._money.credits, spent=self.ledger))
-
-    def settle(self, seen: Observation) -> Quiet | None:
-        """After a judgement, balance and ledger are taken to agree again: later ones start from here."""
-        return None if self._lost else self._quiet(seen)
-
-    def _quiet(self, seen: Observation) -> Quiet | None:
-        if seen.credits is None:
-            return None
-        self._learn(seen)
-        self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
-        return Quiet(baseline=self._baseline, moves=self._moves)
-
-    def _learn(self, seen: Observation) -> None:
-        if self._baseline is not None and evidence.has_moved(self._baseline, seen):
-            self._moves = True
+    # --- following along ---
 
     def saw(self, before: Job | None, after: Job) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
         if before is not None and before.attempt == after.attempt:
             self.ledger += (after.charged or 0) - (before.charged or 0)
-        if after.state is State.UNCERTAIN:
-            self._uncertain[after.id] = after
+        if evidence.may_give_back(after):
+            self._loose[after.id] = after
         else:
-            self._uncertain.pop(after.id, None)
+            self._loose.pop(after.id, None)
 
-    def add(self, job: Job) -> None:
-        """A submission whose answer is lost."""
+    def add(self, job: Job, *, now: Instant) -> None:
+        """A submission whose answer is lost; its grace counts from the last that is known of it.
+
+        A time in the future is a clock that was set back meanwhile: then it counts from now.
+        """
         self._lost[job.id] = job
+        self._not_before = max(self._not_before, min(job.updated_at, now) + self._grace_s)
+        self._awaits_charge = None
+
+    # --- what may go on ---
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a lost submission is still to be judged."""
+        return bool(self._lost)
+
+    def forbids_buying(self, now: Instant) -> bool:
+        """Whether nothing may be bought: of two lost at the same price, the balance could not tell which was paid.
+
+        With one exception: a balance that was never seen to move needs one more charge to be believed or not.
+        """
+        is_open = self.is_waiting and (self._awaits_charge is None or len(self._lost) > 1)
+        return self.is_running or is_open or self.needs_baseline(now)
+
+    def needs_baseline(self, now: Instant) -> bool:
+        """Whether the quiet moment is too old to buy on, because credits may have come back since, unseen."""
+        if not self._loose or self.is_waiting or self._baseline is None:
+            return False
+        return not 0 <= now - self._baseline.at <= BASELINE_LIFE_S
 
     def due_at(self) -> Instant | None:
-        """When every lost submission has had its time to arrive; None when there is none to look for.
-
-        Counted from the last that is known of it: that it was sent, or that its answer was lost.
-        """
-        if not self._lost or self.is_running:
+        """When the evidence may be read; None when there is no question, or it waits for another charge."""
+        if not self._lost or self.is_running or self._awaits_charge == self.ledger:
             return None
-        return max(job.updated_at for job in self._lost.values()) + self._grace_s
+        return self._not_before
 
-    def is_due(self, now: Instant) -> bool:
-        """Whether the evidence may be read now."""
-        due = self.due_at()
-        return due is not None and due <= now
+    def hurry(self) -> None:
+        """No other charge will come: what the balance says now is the last word."""
+        self._awaits_charge = None
+        self._is_last_word = True
 
-    def abandon(self) -> None:
-        """The evidence could not be read: the jobs stay as they are, and the next run asks again."""
-        self._end()
+    # --- quiet moments ---
 
-    def judge(self, first: Observation, second: Observation, *, now: Instant) -> list[tuple[str, Event]]:
-        """The event that the evidence leads to, for each lost submission."""
-        claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in self._lost.values()]
-        judgement = evidence.judge(
-            self._baseline, first, second, claims, moves=self._moves, slack=evidence.slack(self._uncertain.values())
-        )
-        self._end()
-        return [(job_id, _event(finding, judgement.reason, now)) for job_id, finding in judgement.findings.items()]
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was charged or given back since the last quiet moment."""
+        return self._baseline is not None and self._baseline.ledger != self.ledger
 
-    def _end(self) -> None:
-        self._lost.clear()
+    def begin(self, now: Instant, *, has_unsettled: bool) -> Quiet | None:
+        """The baseline that the balance just read makes, if nothing is open that could still change it."""
+        if self._money.credits is None or has_unsettled or self._lost:
+            return None
+        return self.settle(Observation(at=now, credits=self._money.credits, spent=self.ledger))
+
+    def settle(self, seen: Observation) -> Quiet | None:
+        """A quiet moment: balance and ledger are taken to agree, and later ones are judged from here."""
+        if self._lost or seen.credits is None:
+            return None
+        if self._baseline is not None and evidence.has_moved(self._baseline, seen):
+            self._moves = True
+        self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
+        return Quiet(baseline=self._baseline, moves=self._moves)
+
+    # --- judging ---
+
+    def begin_reading(self) -> tuple[Job, ...]:
+        """The jobs in question; what gets lost from here on is another question."""
+        self.is_running = True
+        return tuple(self._lost.values())
+
+    def could_not_read(self, failure: Failure, *, now: Instant) -> bool:
+        """The evidence could not be read: whether it is worth asking again, after a while."""
         self.is_running = False
+        self._failures += 1
+        if self._failures >= MOST_READINGS:
+            self._lost.clear()
+            return False
+        patience = retry.PATIENCE[Step.POLL]
+        self._not_before = now + retry.backoff_s(
+            patience, tries=self._failures, jitter=self._jitter(), asked_s=failure.retry_after_s
+        )
+        return True
 
+    def judge(
+        self, jobs: tuple[Job, ...], first: Observation, second: Observation, *, now: Instant
+    ) -> list[tuple[str, Event]]:
+        """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
+        self.is_running = False
+        claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in jobs]
+        judgement = evidence.judge(
+            self._baseline, first, second, claims, moves=self._moves, slack=evidence.slack(self._loose.values())
+        )
+        if not self._is_last_word and Finding.TOO_EARLY in judgement.findings.values():
+            self._awaits_charge = self.ledger
+            return []
+        self._failures = 0
+        self._is_last_word = False
+        return [(job.id, self._event(job, judgement, now)) for job in jobs if self._lost.pop(job.id, None)]
 
-def _event(finding: Finding, reason: str, now: Instant) -> Event:
-    if finding is Finding.UNPAID:
-        return machine.ProvedUnpaid(at=now, evidence=reason)
-    paid = "paid, but its project id is not known: " if finding is Finding.PAID else ""
-    return machine.Unknowable(at=now, evidence=paid + reason)
+    def _event(self, job: Job, judgement: Judgement, now: Instant) -> Event:
+        finding = judgement.findings[job.id]
+        if finding is Finding.UNPAID:
+            verdict = retry.unpaid_verdict(submits=job.submits, now=now, jitter=self._jitter())
+            return machine.ProvedUnpaid(at=now, evidence=judgement.reason, verdict=verdict)
+        paid = "paid, but its project id is not known: " if finding is Finding.PAID else ""
+        return machine.Unknowable(at=now, evidence=paid + judgement.reason)

@@ -1,4 +1,4 @@
-"""What is inside a media file. The only module that knows PyAV.
+"""What is inside a media file. The only module that knows PyAV, and Pillow for reading.
 
 Reading runs in the caller's thread and can take a while; call it off the event loop.
 """
@@ -6,13 +6,20 @@ Reading runs in the caller's thread and can take a while; call it off the event 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
 
 import av
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from batchrunner.core.inputs import Facts, Media
 from batchrunner.errors import DamagedFile
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,18 @@ def check_video(path: Path) -> Video:
 
 
 def _video(container: InputContainer, path: Path) -> Video:
+    stream, first, span = _read_through(container, path)
+    if span.last_key is not None:
+        container.seek(span.last_key, stream=stream)
+    for _ in container.decode(stream):
+        pass
+    return Video(
+        seconds=_seconds(span, stream), width=first.width, height=first.height, fps=float(stream.average_rate or 0)
+    )
+
+
+def _read_through(container: InputContainer, path: Path) -> tuple[VideoStream, VideoFrame, _Span]:
+    """The stream of pictures, the first of them, and what its packets say, all of which were read."""
     if not container.streams.video:
         raise DamagedFile(f"{path.name} holds no picture")
     stream = container.streams.video[0]
@@ -58,33 +77,32 @@ def _video(container: InputContainer, path: Path) -> Video:
     if first is None:
         raise DamagedFile(f"{path.name} holds no picture")
     container.seek(0)
-    span = _span(container, stream, path)
-    if span.last_key is not None:
-        container.seek(span.last_key, stream=stream)
-    for _ in container.decode(stream):
-        pass
-    return Video(
-        seconds=float((span.end - span.begin) * stream.time_base) if stream.time_base else 0.0,
-        width=first.width,
-        height=first.height,
-        fps=float(stream.average_rate or 0),
-    )
+    return stream, first, _span(container, stream, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
-    """When the pictures begin and end, and when the last that needs no other is shown; in the stream's time base."""
+    """When the pictures begin and end, and when the last that needs no other is shown; in the stream's time base.
+
+    `is_blank` when the data of one of them is nothing but zeros.
+    """
 
     begin: int
     end: int
     last_key: int | None
+    is_blank: bool
+
+
+_BLANK = bytes(16)
+"""No picture of a codec that compresses begins so; space on disk that is taken, and not written yet, does."""
 
 
 def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
-    count, begin, end, last_key = 0, None, 0, None
+    count, begin, end, last_key, is_blank = 0, None, 0, None, False
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise DamagedFile(f"{path.name} is cut short")
+        is_blank = is_blank or bytes(memoryview(packet)[: len(_BLANK)]) == _BLANK
         count += packet.size > 0
         if packet.pts is None:
             continue
@@ -94,12 +112,79 @@ def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
             last_key = packet.pts
     if count < stream.frames:  # 0 where the container does not say
         raise DamagedFile(f"{path.name} is cut short: {count} of {stream.frames} pictures are there")
-    return _Span(begin=begin or 0, end=end, last_key=last_key)
+    return _Span(begin=begin or 0, end=end, last_key=last_key, is_blank=is_blank)
 
 
 def _words(error: Exception) -> str:
     """The error in FFmpeg's words, without our own path in them."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(said.split())
+
+
+def probe(path: Path, media: Media) -> Facts:
+    """What an input holds, read to its end, so that one that is cut short is noticed before it is paid for.
+
+    Of a clip the first picture and the last that needs no other are decoded; a still is decoded whole.
+
+    Raises:
+        DamagedFile: it cannot be used; the text says why.
+    """
+    match media:
+        case "video":
+            return _clip(path)
+        case "image":
+            return _still(path)
+        case _:
+            assert_never(media)
+
+
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+
+def _clip(path: Path) -> Facts:
+    try:
+        # Without edit lists for the packets, whose number is announced without them; with them for the length.
+        with _open(path, ignore_editlist="1") as container:
+            first, seconds, is_indexed = _checked_clip(container, path)
+        with _open(path) as container:
+            stream = container.streams.video[0]
+            if is_indexed and stream.duration and stream.time_base:
+                seconds = float(stream.duration * stream.time_base)
+            is_turned = first.rotation % 180 != 0
+            return Facts(
+                seconds=seconds,
+                fps=float(stream.average_rate) if stream.average_rate else None,
+                width=first.height if is_turned else first.width,
+                height=first.width if is_turned else first.height,
+                has_audio=bool(container.streams.audio),
+                codec=stream.codec_context.codec.canonical_name,
+            )
+    except DamagedFile:
+        raise
+    except Exception as error:  # whatever it is, a file did it
+        raise DamagedFile(f"{path.name} cannot be played: {_words(error)}") from error
+
+
+def _checked_clip(container: InputContainer, path: Path) -> tuple[VideoFrame, float, bool]:
+    """The first picture, the seconds that the packets cover, and whether the container announces their number."""
+    stream, first, span = _read_through(container, path)
+    if span.is_blank and stream.codec_context.name != "rawvideo":
+        raise DamagedFile(f"{path.name} has zeros for pictures: it was not written to its end")
+    if span.last_key is not None:
+        container.seek(span.last_key, stream=stream)
+        if next(container.decode(stream), None) is None:
+            raise DamagedFile(f"{path.name} is cut short")
+    return first, _seconds(span, stream), stream.frames > 0
+
+
+def _seconds(span: _Span, stream: VideoStream) -> float:
+    return float((span.end - span.begin) * stream.time_base) if stream.time_base else 0.0
+
+
+def _open(path: Path, **options: str) -> InputContainer:
+    """The file as a container; the prefix keeps a name with a colon from being read as an address."""
+    guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(f"file:{path}", "r", options=guards | options)
 
 
 def probe_clip(path: Path) -> Video | None:
@@ -125,7 +210,88 @@ def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def _open(path: Path, **options: str) -> InputContainer:
-    """The file as a container; the prefix keeps a name with a colon from being read as an address."""
-    guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    return av.open(f"file:{path}", "r", options=guards | options)
+# --- stills ----------------------------------------------------------------------------------------------------------
+
+STILL_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP", "HEIF")
+"""Pictures that are read, by Pillow's names: the provider's list, and nothing that starts another program."""
+
+MAX_PIXELS = 178_956_970
+"""What Pillow, too, takes for an attack on memory. The largest cameras stay below; eight bytes a pixel are 1.4 GB."""
+
+_TAIL = 64 * 1024
+_UNWRITTEN = 512
+_END_OF_JPEG = b"\xff\xd9"  # cameras fill up to the end of a block after it
+_ORIENTATION = 0x0112
+_TURNED = frozenset({5, 6, 7, 8})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+
+def _still(path: Path) -> Facts:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - loaded for those who render stills
+
+    # Pillow's own limit is a warning on standard error, and only an error at twice of it; ours is checked below.
+    Image.MAX_IMAGE_PIXELS = None
+    has_heif = _read_heif()
+    try:
+        with Image.open(path, formats=STILL_FORMATS if has_heif else STILL_FORMATS[:-1]) as image:
+            return _decoded(image, path)
+    except DamagedFile:
+        raise
+    except UnidentifiedImageError as error:
+        if not has_heif and _is_heif(path):
+            raise DamagedFile(
+                f"{path.name} is a HEIC picture, which needs one more package to be read",
+                hint="pip install 'batchrunner[heic]', or save it as JPEG",
+            ) from error
+        raise DamagedFile(f"{path.name} is no picture that can be read, or a damaged one") from error
+    except Exception as error:  # whatever it is, a file did it: Pillow raises what its decoders raise
+        raise DamagedFile(f"{path.name} cannot be read as a picture: {_words(error)}") from error
+
+
+def _decoded(image: Image, path: Path) -> Facts:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DamagedFile(
+            f"{path.name} claims {width:,} x {height:,} pixels; more than {MAX_PIXELS:,} are not read",
+            hint="make it smaller",
+        )
+    codec = (image.format or "").lower()
+    if codec in {"jpeg", "mpo", "webp"} and _ends_in_zeros(path):
+        raise DamagedFile(f"{path.name} ends in zeros: it was not written to its end")
+    if codec in {"jpeg", "mpo"}:
+        # Decoded at an eighth: all of the data is read, at a fraction of the time and memory.
+        image.draft("RGB", (width // 8, height // 8))
+        image.load()
+    else:
+        image.load()
+        # Where Pillow has turned it while loading, the orientation is gone as well.
+        width, height = image.size
+    if image.getexif().get(_ORIENTATION) in _TURNED:
+        width, height = height, width
+    return Facts(width=width, height=height, codec="jpeg" if codec == "mpo" else codec)
+
+
+def _ends_in_zeros(path: Path) -> bool:
+    """Whether the space for the file was taken, but not filled, which these formats' decoders pass over in silence."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        tail = file.read(_TAIL)
+    written = tail.rstrip(b"\0")
+    return len(tail) - len(written) >= _UNWRITTEN and not written.endswith(_END_OF_JPEG)
+
+
+@cache
+def _read_heif() -> bool:
+    """Teach Pillow to read HEIC; False where the optional package for it is missing."""
+    try:
+        import pillow_heif  # noqa: PLC0415 - optional
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _is_heif(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS

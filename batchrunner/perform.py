@@ -5,6 +5,7 @@ What a failure means is asked of `core.retry`; what happens next is up to the en
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ from batchrunner.core.retry import Failure, GiveUp, Instant, Step, Verdict
 from batchrunner.errors import (
     AddressExpired,
     BatchrunnerError,
-    DamagedFile,
-    InputProblem,
     NeverSent,
     NoAnswer,
     ProviderError,
@@ -30,6 +29,9 @@ from batchrunner.errors import (
 )
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
+
+EVIDENCE_AT_ONCE = 8
+"""Projects read at the same time when the evidence is gathered."""
 
 ASSET_LIFE_S = 7 * 24 * 3600.0
 """How long the provider keeps an upload (inputs-and-outputs, 2026-08)."""
@@ -90,16 +92,34 @@ class Performer:
     async def read_evidence(self, project_ids: Sequence[str]) -> Reading:
         """The charges of these projects and then the balance, as the provider has them now.
 
+        A project that the provider does not know (any more) has no charge; a deployment without the account endpoint
+        has no balance.
+
         Raises:
             ProviderError: one of them could not be read.
         """
-        charges = {}
-        for project_id in project_ids:
-            project = await self._client.project(project_id)
-            if project.credits_charged is not None:
-                charges[project_id] = project.credits_charged
-        account = await self._client.account()
-        return Reading(at=self._now(), credits=account.credits, charges=charges)
+        charges: dict[str, int] = {}
+        for start in range(0, len(project_ids), EVIDENCE_AT_ONCE):
+            some = project_ids[start : start + EVIDENCE_AT_ONCE]
+            found = await asyncio.gather(*(self._charge(project_id) for project_id in some))
+            charges |= {project: charge for project, charge in zip(some, found, strict=True) if charge is not None}
+        return Reading(at=self._now(), credits=await self._balance(), charges=charges)
+
+    async def _charge(self, project_id: str) -> int | None:
+        try:
+            return (await self._client.project(project_id)).credits_charged
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+
+    async def _balance(self) -> int | None:
+        try:
+            return (await self._client.account()).credits
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None
 
     # --- upload ---
 
@@ -108,7 +128,7 @@ class Performer:
         try:
             assets = await self._send(local) if local else ()
         except BatchrunnerError as error:
-            return self._step_failed(Step.UPLOAD, job, _failure(error))
+            return self._step_failed(Step.UPLOAD, job, retry.failure_of(error))
         return machine.Uploaded(at=self._now(), assets=assets)
 
     async def _send(self, inputs: Sequence[Input]) -> tuple[Asset, ...]:
@@ -137,13 +157,13 @@ class Performer:
         except NoAnswer as error:
             if error.project_id is not None:
                 return machine.Accepted(at=self._now(), project_id=error.project_id, credits=None)
-            return machine.AnswerLost(at=self._now(), failure=_failure(error))
+            return machine.AnswerLost(at=self._now(), failure=retry.failure_of(error))
         except Rejected as error:
             if not retry.proves_refusal(error.status):
-                return machine.AnswerLost(at=self._now(), failure=_failure(error))
-            return self._refused(job, _failure(error))
+                return machine.AnswerLost(at=self._now(), failure=retry.failure_of(error))
+            return self._refused(job, retry.failure_of(error))
         except NeverSent as error:
-            return self._refused(job, _failure(error))
+            return self._refused(job, retry.failure_of(error))
         return machine.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
 
     def _refused(self, job: Job, failure: Failure) -> Event:
@@ -191,7 +211,7 @@ class Performer:
     def _look_failed(self, step: Step, job: Job, error: ProviderError) -> Event:
         """Not known any more after enough looks that say so; those that failed otherwise say nothing of it."""
         assert job.project_id is not None
-        failure = _failure(error)
+        failure = retry.failure_of(error)
         if retry.is_lost(failure, tries=self._missed[job.project_id]) and not job.is_final:
             return self._gone(None, "the provider does not know the project any more")
         return self._step_failed(step, job, failure)
@@ -213,12 +233,12 @@ class Performer:
                 addresses = _addresses(project)
             outputs = tuple([await self._fetch(job, address) for address in addresses])
         except AddressExpired as error:
-            failure = _failure(error)
+            failure = retry.failure_of(error)
             return machine.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
         except ProviderError as error:
             return self._look_failed(Step.DOWNLOAD, job, error)
         except TransferError as error:
-            return self._step_failed(Step.DOWNLOAD, job, _failure(error))
+            return self._step_failed(Step.DOWNLOAD, job, retry.failure_of(error))
         return machine.Downloaded(at=self._now(), outputs=outputs)
 
     async def _fetch(self, job: Job, address: wire.Download) -> Output:
@@ -267,26 +287,3 @@ def _addresses(project: wire.Project) -> tuple[wire.Download, ...]:
     if not project.downloads:
         raise TransferError(f"the provider gives no address for project {project.id} (status {project.status})")
     return project.downloads
-
-
-_CODES: dict[type[BatchrunnerError], str] = {
-    NeverSent: retry.UNREACHABLE,
-    NoAnswer: retry.NO_ANSWER,
-    InputProblem: "input_changed",
-    AddressExpired: "address_expired",
-    DamagedFile: "damaged_file",
-    TransferError: "transfer",
-}
-
-
-def _failure(error: BatchrunnerError) -> Failure:
-    """What an exception says, as a value that can be stored."""
-    if isinstance(error, Rejected):
-        return Failure(
-            code=error.code or f"http_{error.status}",
-            message=str(error),
-            status=error.status,
-            retry_after_s=error.retry_after_s,
-            is_lasting=error.status in retry.BLAMES_THE_REQUEST,
-        )
-    return Failure(code=_CODES[type(error)], message=str(error), is_lasting=isinstance(error, InputProblem))

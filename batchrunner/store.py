@@ -51,6 +51,16 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Credits over every attempt: first charged, charged now, given back; and attempts whose charge was never told."""
+
+    held: int = 0
+    charged: int = 0
+    refunded: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run that held the state file; pid and host are for the person, not for any decision."""
 
@@ -76,6 +86,10 @@ class View:
         )
         return [_job(self.path, body) for (body,) in rows]
 
+    def all_attempts(self) -> list[Job]:
+        """Every attempt of every job, the current ones last."""
+        return [_job(self.path, body) for (body,) in self._rows("SELECT body FROM job ORDER BY is_current")]
+
     def attempts(self, job_id: str) -> list[Job]:
         """Every attempt of one job, oldest first."""
         rows = self._rows("SELECT body FROM job WHERE id = ? ORDER BY attempt", job_id)
@@ -100,17 +114,19 @@ class View:
         ((total,),) = self._rows("SELECT coalesce(sum(charged), 0) FROM job")
         return int(total)
 
-    def charges(self) -> tuple[int, int]:
-        """Credits held and credits charged over every attempt ever made."""
-        ((held, charged),) = self._rows("SELECT coalesce(sum(held), 0), coalesce(sum(charged), 0) FROM job")
-        return int(held), int(charged)
-
-    def refunded(self) -> int:
-        """Credits given back for attempts that failed or were canceled."""
-        ((total,),) = self._rows(
-            "SELECT coalesce(sum(held - charged), 0) FROM job WHERE state IN ('failed', 'canceled') AND held > charged"
+    def totals(self) -> Totals:
+        """Credits over every attempt ever made."""
+        ((held, charged, refunded, unknown),) = self._rows(
+            "SELECT coalesce(sum(held), 0), coalesce(sum(charged), 0),"
+            " coalesce(sum(CASE WHEN state IN ('failed', 'canceled') AND held > charged THEN held - charged END), 0),"
+            " coalesce(sum(project_id IS NOT NULL AND charged IS NULL), 0) FROM job"
         )
-        return int(total)
+        return Totals(held=held, charged=charged, refunded=refunded, unknown=unknown)
+
+    def baselines(self) -> list[Baseline]:
+        """The quiet moments at which the balance was read, oldest first."""
+        rows = self._rows("SELECT at, credits, ledger FROM baseline ORDER BY seq")
+        return [Baseline(at=at, credits=credits, ledger=ledger) for at, credits, ledger in rows]
 
     def baseline(self) -> Baseline | None:
         """The last quiet moment at which the balance was read."""
@@ -122,9 +138,9 @@ class View:
         ((moves,),) = self._rows("SELECT coalesce(max(moves), 0) FROM baseline")
         return bool(moves)
 
-    def provider(self) -> str | None:
-        """The provider whose projects are recorded here; None before the first run."""
-        rows = self._rows("SELECT value FROM fact WHERE name = 'provider'")
+    def fact(self, name: str) -> str | None:
+        """What the file as a whole belongs to (`provider`, `account`); None where it was never noted."""
+        rows = self._rows("SELECT value FROM fact WHERE name = ?", name)
         return next((value for (value,) in rows), None)
 
     def last_run(self) -> RunRecord | None:
@@ -217,14 +233,10 @@ class Store(View):
                 (baseline.at, baseline.credits, baseline.ledger, int(moves)),
             )
 
-    def set_provider(self, provider: str) -> None:
-        """Note whose projects are recorded here."""
+    def note_fact(self, name: str, value: str) -> None:
+        """Note what the file as a whole belongs to."""
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO fact (name, value) VALUES ('provider', ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (provider,),
-            )
+            db.execute("INSERT INTO fact (name, value) VALUES (?, ?)", (name, value))
 
     def remember_files(self, files: Sequence[FileRecord]) -> None:
         """Keep what local files contained, so that they need not be read again while they stay as they are."""
@@ -256,11 +268,22 @@ class Store(View):
     ) -> None:
         self.close()
 
+    def _check_fence(self) -> None:
+        """Whether this is still the run that holds the file: a lock can be deleted, or not work on a network's disk.
+
+        Raises:
+            StateLocked: another run has begun since.
+        """
+        (newest,) = self._db.execute("SELECT id FROM run ORDER BY rowid DESC LIMIT 1").fetchone()
+        if newest != self._run:
+            raise _locked(self.path)
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with _translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._check_fence()
                 yield self._db
             except BaseException:
                 self._db.execute("ROLLBACK")
@@ -269,8 +292,9 @@ class Store(View):
 
 
 def path_for(manifest: Path) -> Path:
-    """The state file that belongs to a manifest: beside it, `<stem>.state.db`."""
-    return manifest.with_name(f"{manifest.stem}.state.db")
+    """The state file that belongs to a manifest: beside it, `<stem>.state.db`; beside the file, not a link to it."""
+    real = manifest.resolve()
+    return real.with_name(f"{real.stem}.state.db")
 
 
 def open_for_run(path: Path, *, run_id: str, now: Instant) -> Store:
@@ -280,6 +304,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant) -> Store:
         StateLocked: another run holds it.
         StateUnusable: it is damaged, not ours, of a newer version, or its folder cannot be written.
     """
+    path = path.resolve()  # one lock, whatever name the file is reached by
     lock = FileLock(_lock_path(path), mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -307,11 +332,13 @@ def open_to_read(path: Path) -> Iterator[View | None]:
     Raises:
         StateUnusable: it is damaged, not ours, or of a newer version.
     """
+    path = path.resolve()
     if not path.exists():
+        _refuse_orphan(path)
         yield None
         return
     with _translated(path):
-        connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(_uri(path, _reading_mode(path)), uri=True, isolation_level=None, timeout=10)
     try:
         with _translated(path):
             connection.execute("PRAGMA query_only = ON")
@@ -323,6 +350,7 @@ def open_to_read(path: Path) -> Iterator[View | None]:
 
 
 def _connect_to_write(path: Path) -> sqlite3.Connection:
+    _refuse_orphan(path)
     _create_private(path)
     with _translated(path):
         connection = sqlite3.connect(
@@ -334,6 +362,8 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
+            # What earlier runs committed goes into the main file, so that it says so even if it is moved alone.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except BaseException:
         connection.close()
         raise
@@ -373,6 +403,22 @@ def _migrations() -> tuple[str, ...]:
     folder = resources.files("batchrunner.data") / "migrations"
     scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open the file for reading; in a folder that cannot be written, as a file that nobody is writing."""
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    return "ro" if has_log or os.access(path.parent, os.W_OK) else "ro&immutable=1"
+
+
+def _refuse_orphan(path: Path) -> None:
+    """Refuse to begin anew where the main file is missing and its log is not: submissions may stand in the log."""
+    log = path.with_name(f"{path.name}-wal")
+    if not path.exists() and log.exists() and log.stat().st_size:
+        raise StateUnusable(
+            f"{path} is missing, but {log.name} is there",
+            hint="the two belong together, with the file that ends in -shm: bring back the one that was moved",
+        )
 
 
 def _create_private(path: Path) -> None:

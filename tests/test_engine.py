@@ -11,6 +11,7 @@ import itertools
 import pytest
 
 from batchrunner.core import job as machine, schedule
+from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.evidence import Baseline, Reading
 from batchrunner.core.job import Action, Asset, Event, Job, Output, Spec, State
 from batchrunner.core.kind import Kind
@@ -18,8 +19,9 @@ from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
 from batchrunner.engine import Engine, Outcome, Settings
-from batchrunner.errors import Exit, IllegalTransition, NoAnswer
+from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer
 from batchrunner.inquiry import Money
+from batchrunner.purse import Purse
 
 HOUR = 3600.0
 UNREACHABLE = Failure(code="unreachable", message="cannot connect")
@@ -153,6 +155,7 @@ class Bench:
     world: World
     memory: Memory
     clock: JumpingClock
+    told: list[str]
 
     def run(self) -> Outcome:
         return asyncio.run(self.engine.run())
@@ -170,8 +173,12 @@ def bench(
     witness: Callable[[Sequence[str]], Awaitable[Reading]] | None = None,
     fetch_again: Sequence[str] = (),
     render_s: float = 60.0,
+    caps: Caps | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
+    told: list[str] = []
+    purse = Purse(caps=caps or Caps(), spending=Spending(day_of=lambda at: str(at // (24 * HOUR))), tell=told.append)
+    purse.begin(jobs)
     world = World(clock, memory, render_s=render_s)
     names = iter(range(10**9))
     engine = Engine(
@@ -182,10 +189,11 @@ def bench(
         clock=clock,
         settings=Settings(limits=limits or Limits(), name=lambda job: f"m/{job.id} [{next(names)}]", grace_s=60.0),
         money=money or Money(credits=10_000, moves=True),
+        purse=purse,
         observe=observe,
         fetch_again=fetch_again,
     )
-    return Bench(engine=engine, world=world, memory=memory, clock=clock)
+    return Bench(engine=engine, world=world, memory=memory, clock=clock, told=told)
 
 
 def test_every_job_is_done_within_the_limits():
@@ -429,11 +437,104 @@ def test_nothing_is_bought_while_the_evidence_is_read():
 
 
 def test_a_balance_that_never_moved_proves_nothing():
-    table = bench([a_job(0)], money=Money(credits=0, moves=False))
-    table.world.credits = 0
+    table = bench([a_job(0)], money=Money(credits=10_000, moves=False))
     lose(table, accepted=False, job_ids={"j0"})
     table.run()
     assert table.states() == {State.UNCERTAIN: 1}
+
+
+def test_one_more_charge_shows_whether_the_balance_moves():
+    """The very first submission is lost: the second one's charge says whether this balance can be believed."""
+    table = bench([a_job(n) for n in range(3)], money=Money(credits=10_000, moves=False))
+    lose(table, accepted=False, job_ids={"j0"})
+    assert table.run().by_state[State.DONE] == 3
+    assert table.world.times(Action.SUBMIT) == {"j0": 2, "j1": 1, "j2": 1}
+    assert table.memory.baselines[-1][1], "from now on it is known to move"
+
+
+def test_a_balance_that_stands_still_while_others_are_charged_is_recognised():
+    table = bench([a_job(n) for n in range(3)], money=Money(credits=500, moves=False))
+
+    async def frozen(projects: Sequence[str]) -> Reading:
+        return Reading(at=table.clock.now(), credits=500, charges=dict.fromkeys(projects, 100))
+
+    table.engine._witness = frozen
+    lose(table, accepted=True, job_ids={"j0"})
+    table.run()
+    assert table.states() == {State.UNCERTAIN: 1, State.DONE: 2}
+    assert table.world.times(Action.SUBMIT)["j0"] == 1
+
+
+def test_a_submission_that_is_lost_again_and_again_is_left_to_another_run():
+    table = bench([a_job(n) for n in range(2)])
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        machine.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
+        if job.id == "j0"
+        else None
+    )
+    table.run()
+    assert table.states() == {State.UPLOADED: 1, State.DONE: 1}
+    assert table.world.times(Action.SUBMIT)["j0"] == 4
+
+
+def test_a_due_question_beside_a_slow_submission_does_not_spin():
+    """One answer is lost; another submission is still unanswered when the grace is over."""
+    lost = a_job(0, state=State.SUBMITTING, name="m/j0 [x]", submits=1, updated_at=1.0)
+    table = bench(
+        [lost, a_job(1)], money=Money(credits=10_000, moves=True, baseline=Baseline(at=0, credits=10_000, ledger=0))
+    )
+    turns = 0
+    real = table.clock.wait
+
+    async def counted(event: asyncio.Event, until: float | None) -> None:
+        nonlocal turns
+        turns += 1
+        assert turns < 200
+        await real(event, until)
+
+    table.clock.wait = counted  # type: ignore[method-assign]
+    assert table.run().by_state[State.DONE] == 2
+
+
+def test_an_observer_that_fails_ends_nothing():
+    def broken(_event: Event, _job: Job) -> None:
+        raise BrokenPipeError
+
+    table = bench([a_job(n) for n in range(3)], observe=broken)
+    assert table.run().by_state[State.DONE] == 3
+
+
+def test_a_date_far_in_the_future_is_a_clock_that_was_set_back():
+    table = bench([a_job(0, state=State.RENDERED, project_id="p", again_at=1_000_000.0 + 400 * 24 * HOUR)])
+    table.run()
+    assert table.world.calls == [(1_000_000.0, Action.DOWNLOAD, "j0")]
+
+
+def test_a_refused_key_while_the_evidence_is_read_is_told_as_that():
+    async def refused(_projects: Sequence[str]) -> Reading:
+        raise KeyRefused("HTTP 401", status=401)
+
+    table = bench([a_job(0)], witness=refused)
+    lose(table, accepted=True, job_ids={"j0"})
+    assert table.run().stop is Stop.KEY_REFUSED
+
+
+def test_a_file_that_cannot_be_fetched_again_is_told():
+    table = bench([a_job(0, state=State.DONE, project_id="p")], fetch_again=["j0"])
+    table.world.overrides[Action.DOWNLOAD] = lambda job: machine.StepFailed(at=0, failure=UNREACHABLE, verdict=Leave())
+    outcome = table.run()
+    assert outcome.not_fetched == 1
+    assert schedule.exit_code(outcome.by_state, not_fetched=1) is Exit.INCOMPLETE
+
+
+def test_while_credits_may_come_back_unseen_every_purchase_has_a_fresh_quiet_moment():
+    """An uncertain job's project may be refunded at any time; what it gives back must not pass for another's charge."""
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1)
+    table = bench([unsure, *(a_job(n) for n in range(1, 4))], limits=Limits(in_flight=1), render_s=300)
+    table.run()
+    submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    for at in submits:
+        assert any(0 <= at - baseline.at <= 60 for baseline, _ in table.memory.baselines)
 
 
 def test_a_submission_from_before_the_crash_is_judged_by_the_balance_of_then():
@@ -498,3 +599,75 @@ async def test_leaving_at_once_still_hears_the_answer_to_a_paid_request():
         await running
     assert table.memory.names("j0")[-1] == "Accepted", "the project id is on disk"
     assert table.states()[State.RENDERING] == 1
+
+
+# --- budget ---
+
+
+def test_a_cap_holds_with_fifty_at_once_and_late_answers():
+    """Each job holds 100; whatever is in flight, no more than the cap is ever reserved or charged."""
+    table = bench([a_job(n) for n in range(200)], limits=Limits(in_flight=50), caps=Caps(batch=3_050))
+    most = 0
+
+    def watch(_event: Event, _job: Job) -> None:
+        nonlocal most
+        most = max(most, 10_000 - table.world.credits)
+
+    table.engine._observe = watch
+    outcome = table.run()
+    assert most == 3_000
+    assert outcome.by_state[State.DONE] == 30
+    assert outcome.held_back == 170
+    assert "budget.credits is 3,050: 3,000 spent or reserved, and this job may cost 100" in str(outcome.held_back_why)
+    assert schedule.exit_code(outcome.by_state, held_back=outcome.held_back) is Exit.BUDGET_REACHED
+    assert len(table.told) == 1, "one warning at four fifths"
+
+
+def test_what_is_given_back_is_spent_again():
+    """Charged 100 when accepted, settled at 50: with 300 there is room for more than three."""
+    table = bench([a_job(n) for n in range(20)], caps=Caps(batch=300))
+
+    def settle(job: Job) -> Event | None:
+        now = table.clock.now()
+        if now - table.world.rendering[job.id] < 60:
+            return None
+        del table.world.rendering[job.id]
+        return machine.Rendered(at=now, status="complete", credits=50)
+
+    table.world.overrides[Action.POLL] = settle
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 5
+    assert outcome.held_back == 15
+
+
+def test_a_hard_cutoff_leaves_without_collecting():
+    table = bench([a_job(n) for n in range(20)], caps=Caps(batch=300, cutoff=Cutoff.HARD))
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 0
+    assert outcome.by_state[State.RENDERING] == 3
+
+
+def test_a_charge_that_is_far_off_stops_its_model_and_no_other():
+    table = bench([a_job(n) for n in range(10)])
+    spec = replace(a_job(0).spec, request='{"end_seconds":5,"model":"other"}')
+    table = bench([a_job(n, spec=spec) if n % 2 else a_job(n) for n in range(10)], limits=Limits(in_flight=1))
+
+    def charge(job: Job) -> Event | None:
+        if job.id != "j1":
+            return None
+        table.world.rendering[job.id] = table.clock.now()
+        return machine.Accepted(at=table.clock.now(), project_id="p", credits=900)
+
+    table.world.overrides[Action.SUBMIT] = charge
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 6
+    assert outcome.held_back == 4
+    assert "j1 was charged 900 credits where at most 100 were expected" in str(outcome.held_back_why)
+
+
+def test_a_job_without_a_price_is_bought_under_no_cap():
+    unpriced = replace(a_job(0).spec, hold=None, low=None, expected=None)
+    table = bench([a_job(0, spec=unpriced), a_job(1)])
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 1
+    assert "price is not known" in str(outcome.held_back_why)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from batchrunner import perform, transfer
-from batchrunner.core import job as machine
+from batchrunner.core import job as machine, retry
 from batchrunner.core.job import Action, Asset, Event, Input, Job, Spec, State, advance, next_action
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, GiveUp, Leave
@@ -196,7 +196,7 @@ async def _cancel_and_delete(base_url: str, root: Path) -> None:
         (await http.post(f"/_sandbox/projects/{canceled.project_id}/cancel")).raise_for_status()
         (await http.delete(f"/v1/video-projects/{deleted.project_id}")).raise_for_status()
         assert await performer(Action.POLL, canceled) == machine.Canceled(at=NOW, credits=0)
-        for _ in range(4):
+        for _ in range(retry.LOST_AFTER - 1):
             event = await performer(Action.POLL, deleted)
             assert isinstance(event, machine.StepFailed)
             assert event.failure.status == 404
@@ -224,14 +224,15 @@ async def test_the_evidence_is_what_the_provider_says(provider: Provider, root: 
 # --- upload ---
 
 
-async def test_a_file_that_changed_ends_the_attempt(provider: Provider, root: Path) -> None:
+async def test_a_file_that_changed_is_left_to_a_run_that_reads_it_anew(provider: Provider, root: Path) -> None:
     job = opened(root, Kind.IMAGE_TO_VIDEO, STILL, {"image_file_path": "a.png"})
     shutil.copy(root / "b.png", root / "a.png")
     async with performing(provider.base_url, root) as performer:
         event = await performer(Action.UPLOAD, job)
     assert isinstance(event, machine.StepFailed)
-    assert (event.failure.code, event.verdict) == ("input_changed", GiveUp())
-    assert advance(job, event).state is State.FAILED
+    assert (event.failure.code, event.verdict) == ("input_changed", Leave())
+    left = advance(job, event)
+    assert (left.state, left.is_left) == (State.READY, True)
 
 
 async def test_an_extension_the_provider_does_not_take_ends_the_attempt(provider: Provider, root: Path) -> None:
@@ -393,8 +394,9 @@ async def test_only_looks_that_say_404_make_a_project_gone(root: Path, make: Cal
     action = next_action(job)
     assert action is not None
     busy, unknown, there = chaos.answer(status=429), chaos.answer(status=404), state_of_project(status="complete")
-    # Four failures of another kind and four 404 are not five 404 in a row; nor are those around a look that succeeds.
-    said = [busy] * 4 + [unknown] * 4 + [busy] + [unknown] * 4 + [there] + [unknown] * 4
+    # Failures of another kind count for nothing, and those around a look that succeeds are not in a row.
+    few = retry.LOST_AFTER - 1
+    said = [busy] * 4 + [unknown] * few + [busy] + [there] + [unknown] * few
     async with answers(*said, unknown) as api, performing(api.url, root) as performer:
         for _ in said:
             event = await performer(action, job)

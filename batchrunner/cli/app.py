@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+import io
 import os
 import platform
+import signal
+import sys
 import tempfile
 import traceback
+from types import FrameType
 from typing import Any
 
 import click
@@ -21,7 +25,11 @@ COMMANDS = {
     "run": "batchrunner.cli.run",
     "status": "batchrunner.cli.status",
     "download": "batchrunner.cli.download",
+    "ledger": "batchrunner.cli.ledger",
+    "adopt": "batchrunner.cli.settle",
+    "resolve": "batchrunner.cli.settle",
     "account": "batchrunner.cli.account",
+    "models": "batchrunner.cli.models",
     "sandbox": "batchrunner.cli.sandbox",
     "demo": "batchrunner.cli.demo",
 }
@@ -59,6 +67,8 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what it returns is the exit code, and every failure gets one here."""
+    _prepare_streams()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = program.main(args=arguments, prog_name="batchrunner", standalone_mode=False)
     except BatchrunnerError as error:
@@ -76,6 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug ends here, in a file
         return _report_bug(error)
     return result if isinstance(result, int) else Exit.OK
+
+
+def _prepare_streams() -> None:
+    """A character that the terminal's encoding lacks is shown as `?` rather than ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM before a run has begun ends as Ctrl-C does; during one, the run's own handler is in place."""
+    raise KeyboardInterrupt
 
 
 def _say_error(message: str, hint: str | None) -> None:

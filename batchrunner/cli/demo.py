@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batchrunner.cli import show
-from batchrunner.errors import Exit
+from batchrunner.errors import Exit, UsageError
 
 
 @click.command()
@@ -23,7 +23,11 @@ def demo(folder: Path) -> int:
     from batchrunner.core.plan import Wishes
 
     show.say(f"making clips and stills in {folder}")
-    read = batch.read(material.prepare(folder))
+    try:
+        manifest = material.prepare(folder)
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
+    read = batch.read(manifest)
     show.problems(read.warnings)
     show.say(f"rendering {show.plural(len(read.jobs), 'job')} of {read.path} on a sandbox")
     with run.provider(read, is_sandbox=True) as access:

@@ -30,6 +30,21 @@ sandbox = click.option(
     "--sandbox", is_flag=True, help="Use a sandbox on this machine instead of the provider: no key, no credits."
 )
 
+scale = click.option(
+    "--scale",
+    type=click.FloatRange(0.05, 2.0),
+    default=0.5,
+    show_default=True,
+    help="With --sandbox: size of its pictures, 1 for nominal.",
+)
+
 rerender = click.option("--rerender", is_flag=True, help="Buy jobs again that are done but changed since.")
+
+only = click.option(
+    "--only",
+    multiple=True,
+    metavar="ID",
+    help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
+)
 
 retry_failed = click.option("--retry-failed", is_flag=True, help="Try jobs again that failed or were canceled.")

@@ -20,24 +20,33 @@ if TYPE_CHECKING:
 @options.state
 @options.rerender
 @options.retry_failed
+@options.only
 @options.allow_unlisted
 @options.as_json
 def plan(
-    manifest: Path, *, state: Path | None, rerender: bool, retry_failed: bool, allow_unlisted: bool, as_json: bool
+    manifest: Path,
+    *,
+    state: Path | None,
+    rerender: bool,
+    retry_failed: bool,
+    only: tuple[str, ...],
+    allow_unlisted: bool,
+    as_json: bool,
 ) -> int:
     """Show what `run` would do with every job of MANIFEST, and why. Nothing is sent."""
     from batchrunner import batch
     from batchrunner.core.plan import Do, Wishes
 
     read = batch.read(manifest, state=state, allow_unlisted=allow_unlisted)
-    made = batch.plan(read, wishes=Wishes(rerender=rerender, retry_failed=retry_failed))
+    made = batch.preview(read, wishes=Wishes(rerender=rerender, retry_failed=retry_failed, only=only)).plan
     if as_json:
         show.as_json(shape(manifest, made))
         return Exit.OK
     show.problems(read.warnings)
     print_plan(made)
     if any(entry.action is not Do.SKIP for entry in made.entries):
-        show.say(f"next: batchrunner run {manifest}")
+        flags = " --rerender" * rerender + " --retry-failed" * retry_failed
+        show.say(f"next: batchrunner run {manifest}{flags}")
     return Exit.OK
 
 

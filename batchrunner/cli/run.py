@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import shlex
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,23 +19,32 @@ from batchrunner.cli import options, show, signals
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
-    from batchrunner.batch import Access, Batch, Session
+    from batchrunner.batch import Access, Batch, Flags
     from batchrunner.cli.progress import Progress
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine, Outcome
+    from batchrunner.store import FileRecord, Totals
 
 
 @click.command()
 @options.manifest
 @options.state
 @options.sandbox
-@click.option("--scale", default=0.5, show_default=True, help="With --sandbox: size of its pictures, 1 for nominal.")
+@options.scale
 @options.rerender
 @options.retry_failed
+@options.only
 @options.allow_unlisted
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits.")
+@click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
+@click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost.")
+@click.option(
+    "--cutoff",
+    type=click.Choice(["soft", "hard"]),
+    help="At a cap: soft collects what was bought, hard leaves at once.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.as_json
 def run(manifest: Path, **given: Any) -> int:
@@ -43,24 +54,48 @@ def run(manifest: Path, **given: Any) -> int:
     Ctrl-C again leaves at once, and a later run collects the rest.
     """
     from batchrunner import batch
+    from batchrunner.cli import consent
     from batchrunner.core.plan import Wishes
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
-    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"])
+    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
+    flags = batch.Flags(
+        max_credits=given["max_credits"], max_credits_per_job=given["max_credits_per_job"], cutoff=given["cutoff"]
+    )
     with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
-        report = asyncio.run(carry_out(read, access, wishes=wishes, progress=progress(quiet=given["quiet"])))
+        asked = consent.ask(read, access, wishes, is_free=given["sandbox"], says_yes=given["yes"])
+        report = asyncio.run(
+            carry_out(
+                read,
+                access,
+                wishes=asked.wishes,
+                progress=progress(quiet=given["quiet"]),
+                flags=flags,
+                files=asked.files,
+            )
+        )
     again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
     return conclude(read, report, again=again, as_json=given["as_json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a run came to: how it ended, its exit code, and every job as it is now."""
+    """What a run came to.
+
+    Attributes:
+        outcome: how it ended.
+        exit_code: what that comes to.
+        jobs: every job as it is now.
+        totals: credits over every attempt on record.
+        missing: finished jobs whose file is not where it was put.
+    """
 
     outcome: Outcome
     exit_code: Exit
     jobs: tuple[Job, ...]
+    totals: Totals
+    missing: int
 
 
 @contextmanager
@@ -85,7 +120,7 @@ def progress(*, quiet: bool) -> Progress:
 
     if quiet:
         return displays.Quiet()
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return displays.Lines()
     from rich.console import Console
 
@@ -98,6 +133,8 @@ async def carry_out(
     *,
     wishes: Wishes,
     progress: Progress,
+    flags: Flags | None = None,
+    files: Sequence[FileRecord] = (),
     stop: Stop | None = None,
     fetch_again: bool = False,
 ) -> Report:
@@ -108,6 +145,8 @@ async def carry_out(
         access: the provider.
         wishes: what to buy beyond new and unfinished jobs.
         progress: the display.
+        flags: caps of this run.
+        files: what was read of the inputs a moment ago.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
     """
@@ -116,29 +155,40 @@ async def carry_out(
 
     async with batch.client(access) as client:
         account = await batch.account(client)
-        with batch.begin(read, wishes=wishes, access=access, account=account, is_collecting=fetch_again) as session:
-            missing = _missing(session) if fetch_again else ()
+        with batch.begin(
+            read, wishes=wishes, access=access, account=account, is_collecting=fetch_again, files=files
+        ) as session:
+            missing = [job.id for job in batch.missing_outputs(read.root, session.jobs)]
             engine, performer = batch.engine(
                 session,
                 client=client,
                 access=access,
-                account=account,
+                # Read again: looking at the files may have taken a while, and this balance is evidence.
+                account=await batch.account(client),
                 observe=progress.observe,
-                fetch_again=missing,
+                tell=show.say,
+                flags=flags or batch.Flags(),
+                fetch_again=missing if fetch_again else (),
             )
             if stop is not None:
                 engine.stop(stop)
             async with progress.shown(engine, performer.traffic):
                 outcome = await _run_engine(engine)
-            code = schedule.exit_code(outcome.by_state, stop=outcome.stop, is_unreachable=outcome.is_unreachable)
+            code = schedule.exit_code(
+                outcome.by_state,
+                stop=outcome.stop,
+                is_unreachable=outcome.is_unreachable,
+                held_back=outcome.held_back,
+                not_fetched=outcome.not_fetched,
+            )
             session.store.end_run(at=outcome.ended_at, exit_code=code)
-            return Report(outcome=outcome, exit_code=code, jobs=tuple(engine.jobs().values()))
-
-
-def _missing(session: Session) -> Collection[str]:
-    from batchrunner.batch import missing_outputs
-
-    return [job.id for job in missing_outputs(session.batch.root, session.jobs)]
+            return Report(
+                outcome=outcome,
+                exit_code=code,
+                jobs=tuple(engine.jobs().values()),
+                totals=session.store.totals(),
+                missing=outcome.not_fetched if fetch_again else len(missing),
+            )
 
 
 async def _run_engine(engine: Engine) -> Outcome:
@@ -171,19 +221,23 @@ def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
     from batchrunner.cli import status
 
     if as_json:
-        show.as_json(status.shape(read.path, read.state, report.jobs))
-    status.print_summary(report.jobs)
-    for line in _advice(report, again):
+        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals))
+    status.print_summary(report.jobs, report.totals)
+    for line in _advice(report, again, read.path):
         show.say(line)
     return report.exit_code
 
 
-def _advice(report: Report, again: str) -> Iterator[str]:
+def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
     from batchrunner.batch import LIBRARY
     from batchrunner.core.job import State
     from batchrunner.core.schedule import Stop
 
     outcome = report.outcome
+    if outcome.held_back:
+        yield f"{show.plural(outcome.held_back, 'job')} not bought: {outcome.held_back_why}"
+    if report.missing:
+        yield f"{show.plural(report.missing, 'finished job')} without a file on disk; `batchrunner download` fetches it"
     if outcome.trouble is not None:
         yield f"stopped: {outcome.trouble.message}"
     if outcome.stop is Stop.KEY_REFUSED:
@@ -193,7 +247,10 @@ def _advice(report: Report, again: str) -> Iterator[str]:
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
             yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
-            yield f"hint: look for that name in {LIBRARY}"
+            sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
+            yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
+            yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"
+            yield f"        batchrunner resolve {manifest} {shlex.quote(job.id)} --not-created"
     if report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
         yield f"next: {again}    goes on where it was"
     elif report.exit_code is Exit.JOBS_FAILED:

@@ -16,21 +16,48 @@ from batchrunner.errors import Exit
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep its state here between starts.")
 @click.option("--scale", default=1.0, show_default=True, help="Size of the pictures; 0.25 is quick.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds a render takes at least.")
+@click.option("--latency-spread", default=0.0, show_default=True, help="Share by which the latency differs, 0 to 1.")
+@click.option("--no-render", is_flag=True, help="Tiny ready-made clips instead of renders, any number at once.")
 @click.option("--credits", "balance", default=100_000, show_default=True, help="Balance of a new account.")
 @click.option("--tier", type=click.Choice(["free", "creator", "pro", "business"]), default="creator", show_default=True)
-def sandbox(*, port: int, data: Path | None, scale: float, latency: float, balance: int, tier: str) -> int:
+@click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="JSON file of rules of misbehaviour.")
+@click.option("--chaos", type=click.Choice(["mild", "wild"]), help="Misbehave at random.")
+@click.option("--seed", default=0, show_default=True, help="The same seed misbehaves in the same way.")
+def sandbox(
+    *,
+    port: int,
+    data: Path | None,
+    scale: float,
+    latency: float,
+    latency_spread: float,
+    no_render: bool,
+    balance: int,
+    tier: str,
+    faults: Path | None,
+    chaos: str | None,
+    seed: int,
+) -> int:
     """Run a server that speaks the provider's API and really renders, on this machine only. Ends with Ctrl-C."""
     from batchrunner.sandbox import server
-    from batchrunner.sandbox.settings import API_KEY, TIERS, Settings
+    from batchrunner.sandbox.settings import API_KEY, CHAOS, TIERS, Settings
 
     def ready(base_url: str) -> None:
         click.echo(f"export MAGIC_HOUR_BASE_URL={base_url}\nexport MAGIC_HOUR_API_KEY={API_KEY}")
         show.say("sandbox is running; Ctrl-C ends it")
 
-    kind = next(each for each in TIERS if each == tier)
     with tempfile.TemporaryDirectory(prefix="batchrunner-sandbox-") as folder:
         settings = Settings(
-            data_dir=data or Path(folder), port=port, scale=scale, latency_s=latency, credits=balance, tier=kind
+            data_dir=data or Path(folder),
+            port=port,
+            scale=scale,
+            latency_s=latency,
+            latency_spread=latency_spread,
+            no_render=no_render,
+            credits=balance,
+            tier=next(each for each in TIERS if each == tier),
+            faults=faults,
+            chaos=next((each for each in CHAOS if each == chaos), None),
+            seed=seed,
         )
         server.run(settings, on_ready=ready)
     return Exit.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 import json
 import shutil
 import sys
@@ -19,8 +20,9 @@ def as_json(value: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line for the person; standard output is for data."""
-    click.echo(text, err=True)
+    """Print a line for the person; standard output is for data. Nobody listening is no reason to stop."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def problems(found: Iterable[Problem]) -> None:

@@ -13,6 +13,7 @@ from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
+    from batchrunner.store import Totals
 
 
 @click.command()
@@ -29,9 +30,9 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         raise UsageError(f"there is neither {manifest} nor {path}")
     with store.open_to_read(path) as view:
         jobs = view.jobs() if view else []
-        refunded = view.refunded() if view else 0
+        totals = view.totals() if view else store.Totals()
     if as_json:
-        show.as_json(shape(manifest, path, jobs, refunded=refunded))
+        show.as_json(shape(manifest, path, jobs, totals))
         return Exit.OK
     if not jobs:
         click.echo(f"{manifest}: nothing has been run yet")
@@ -39,7 +40,7 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         return Exit.OK
     print_jobs(jobs, folder=manifest.parent)
     click.echo("")
-    print_summary(jobs, on_stdout=True)
+    print_summary(jobs, totals, on_stdout=True)
     return Exit.OK
 
 
@@ -53,12 +54,20 @@ def _files(job: Job, folder: Path) -> str:
     return ", ".join(str(folder / output.path) for output in job.outputs)
 
 
-def print_summary(jobs: Sequence[Job], *, on_stdout: bool = False) -> None:
-    """Jobs by state and credits, in one line."""
-    totals = _totals(jobs, refunded=0)
-    states = ", ".join(f"{count:,} {state}" for state, count in totals["by_state"].items())
-    text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals['credits']['charged']:,} credits charged"
+def print_summary(jobs: Sequence[Job], totals: Totals, *, on_stdout: bool = False) -> None:
+    """Jobs by state and the credits of every attempt, in one line."""
+    states = ", ".join(f"{count:,} {state}" for state, count in _by_state(jobs).items())
+    text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals.charged:,} credits charged"
+    if totals.unknown:
+        text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
     click.echo(text, err=not on_stdout)
+
+
+def _by_state(jobs: Sequence[Job]) -> dict[str, int]:
+    by_state: dict[str, int] = {}
+    for job in jobs:
+        by_state[job.state] = by_state.get(job.state, 0) + 1
+    return by_state
 
 
 def note(job: Job) -> str:
@@ -68,13 +77,22 @@ def note(job: Job) -> str:
     return f"project {job.project_id}" if job.project_id else ""
 
 
-def shape(manifest: Path, state: Path, jobs: Sequence[Job], *, refunded: int = 0) -> dict[str, Any]:
-    """The batch as JSON; fields may be added, none renamed."""
+def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals) -> dict[str, Any]:
+    """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's."""
     return {
         "manifest": str(manifest),
         "state_file": str(state),
         "jobs": [_job(job) for job in jobs],
-        "totals": _totals(jobs, refunded=refunded),
+        "totals": {
+            "jobs": len(jobs),
+            "by_state": _by_state(jobs),
+            "credits": {
+                "estimated": sum(job.spec.expected or 0 for job in jobs),
+                "held": totals.held,
+                "charged": totals.charged,
+                "refunded": totals.refunded,
+            },
+        },
     }
 
 
@@ -89,20 +107,4 @@ def _job(job: Job) -> dict[str, Any]:
         "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
         "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
         "reason": note(job),
-    }
-
-
-def _totals(jobs: Sequence[Job], *, refunded: int) -> dict[str, Any]:
-    by_state: dict[str, int] = {}
-    for job in jobs:
-        by_state[job.state] = by_state.get(job.state, 0) + 1
-    return {
-        "jobs": len(jobs),
-        "by_state": by_state,
-        "credits": {
-            "estimated": sum(job.spec.expected or 0 for job in jobs),
-            "held": sum(job.held or 0 for job in jobs),
-            "charged": sum(job.charged or 0 for job in jobs),
-            "refunded": refunded,
-        },
     }

@@ -6,17 +6,20 @@ Every figure has its source and date in that file; what nobody published is None
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from batchrunner.core import explain, findings, yamltext
+from batchrunner.core import catalogfile, explain, findings, yamltext
+from batchrunner.core.catalogfile import Path
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Problem
 
 DEFAULT = "default"
+
+_Shape = TypeVar("_Shape", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,8 @@ class Model:
     """One value of `model` in an image-to-video request.
 
     An alias has `leads_to` set to the model that really renders; its limits and rates are that model's.
-    `status` is `current`, `undescribed` (accepted, no longer described), `legacy` or `alias`.
+    `status` is `current`, `undescribed` (accepted, no longer described), `legacy` or `alias`. `aspect_ratios` is
+    empty where every shape can be rendered.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Model:
     audio_multiplier: int
     output_fps: int | None
     rate_source: str | None
+    aspect_ratios: tuple[str, ...] = ()
     leads_to: str | None = None
     implies_audio: bool = False
 
@@ -83,8 +88,16 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Credits that can be bought at once, and their price in dollars."""
+
+    credits: int
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """A source that figures of the catalogue name, and from when it is."""
+    """A source that figures of the catalogue name, and from when it is; empty where it does not say."""
 
     title: str
     as_of: str
@@ -92,7 +105,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """The whole catalogue."""
+    """The whole catalogue.
+
+    `written` is what stands in the file, corrections included, and `corrected` the corrections' sources by the path
+    of what they changed; `source_of` knows both.
+    """
 
     as_of: str
     origins: Mapping[str, Origin]
@@ -121,6 +138,9 @@ class Catalog:
     max_upload_bytes_by_tier: Mapping[str, int]
     price_bands: tuple[PriceBand, ...]
     subscriptions: Mapping[str, Subscription]
+    packs: tuple[Pack, ...]
+    written: Mapping[str, Any] = field(repr=False)
+    corrected: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
     @property
     def video_credits_per_second_full(self) -> int:
@@ -151,6 +171,19 @@ class Catalog:
         resolved = (self.resolve_model(each, audio=False, tier=None) for each in names)
         return tuple(each.model for each in resolved if each is not None)
 
+    def source_of(self, *path: str | int) -> str | None:
+        """Return the key in `origins` of where the figure at this path of the catalogue file is from."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.corrected:
+                return self.corrected[path[:end]]
+        here: Any = self.written
+        source = None
+        for step in (*path, None):
+            if isinstance(here, dict):
+                source = here.get("source", source)
+                here = here.get(step)
+        return source
+
     def asked_resolution(self, request: Mapping[str, Any]) -> str | None:
         """Return the resolution that an image-to-video request asks for; None leaves it to the tier's default."""
         style = request.get("style", {})
@@ -163,230 +196,151 @@ class Catalog:
         return None
 
 
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
 def parse_catalog(text: str, *, source: str) -> Catalog:
     """Read a catalogue file; raises ManifestError with every problem in it."""
     found = findings.Findings()
     node = yamltext.document(text, source=source, report=found.add)
     if node is None:
         raise found.error()
-    try:
-        written = _File.model_validate(yamltext.plain(node))
-    except ValidationError as error:
-        for refusal in explain.explain(error, node=node, model=_File, prefix=""):
-            found.add(refusal.problem)
-    else:
-        for problem in _inconsistencies(written, node):
+    return _checked(yamltext.plain(node), node, found, corrected={})
+
+
+def _checked(plain: Any, node: yamltext.Node, found: findings.Findings, *, corrected: Mapping[Path, str]) -> Catalog:
+    """Return the catalogue that these values are; problems are told at their place in `node`."""
+    written = _validated(catalogfile.File, plain, node, found)
+    if written is not None:
+        for problem in catalogfile.inconsistencies(written, node):
             found.add(problem)
-        if not found.has_errors:
-            return _catalog(written)
-    raise found.error()
+    if written is None or found.has_errors:
+        raise found.error()
+    return _catalog(written, plain, corrected)
 
 
-# --- the file's shape ----------------------------------------------------------------------------------------------
-
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Dollars = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
-Words = Annotated[list[str], Field(min_length=1)]
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+def _validated(model: type[_Shape], plain: Any, node: yamltext.Node, found: findings.Findings) -> _Shape | None:
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:
+        for refusal in explain.explain(error, node=node, model=model, prefix=""):
+            found.add(refusal.problem)
+    return None
 
 
-class _Origin(_Block):
-    title: str
+# --- corrections ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogPatch:
+    """What a person's own file adds to the catalogue and corrects in it; checked in itself, not against another.
+
+    `source` is the file's name, and `as_of` the date it gives its figures, empty where it gives none.
+    """
+
+    source: str
     as_of: str
+    node: yamltext.Node = field(repr=False)
 
 
-class _Figure(_Block):
-    value: Positive
-    source: str
+def parse_catalog_patch(text: str, *, source: str) -> CatalogPatch:
+    """Read a file of corrections; raises ManifestError with every problem in it."""
+    found = findings.Findings()
+    node = yamltext.document(text, source=source, report=found.add)
+    patch = _validated(catalogfile.Patch, yamltext.plain(node), node, found) if node is not None else None
+    if node is None or patch is None or found.has_errors:
+        raise found.error()
+    return CatalogPatch(source=source, as_of=patch.as_of or "", node=node)
 
 
-class _Uploads(_Block):
-    source: str
-    video_extensions: Words
-    image_extensions: Words
-    max_bytes: dict[str, Positive]
+def merge(catalog: Catalog, patch: CatalogPatch) -> Catalog:
+    """Return the catalogue with the corrections in it; raises ManifestError for those that do not fit it.
+
+    Every figure that the patch gives has the patch as its source.
+    """
+    changes = yamltext.plain(patch.node)
+    found = findings.Findings()
+    for problem in _unfinished_models(catalog, changes.get("models", {}), patch.node):
+        found.add(problem)
+    found.raise_errors()
+    corrected = {**catalog.corrected, **dict.fromkeys(_figures(changes, ()), patch.source)}
+    merged = _over(catalog.written, {key: changes[key] for key in changes.keys() - {"version", "as_of"}}, ())
+    merged["sources"][patch.source] = {"title": patch.source, "as_of": patch.as_of}
+    _complete_models(merged, changes, patch.source)
+    return _checked(merged, patch.node, found, corrected=corrected)
 
 
-class _Band(_Block):
-    first: Positive
-    last: Positive | None
-    usd: dict[str, Dollars]
+def _over(below: Any, above: Any, path: Path) -> Any:
+    """Return a copy of the values below with those above in their place: mappings by key, certain lists by item."""
+    if isinstance(above, dict):
+        kept = below if isinstance(below, dict) else {}
+        return {
+            key: _over(kept.get(key), above[key], (*path, key)) if key in above else _over(None, kept[key], ())
+            for key in (*kept, *(key for key in above if key not in kept))
+        }
+    if isinstance(above, list) and path in catalogfile.ADDED_TO:
+        return [*below, *(item for item in above if item not in below)]
+    return list(above) if isinstance(above, list) else above
 
 
-class _UsagePrices(_Block):
-    source: str
-    bands: list[_Band]
+def _figures(changes: Any, path: Path) -> Iterator[Path]:
+    """Yield the path of everything that a patch says; of an item that is added to a list, with the item as a step."""
+    if isinstance(changes, dict):
+        for key, value in changes.items():
+            yield from _figures(value, (*path, key))
+    elif path in catalogfile.ADDED_TO:
+        yield from ((*path, item) for item in changes)
+    else:
+        yield path
 
 
-class _Subscription(_Block):
-    usd: Dollars
-    usd_paid_yearly: Dollars
-    credits: Positive
+def _unfinished_models(catalog: Catalog, models: Mapping[str, Any], node: yamltext.Node) -> Iterator[Problem]:
+    """Yield a problem for each name that is new, but has no limits: most likely it is a slip of a known one."""
+    known = tuple(name for name, model in catalog.models.items() if not model.leads_to)
+    for name, block in models.items():
+        if name in catalog.models and name not in known:
+            message = f"{yamltext.quoted(name)} is another name for {catalog.models[name].leads_to}"
+            hint = f"correct {catalog.models[name].leads_to}, or the alias under aliases"
+        elif name not in known and "limits" not in (block or {}):
+            message = f"{yamltext.quoted(name)} is not a model of the catalogue, and a new one needs limits"
+            hint = findings.did_you_mean(name, known)
+        else:
+            continue
+        place = yamltext.place_of(yamltext.locate(node, ("models", name)))
+        yield Problem(place=place, code="unlisted", message=message, path=f"models.{name}", hint=hint)
 
 
-class _Pack(_Block):
-    credits: Positive
-    usd: Dollars
+def _complete_models(merged: dict[str, Any], changes: Mapping[str, Any], source: str) -> None:
+    """Put in what a patch need not write: its own name as source, and what follows from resolutions that changed."""
+    for name, change in changes.get("models", {}).items():
+        block = merged["models"][name]
+        block.setdefault("status", "current")
+        rates = block.setdefault("rates", {"source": None, "credits_per_second": {}})
+        rates.setdefault("credits_per_second", {})
+        for part in ("limits", "rates", "output_fps"):
+            if part in change and block[part].get("source") is None:
+                block[part]["source"] = source
+        if "resolutions" in change.get("limits", {}):
+            _drop_resolutions(block, change)
+    for alias in changes.get("aliases", {}):
+        merged["aliases"][alias] = {"source": source, "implies_audio": False, **merged["aliases"][alias]}
 
 
-class _Subscriptions(_Block):
-    source: str
-    monthly: dict[str, _Subscription]
-    packs: list[_Pack]
-
-
-class _ForcedVersions(_Block):
-    source: str
-    by_art_style: dict[str, str]
-
-
-class _FrameCredits(_Block):
-    source: str
-    per_frame: Positive
-    hold_fps: Positive
-
-
-class _LongestEdge(_Block):
-    source: str
-    by_tier: dict[str, Positive]
-
-
-class _VideoToVideo(_Block):
-    source: str
-    video_sources: Words
-    fps_resolutions: Words
-    style_versions: Words
-    prompt_types: Words
-    style_models: Words
-    art_styles: Words
-    forced_versions: _ForcedVersions
-    credits: _FrameCredits
-    longest_edge: _LongestEdge
-    median_seconds: _Figure
-
-
-class _Range(_Block):
-    first: Positive = Field(alias="from")
-    last: Positive = Field(alias="to")
-
-
-class _Defaults(_Block):
-    source: str
-    model: dict[str, str]
-    resolution: dict[str, str]
-
-
-class _Deprecated(_Block):
-    source: str
-    high_quality: dict[Literal["true", "false"], str]
-    quality_mode: dict[str, str]
-
-
-class _ImageToVideo(_Block):
-    source: str
-    seconds: _Range
-    resolutions: Words
-    defaults: _Defaults
-    deprecated: _Deprecated
-    median_seconds: _Figure
-
-
-class _Alias(_Block):
-    leads_to: str
-    implies_audio: bool
-    source: str
-
-
-class _ModelLimits(_Block):
-    source: str
-    seconds: _Range | list[Positive]
-    resolutions: Words
-    audio: bool
-    end_image: list[str]
-    end_image_max_seconds: Positive | None = None
-
-
-class _Rates(_Block):
-    source: str | None
-    credits_per_second: dict[str, Positive | None]
-    audio_surcharge: dict[str, Count] = Field(default_factory=dict)
-    audio_multiplier: Positive = 1
-
-
-class _Model(_Block):
-    status: Literal["current", "undescribed", "legacy"]
-    limits: _ModelLimits
-    rates: _Rates
-    output_fps: _Figure | None = None
-
-
-class _File(_Block):
-    version: Literal[1]
-    as_of: str
-    sources: dict[str, _Origin]
-    tiers: Words
-    uploads: _Uploads
-    usage_prices: _UsagePrices
-    subscriptions: _Subscriptions
-    video_to_video: _VideoToVideo
-    image_to_video: _ImageToVideo
-    aliases: dict[str, _Alias]
-    models: dict[str, _Model]
-
-
-# --- what must agree across the file -------------------------------------------------------------------------------
-
-
-def _inconsistencies(written: _File, node: yamltext.Node) -> Iterator[Problem]:
-    image = written.image_to_video
-    sources = tuple(written.sources)
-    for path, name in _named_sources(node, ()):
-        if name not in sources:
-            yield _unlisted(node, path, name, sources)
-    for alias, block in written.aliases.items():
-        if block.leads_to not in written.models:
-            yield _unlisted(node, ("aliases", alias, "leads_to"), block.leads_to, tuple(written.models))
-    for tier, name in image.defaults.model.items():
-        if name not in written.models:
-            yield _unlisted(node, ("image_to_video", "defaults", "model", tier), name, tuple(written.models))
-    for name, model in written.models.items():
-        at = ("models", name, "rates", "credits_per_second")
-        for resolution in model.rates.credits_per_second:
-            if resolution not in model.limits.resolutions:
-                yield _unlisted(node, (*at, resolution), resolution, tuple(model.limits.resolutions))
-
-
-def _named_sources(node: yamltext.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield every `source:` that names one, with its path."""
-    if isinstance(node, yamltext.MapNode):
-        for key, entry in node.entries.items():
-            if key == "source" and isinstance(entry.node, yamltext.ScalarNode):
-                if isinstance(entry.node.value, str):
-                    yield (*path, key), entry.node.value
-            else:
-                yield from _named_sources(entry.node, (*path, key))
-
-
-def _unlisted(node: yamltext.Node, path: tuple[str | int, ...], name: str, among: tuple[str, ...]) -> Problem:
-    found = yamltext.locate(node, path)
-    value = found.node if isinstance(found, yamltext.Entry) else found
-    return Problem(
-        place=yamltext.place_of(value),
-        code="unlisted",
-        message=f"{yamltext.quoted(name)} is not defined in this file",
-        path=explain.joined("", path),
-        hint=findings.did_you_mean(name, among),
-    )
+def _drop_resolutions(block: dict[str, Any], change: Mapping[str, Any]) -> None:
+    """Take out what the catalogue knew of resolutions that a model no longer has."""
+    kept = block["limits"]["resolutions"]
+    if "end_image" not in change["limits"]:
+        block["limits"]["end_image"] = [each for each in block["limits"].get("end_image", []) if each in kept]
+    for key in ("credits_per_second", "audio_surcharge"):
+        own = change.get("rates", {}).get(key, {})
+        figures = block["rates"].get(key, {})
+        block["rates"][key] = {each: figures[each] for each in figures if each in kept or each in own}
 
 
 # --- from the file's shape to the values that others use -----------------------------------------------------------
 
 
-def _catalog(written: _File) -> Catalog:
+def _catalog(written: catalogfile.File, plain: Mapping[str, Any], corrected: Mapping[Path, str]) -> Catalog:
     video, image = written.video_to_video, written.image_to_video
     return Catalog(
         as_of=written.as_of,
@@ -419,10 +373,13 @@ def _catalog(written: _File) -> Catalog:
         max_upload_bytes_by_tier=written.uploads.max_bytes,
         price_bands=tuple(_band(band) for band in written.usage_prices.bands),
         subscriptions={tier: _subscription(each) for tier, each in written.subscriptions.monthly.items()},
+        packs=tuple(Pack(credits=each.credits, usd=Decimal(each.usd)) for each in written.subscriptions.packs),
+        written=plain,
+        corrected=corrected,
     )
 
 
-def _models(written: _File) -> Mapping[str, Model]:
+def _models(written: catalogfile.File) -> Mapping[str, Model]:
     models = {name: _model(name, block) for name, block in written.models.items()}
     for name, alias in written.aliases.items():
         models[name] = replace(
@@ -435,9 +392,9 @@ def _models(written: _File) -> Mapping[str, Model]:
     return models
 
 
-def _model(name: str, block: _Model) -> Model:
+def _model(name: str, block: catalogfile.Model) -> Model:
     seconds = block.limits.seconds
-    durations = range(seconds.first, seconds.last + 1) if isinstance(seconds, _Range) else seconds
+    durations = range(seconds.first, seconds.last + 1) if isinstance(seconds, catalogfile.Range) else seconds
     return Model(
         name=name,
         status=block.status,
@@ -446,18 +403,19 @@ def _model(name: str, block: _Model) -> Model:
         audio_supported=block.limits.audio,
         end_image_resolutions=tuple(block.limits.end_image),
         end_image_max_seconds=block.limits.end_image_max_seconds,
-        rates=block.rates.credits_per_second,
+        rates={each: block.rates.credits_per_second.get(each) for each in block.limits.resolutions},
         audio_surcharge=block.rates.audio_surcharge,
         audio_multiplier=block.rates.audio_multiplier,
         output_fps=block.output_fps.value if block.output_fps else None,
         rate_source=block.rates.source,
+        aspect_ratios=tuple(block.limits.aspect_ratios),
     )
 
 
-def _band(band: _Band) -> PriceBand:
+def _band(band: catalogfile.Band) -> PriceBand:
     usd = {tier: Decimal(price) for tier, price in band.usd.items()}
     return PriceBand(first=band.first, last=band.last, usd_per_credit=usd)
 
 
-def _subscription(each: _Subscription) -> Subscription:
+def _subscription(each: catalogfile.Subscription) -> Subscription:
     return Subscription(usd=Decimal(each.usd), usd_paid_yearly=Decimal(each.usd_paid_yearly), credits=each.credits)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from batchrunner.core import explain, findings, inputs, yamltext
 from batchrunner.core.catalog import DEFAULT, Catalog, Model
-from batchrunner.core.inputs import Input, Media
+from batchrunner.core.inputs import Input, Media, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Place, Problem, Severity
+from batchrunner.core.shape import END
 
 Path = tuple[str, ...]
 
@@ -129,7 +130,12 @@ MAIN_ASSET: Mapping[Kind, str] = {kind: assets[0][0] for kind, assets in _ASSETS
 
 def listed(kind: Kind, catalog: Catalog) -> explain.Listed:
     """Return the listed values of each field that has such a list."""
-    return {field.path: getattr(catalog, field.among) for field in _LISTED[kind]}
+    values: dict[tuple[explain.Step, ...], tuple[str, ...]] = {
+        field.path: getattr(catalog, field.among) for field in _LISTED[kind]
+    }
+    if kind is Kind.VIDEO_TO_VIDEO:
+        values["end_seconds",] = (END,)
+    return values
 
 
 def check_values(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
@@ -170,6 +176,28 @@ def read_inputs(draft: Draft, catalog: Catalog) -> tuple[list[Input], list[Probl
     return found, problems
 
 
+_NO_END: Mapping[Source, str] = {
+    Source.URL: "a clip at an address",
+    Source.LIBRARY: "a clip of the library",
+    Source.UPLOADED: "a clip that was uploaded before",
+    Source.YOUTUBE: "a YouTube video",
+}
+
+
+def check_end(draft: Draft, given: Iterable[Input]) -> Iterator[Problem]:
+    """Yield a problem where a job asks for the end of a clip whose length cannot be measured here."""
+    if draft.get("end_seconds") != END:
+        return
+    for each in given:
+        if each.source in _NO_END:
+            yield draft.problem(
+                ("end_seconds",),
+                "not-possible",
+                f"end_seconds: {END} needs a local clip; {_NO_END[each.source]} cannot be measured",
+                "write the seconds as a number",
+            )
+
+
 def _unlisted(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
     for listed in _LISTED[draft.kind]:
         value = draft.get(*listed.path)
@@ -195,7 +223,7 @@ def _video_range(draft: Draft) -> Iterator[Problem]:
     if draft.lacks("end_seconds"):
         yield _missing(draft, ("end_seconds",), "the second of the clip at which the render ends")
     start, end = draft.get("start_seconds") or 0, draft.get("end_seconds")
-    if end is not None and end <= start:
+    if end is not None and end != END and end <= start:
         yield draft.problem(
             ("end_seconds",), "out-of-range", f"end_seconds is {end}, not after start_seconds, which is {start}"
         )

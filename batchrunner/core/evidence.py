@@ -4,10 +4,11 @@ The API has no idempotency key and no list of projects, so a submission whose an
 thing only: whether the balance fell by more than everything we know was charged. The rules, each on the side that
 does not pay twice:
 
-1. Only a difference that is exactly nothing, or that only some of the lost submissions can explain, says anything.
+1. Only a balance that the ledger explains to the credit acquits; anything missing leaves every lost one in doubt.
 2. It must be read twice with the same result, after the longest time a request may still be on its way, with no
    submission of ours under way.
-3. A balance that was never seen to move proves nothing (accounts billed afterwards may show a constant).
+3. A balance that was never seen to move proves nothing (accounts billed afterwards may show a constant). What kind of
+   account it is said to be is no proof either.
 4. Whatever remains unexplained is undecided, and a person decides.
 """
 
@@ -16,13 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
 
-from batchrunner.core.job import Job
+from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Instant
-
-MOST_CLAIMS = 12
-"""Above this many lost submissions at once, only a difference of exactly nothing is judged (2**n explanations)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +66,15 @@ class Claim:
 
 
 class Finding(StrEnum):
-    """What the evidence says about one claim."""
+    """What the evidence says about one claim; too early when the next charge will tell whether the balance moves."""
 
     UNPAID = "unpaid"
     PAID = "paid"
     UNDECIDED = "undecided"
+    TOO_EARLY = "too early"
+
+
+_NEVER_MOVED = "this account's balance has not been seen to follow charges"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,20 +116,46 @@ def judge(
     if missing != _missing(baseline, second):
         return _all(claims, Finding.UNDECIDED, "the balance was still moving: two readings differ")
     if not moves and not has_moved(baseline, second):
-        return _all(claims, Finding.UNDECIDED, "this account's balance has not been seen to follow charges")
+        has_charges = second.spent != baseline.ledger
+        return _all(claims, Finding.UNDECIDED if has_charges else Finding.TOO_EARLY, _NEVER_MOVED)
     return _explain(missing, claims, slack)
 
 
-def slack(uncertain: Iterable[Job]) -> int | None:
-    """Credits that may come back unseen because these jobs' projects settle; None when one of them has no known price.
+def slack(jobs: Iterable[Job]) -> int | None:
+    """Credits that may come back without our seeing it; None when that has no known bound.
 
-    That such a project fails and is refunded in full is left out: it would have to happen to the credit, and in the
-    very minutes between two quiet moments, to pass for another's charge.
+    An uncertain job's project may settle below its hold; a failed or canceled one that is still charged may be
+    refunded. That an uncertain one fails and is refunded in full is left out: to pass for another's charge it would
+    have to be the same amount, between the last quiet moment and the reading, and the quiet moment is renewed before
+    every purchase while there is such a job.
     """
-    ranges = [(job.spec.low, job.spec.hold) for job in uncertain]
-    if any(low is None or hold is None for low, hold in ranges):
-        return None
-    return sum((hold or 0) - (low or 0) for low, hold in ranges)
+    total = 0
+    for job in jobs:
+        if job.state is State.UNCERTAIN:
+            if job.spec.low is None or job.spec.hold is None:
+                return None
+            total += job.spec.hold - job.spec.low
+        else:
+            total += job.charged or 0
+    return total
+
+
+def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:
+    """Why a project cannot be what a lost submission became; None when it fits.
+
+    The provider's types are the kinds in capitals with underscores (SDK 0.90.0); one that is not told is no objection.
+    """
+    wanted = job.kind.upper().replace("-", "_")
+    if project_type is not None and project_type != wanted:
+        return f"it is of the type {project_type}, and the job's is {wanted}"
+    if name != job.name:
+        return f"it is named {name!r}, and the submission was named {job.name!r}"
+    return None
+
+
+def may_give_back(job: Job) -> bool:
+    """Whether credits of this attempt may come back without any look of ours."""
+    return job.state is State.UNCERTAIN or (job.state in {State.FAILED, State.CANCELED} and bool(job.charged))
 
 
 def _missing(baseline: Baseline, seen: Observation) -> int | None:
@@ -139,35 +166,29 @@ def _missing(baseline: Baseline, seen: Observation) -> int | None:
 
 
 def _explain(missing: int, claims: Sequence[Claim], slack: int | None) -> Judgement:
-    """Which claims are charged in every explanation of the balance, and which in none."""
+    """What the difference says: nothing missing acquits all; anything missing convicts or leaves open, never acquits.
+
+    Prices are our own estimate, so no claim is ever called unpaid because another one seems to fit the figure better.
+    """
     reason = _words(missing)
-    if len(claims) > MOST_CLAIMS:
-        is_clear = missing == 0 and slack == 0
-        return _all(claims, Finding.UNPAID if is_clear else Finding.UNDECIDED, reason)
-    explanations = [
-        {claim.job_id for claim in chosen}
-        for size in range(len(claims) + 1)
-        for chosen in combinations(claims, size)
-        if _can_cost(chosen, missing, slack)
-    ]
-    if not explanations:
-        return _all(claims, Finding.UNDECIDED, f"{reason}, and no lost submission explains it")
-    findings = {}
-    for claim in claims:
-        charged_in = sum(claim.job_id in explanation for explanation in explanations)
-        if charged_in == len(explanations):
-            findings[claim.job_id] = Finding.PAID
-        else:
-            findings[claim.job_id] = Finding.UNDECIDED if charged_in else Finding.UNPAID
-    return Judgement(findings=findings, reason=reason)
+    if _cannot_hide(missing, claims, slack):
+        return _all(claims, Finding.UNPAID, reason)
+    sole = claims[0] if len(claims) == 1 else None
+    is_paid = sole is not None and _can_cost(sole, missing, slack)
+    return _all(claims, Finding.PAID if is_paid else Finding.UNDECIDED, reason)
 
 
-def _can_cost(claims: Sequence[Claim], missing: int, slack: int | None) -> bool:
-    """Whether exactly these claims, charged, leave `missing` credits unexplained when up to `slack` came back."""
-    least = sum(max(1, claim.low or 1) for claim in claims)
-    most = None if any(claim.hold is None for claim in claims) else sum(claim.hold or 0 for claim in claims)
-    reaches = slack is None or least <= missing + slack
-    return reaches and (most is None or missing <= most)
+def _cannot_hide(missing: int, claims: Sequence[Claim], slack: int | None) -> bool:
+    """Whether nothing is missing, and what may have come back unseen is too little to cover any claim's charge."""
+    if slack is None or not -slack <= missing <= 0:
+        return False
+    return slack == 0 or slack < min(max(1, claim.low or 1) for claim in claims)
+
+
+def _can_cost(claim: Claim, missing: int, slack: int | None) -> bool:
+    """Whether this claim, charged, leaves `missing` credits unexplained when up to `slack` came back."""
+    reaches = slack is None or max(1, claim.low or 1) <= missing + slack
+    return missing > 0 and reaches and (claim.hold is None or missing <= claim.hold)
 
 
 def _words(missing: int) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from hashlib import sha256
 import json
@@ -12,9 +13,9 @@ from typing import Any
 
 from batchrunner.core import findings, inputs, outputs, yamltext
 from batchrunner.core.findings import Findings
-from batchrunner.core.inputs import Input, Media, Source
+from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
-from batchrunner.core.manifest import JobEntry, Manifest
+from batchrunner.core.manifest import END, JobEntry, Manifest
 from batchrunner.core.problem import Place, Problem
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "expand",
     "local_paths",
     "request_hash",
+    "with_ends",
 ]
 
 
@@ -53,7 +55,9 @@ class FileFact:
 class ResolvedJob:
     """One render, complete but for the submission's name and the uploaded paths of LOCAL inputs.
 
-    `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes.
+    `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `places` tells
+    where asset paths and seconds stand, by field name. With `end_seconds: end`, `request` says `end` and `seconds`
+    is 0 until `with_ends` has put the clip's own end there.
     """
 
     id: str
@@ -63,8 +67,14 @@ class ResolvedJob:
     output: str
     seconds: float
     place: Place
+    places: Mapping[str, Place] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     priority: int = 0
+
+    @property
+    def ends_with_clip(self) -> bool:
+        """Whether it still says `end_seconds: end`."""
+        return bool(self.request["end_seconds"] == END)
 
 
 def local_paths(manifest: Manifest) -> frozenset[str]:
@@ -90,6 +100,22 @@ def expand(manifest: Manifest, *, files: Mapping[str, FileFact]) -> tuple[Resolv
     return jobs
 
 
+def with_ends(jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected]) -> tuple[ResolvedJob, ...]:
+    """Return the jobs with the clip's own end in place of `end_seconds: end`, which the provider does not know.
+
+    `found` has every local file of the jobs, by its path as written. The end is rounded down to milliseconds, and so
+    never beyond the clip.
+    """
+    return tuple(_with_end(job, found) if job.ends_with_clip else job for job in jobs)
+
+
+def _with_end(job: ResolvedJob, found: Mapping[str, Inspected]) -> ResolvedJob:
+    clip = next(found[given.value] for given in job.inputs if given.media == "video" and given.value in found)
+    length = Decimal(str(clip.facts.seconds or 0))
+    end = float(length.quantize(Decimal("0.001"), rounding=ROUND_FLOOR))
+    return replace(job, request={**job.request, "end_seconds": end}, seconds=end - job.request.get("start_seconds", 0))
+
+
 def request_hash(request: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the request as canonical JSON: equal requests, equal hash, whatever the key order."""
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -103,14 +129,16 @@ def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
         "kind": entry.kind.value,
         "stem": inputs.stem_of(entry.inputs[0]),
     }
+    end = entry.fields["end_seconds"]
     return ResolvedJob(
         id=entry.id,
         kind=entry.kind,
         request=entry.fields,
         inputs=entry.inputs,
         output=outputs.render(entry.output or template, values),
-        seconds=entry.fields["end_seconds"] - entry.fields.get("start_seconds", 0),
+        seconds=0 if end == END else end - entry.fields.get("start_seconds", 0),
         place=entry.place,
+        places=entry.places,
         tags=entry.tags,
         priority=entry.priority,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +13,9 @@ from batchrunner.core import findings, yamltext
 from batchrunner.core.problem import Problem
 
 Step: TypeAlias = str | int
+
+FORM = "\0"
+"""Begins the tag of one of several forms that a value may have; such a tag is no step of a path."""
 
 _WANTED: Mapping[str, str] = {
     "string_type": "text",
@@ -57,7 +61,7 @@ def explain(
 ) -> Iterator[Refusal]:
     """Yield every refusal with its place; `node` is what was validated, `prefix` its path in the file."""
     for details in error.errors(include_url=False):
-        path = details["loc"]
+        path = details["loc"] = tuple(step for step in details["loc"] if not str(step).startswith(FORM))
         problem = _problem(details, node=node, model=model, prefix=prefix, among=listed.get(path, ()))
         yield Refusal(path=path, problem=problem)
 
@@ -156,11 +160,28 @@ def _type_hint(kind: str, value: yamltext.Node) -> str | None:
 
 def _keys_at(model: type[BaseModel], path: tuple[Step, ...]) -> tuple[str, ...]:
     """Return the keys that are valid where the path leads."""
-    here: Any = model
+    here: list[Any] = [model]
     for step in path:
-        field = here.model_fields.get(step) if _is_model(here) else None
-        here = field.annotation if field is not None else None
-    return tuple(here.model_fields) if _is_model(here) else ()
+        here = [form for each in here for form in _forms(_inside(each, step))]
+    fields = [field for each in here if _is_model(each) for field in each.model_fields.items()]
+    return tuple(field.alias or name for name, field in fields)
+
+
+def _inside(shape: Any, step: Step) -> Any:
+    """Return what stands at a key or an index of a shape; None where that is not known."""
+    if _is_model(shape):
+        fields = {field.alias or name: field for name, field in shape.model_fields.items()}
+        return fields[step].annotation if step in fields else None
+    return get_args(shape)[-1] if get_origin(shape) in (dict, list) else None
+
+
+def _forms(annotation: Any) -> tuple[Any, ...]:
+    """Return the shapes that an annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _forms(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(form for each in get_args(annotation) for form in _forms(each))
+    return (annotation,)
 
 
 def _is_model(candidate: Any) -> bool:

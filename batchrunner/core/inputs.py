@@ -1,4 +1,4 @@
-"""Where an input comes from, told from how it is written."""
+"""Where an input comes from, told from how it is written; and what was found in the file of a local one."""
 
 from __future__ import annotations
 
@@ -44,6 +44,33 @@ class Input:
     value: str
     media: Media
     extension: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is in a media file.
+
+    `seconds` and `fps` are None for a still, and `fps` for a clip that does not tell it. `width` and `height` are in
+    pixels as it is shown, after the rotation that a camera noted. `codec` is lower case, such as h264 or png.
+    """
+
+    width: int
+    height: int
+    codec: str
+    seconds: float | None = None
+    fps: float | None = None
+    has_audio: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """A local file that was looked into: what is in it, and the size and time that tell whether it is still that."""
+
+    path: str
+    size: int
+    modified_ns: int
+    sha256: str
+    facts: Facts
 
 
 class NotAnInput(ValueError):

@@ -233,6 +233,7 @@ class ProvedUnpaid(Event):
     """The evidence says that the submission was not charged."""
 
     evidence: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -521,7 +522,7 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case AnswerLost():
             return {"trouble": event.failure}
         case ProvedUnpaid():
-            return {"trouble": None}
+            return _setback(job, Failure(code="not_charged", message=event.evidence), event.verdict)
         case Unknowable():
             return {"trouble": Failure(code="uncertain", message=event.evidence)}
         case Resolved():

@@ -19,6 +19,9 @@ from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Place, Problem
+from batchrunner.core.shape import END
+
+__all__ = ["END", "JobEntry", "Limits", "Manifest", "catalog_of", "parse"]
 
 VERSION = 1
 DEFAULT_OUTPUT = "renders/{id}.mp4"
@@ -26,10 +29,9 @@ DEFAULT_OUTPUT = "renders/{id}.mp4"
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"budget", "retry", "window", "notify", "vars", "matrix", "include", "catalog"}),
+    "manifest": frozenset({"budget", "retry", "window", "notify", "vars", "matrix", "include"}),
     "job": frozenset({"matrix", "needs"}),
     "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
-    "end_seconds": frozenset({"end"}),
 }
 _VARIABLE = "${"
 _TEMPLATE = re.compile(r"[{}]")
@@ -53,7 +55,7 @@ class JobEntry:
     """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
 
     `fields` holds the API's own fields under their own names; nested mappings may be shared between jobs.
-    `places` tells where the asset paths stand, by field name (`video_file_path`, …).
+    `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …).
     """
 
     id: str
@@ -69,7 +71,7 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A manifest without errors; `warnings` are for showing."""
+    """A manifest without errors; `warnings` are for showing, `catalog` is the catalogue file it names."""
 
     name: str
     source: str
@@ -78,6 +80,23 @@ class Manifest:
     limits: Limits
     jobs: tuple[JobEntry, ...]
     warnings: tuple[Problem, ...]
+    catalog: str | None = None
+
+
+def catalog_of(text: str, *, source: str) -> str | None:
+    """Return the catalogue file that a manifest names, for which it must be read before `parse`; None without one.
+
+    Whatever else is wrong with the text is left to `parse`.
+    """
+    if "catalog" not in text:
+        return None
+    root, _ = yamltext.outline(text, source=source, stream="jobs", report=_leave)
+    node = _value(root, "catalog") if root is not None else None
+    return node.value if isinstance(node, yamltext.ScalarNode) and isinstance(node.value, str) else None
+
+
+def _leave(_: Problem) -> None:
+    """Take the report of what another pass reports."""
 
 
 def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted: bool = False) -> Manifest:
@@ -112,6 +131,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         limits=Limits(**head.get("limits", {})),
         jobs=jobs,
         warnings=found.warnings(),
+        catalog=head.get("catalog"),
     )
 
 
@@ -275,10 +295,6 @@ def _refused_in_job(node: yamltext.Node, prefix: str) -> list[_Refused]:
     if isinstance(given, yamltext.MapNode) and NOT_YET["input"].intersection(given.entries):
         keys = f"input: {{{', '.join(given.entries)}}}"
         refused.append(_Refused(("input",), _not_yet(given, keys, path=explain.joined(prefix, ("input",)))))
-    end = _value(node, "end_seconds")
-    if isinstance(end, yamltext.ScalarNode) and end.value in NOT_YET["end_seconds"]:
-        path = explain.joined(prefix, ("end_seconds",))
-        refused.append(_Refused(("end_seconds",), _not_yet(end, f"end_seconds: {end.text}", path=path)))
     refused.extend(_variables(node, prefix, ()))
     return refused
 
@@ -369,6 +385,7 @@ class _Jobs:
         inputs, problems = checks.read_inputs(draft, self.catalog)
         self._tell(problems)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
+        self._tell(checks.check_end(draft, inputs))
         if self.found.has_errors:
             return None
         return _job_entry(draft, inputs)
@@ -462,11 +479,18 @@ def _job_entry(draft: checks.Draft, inputs: list[Input]) -> JobEntry:
         fields=_request_fields(draft),
         inputs=tuple(inputs),
         place=yamltext.place_of(draft.node),
-        places={each.field: draft.place("assets", each.field) for each in inputs},
+        places=_places(draft, inputs),
         tags=tuple(values.get("tags", ())),
         priority=values.get("priority", 0),
         output=values.get("output"),
     )
+
+
+def _places(draft: checks.Draft, inputs: list[Input]) -> dict[str, Place]:
+    seconds = ("start_seconds", "end_seconds") if draft.kind is Kind.VIDEO_TO_VIDEO else ()
+    return {each.field: draft.place("assets", each.field) for each in inputs} | {
+        name: draft.place(name) for name in seconds
+    }
 
 
 def _request_fields(draft: checks.Draft) -> dict[str, Any]:

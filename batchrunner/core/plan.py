@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 import json
 from typing import Any
 
@@ -31,10 +32,26 @@ BUYS = frozenset({Do.RENDER, Do.RERENDER, Do.RETRY})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the person asked for beyond new and unfinished jobs."""
+    """What the person asked for.
+
+    Attributes:
+        rerender: also buy jobs again that are done but changed since.
+        retry_failed: also try jobs again that failed or were canceled.
+        only: patterns of ids; a job that fits none is left alone. A changed job that is named here by its very id is
+            bought again, since it was asked for by name.
+    """
 
     rerender: bool = False
     retry_failed: bool = False
+    only: tuple[str, ...] = ()
+
+    def selects(self, job_id: str) -> bool:
+        """Whether a job is among those that were asked for."""
+        return not self.only or any(fnmatchcase(job_id, pattern) for pattern in self.only)
+
+    def rerenders(self, job_id: str) -> bool:
+        """Whether a changed job is to be bought again."""
+        return self.rerender or job_id in self.only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +65,29 @@ class Entry:
     spec: Spec | None
     known: Job | None
 
+    @property
+    def will_buy(self) -> bool:
+        """Whether a run will submit it: a new attempt, or one that was opened and never submitted."""
+        is_open = self.known is not None and self.known.state in {State.READY, State.UPLOADED}
+        return self.action in BUYS or (self.action is Do.RESUME and is_open)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is done, changed since, and not to be bought again."""
+        is_done = self.known is not None and self.known.state is State.DONE and self.spec is not None
+        return is_done and self.action is Do.SKIP and self.spec.fingerprint != self.known.spec.fingerprint  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Jobs to be bought and their credits; `unpriced` of them have no known price and count for nothing here."""
+
+    jobs: int
+    low: int
+    expected: int
+    hold: int
+    unpriced: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -58,6 +98,21 @@ class Plan:
     def count(self, *actions: Do) -> int:
         """How many jobs have one of these actions."""
         return sum(entry.action in actions for entry in self.entries)
+
+    def bill(self) -> Bill:
+        """What carrying it out will cost: all that is opened, and all that was opened before and not bought yet."""
+        bought = [entry.spec for entry in self.entries if entry.spec is not None and entry.will_buy]
+        return Bill(
+            jobs=len(bought),
+            low=sum(spec.low or 0 for spec in bought),
+            expected=sum(spec.expected or 0 for spec in bought),
+            hold=sum(spec.hold or 0 for spec in bought),
+            unpriced=sum(spec.hold is None for spec in bought),
+        )
+
+    def changed(self) -> tuple[Entry, ...]:
+        """Jobs that are done and would be another render by the manifest of now."""
+        return tuple(entry for entry in self.entries if entry.is_stale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +169,10 @@ def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishe
 
 
 def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
-    action, reason = _decide(spec, job, wishes)
+    if wishes.selects(job_id) or (job is not None and job.state in BOUGHT):
+        action, reason = _decide(spec, job, wishes)
+    else:
+        action, reason = Do.SKIP, "not selected"
     return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job)
 
 
@@ -125,7 +183,7 @@ def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
     if job.state in BOUGHT:
         return _decide_bought(job, changed)
     if job.state is State.DONE:
-        return _decide_done(changed, wishes)
+        return _decide_done(job, changed, wishes)
     if job.state in {State.FAILED, State.CANCELED}:
         return _decide_failed(job, changed, wishes)
     if changed:
@@ -144,20 +202,22 @@ def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:
     return Do.RESUME, f"{doing}; it also changed ({changed}) and is collected as it was" if changed else doing
 
 
-def _decide_done(changed: str, wishes: Wishes) -> tuple[Do, str]:
+def _decide_done(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
     if not changed:
         return Do.SKIP, "done"
-    if wishes.rerender:
+    if wishes.rerenders(job.id):
         return Do.RERENDER, f"changed: {changed}"
     return Do.SKIP, f"done, but changed since ({changed}); --rerender buys it again"
 
 
 def _decide_failed(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
     error = f"{job.state}: {job.trouble.code}" if job.trouble else str(job.state)
-    if changed:
-        return Do.RENDER, f"{error}; changed since: {changed}"
+    if job.charged:
+        error += f", and {job.charged:,} credits were not given back"
     if wishes.retry_failed:
-        return Do.RETRY, error
+        return Do.RETRY, f"{error}; changed since: {changed}" if changed else error
+    if changed and not job.charged:
+        return Do.RENDER, f"{error}; changed since: {changed}"
     return Do.SKIP, f"{error}; --retry-failed tries again"
 
 

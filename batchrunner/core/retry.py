@@ -14,13 +14,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from batchrunner.errors import (
+    AddressExpired,
+    BatchrunnerError,
+    DamagedFile,
+    InputProblem,
+    NeverSent,
+    NoAnswer,
+    Rejected,
+    TransferError,
+)
+
 Instant = float
 """Seconds since 1970-01-01T00:00:00Z."""
 
 
 UNREACHABLE = "unreachable"
 NO_ANSWER = "no_answer"
-"""Our own codes for a request that could not be sent, and for one whose answer did not come."""
+INPUT_CHANGED = "input_changed"
+"""Our own codes: a request that could not be sent, one whose answer did not come, a file that is not what it was."""
 
 
 class Step(StrEnum):
@@ -104,7 +116,7 @@ class Patience:
 PATIENCE: dict[Step, Patience] = {
     Step.UPLOAD: Patience(tries=8, first_s=1.0, longest_s=60.0),
     Step.SUBMIT: Patience(tries=8, first_s=2.0, longest_s=60.0),
-    Step.POLL: Patience(tries=15, first_s=1.0, longest_s=60.0),
+    Step.POLL: Patience(tries=16, first_s=1.0, longest_s=60.0),
     Step.DOWNLOAD: Patience(tries=10, first_s=1.0, longest_s=60.0),
 }
 
@@ -121,13 +133,37 @@ def repeat_verdict(step: Step, failure: Failure, *, tries: int, now: Instant, ji
     if failure.is_lasting and step in {Step.UPLOAD, Step.SUBMIT}:
         return GiveUp()
     patience = PATIENCE[step]
-    if tries >= patience.tries:
+    if tries >= patience.tries or failure.code == INPUT_CHANGED:  # the next run reads the file anew
         return Leave()
     return Again(at=now + backoff_s(patience, tries=tries, jitter=jitter, asked_s=failure.retry_after_s))
 
 
-LOST_AFTER = 5
-"""Looks in a row that must say 404 before a project we hold is taken as gone: a new one may not be readable at once."""
+_CODES: dict[type[BatchrunnerError], str] = {
+    NeverSent: UNREACHABLE,
+    NoAnswer: NO_ANSWER,
+    InputProblem: INPUT_CHANGED,
+    AddressExpired: "address_expired",
+    DamagedFile: "damaged_file",
+    TransferError: "transfer",
+}
+
+
+def failure_of(error: BatchrunnerError) -> Failure:
+    """What an exception says, as a value that can be stored."""
+    if isinstance(error, Rejected):
+        return Failure(
+            code=error.code or f"http_{error.status}",
+            message=str(error),
+            status=error.status,
+            retry_after_s=error.retry_after_s,
+            is_lasting=error.status in BLAMES_THE_REQUEST,
+        )
+    return Failure(code=_CODES[type(error)], message=str(error))
+
+
+LOST_AFTER = 12
+"""Looks in a row that must say 404 before a project we hold is taken as gone: some minutes, since a new one may not be
+readable at once and a deployment may forget for a moment."""
 
 
 def is_lost(failure: Failure, *, tries: int) -> bool:
@@ -153,6 +189,17 @@ def proves_refusal(status: int) -> bool:
     does not pay twice.
     """
     return status in {429} | BLAMES_THE_REQUEST | BLAMES_THE_ACCOUNT
+
+
+MOST_DOUBTS = 4
+"""Submissions of one attempt whose answer may be lost before the rest is left to another run."""
+
+
+def unpaid_verdict(*, submits: int, now: Instant, jitter: float) -> Verdict:
+    """What follows a submission that was lost and proved unpaid, after `submits` of them: again, but not for ever."""
+    if submits >= MOST_DOUBTS:
+        return Leave()
+    return Again(at=now + backoff_s(PATIENCE[Step.SUBMIT], tries=submits, jitter=jitter, asked_s=None))
 
 
 def submit_verdict(failure: Failure, *, tries: int, now: Instant, jitter: float) -> Verdict:

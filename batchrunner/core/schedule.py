@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from batchrunner.core.job import Action, Job, State
+from batchrunner.core.job import Action, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.errors import Exit
@@ -125,6 +125,15 @@ def next_look(*, accepted_at: Instant, now: Instant) -> Instant:
     return now + min(LONGEST_LOOK_S, max(FIRST_LOOK_S, SHARE_OF_AGE * age))
 
 
+LONGEST_WAIT_S = 25 * 3600.0
+"""A date further off than any wait we ever set is a clock that was set back meanwhile."""
+
+
+def believable(at: Instant | None, *, now: Instant) -> Instant | None:
+    """The date of a stored verdict; now where the clock must have been changed since it was written."""
+    return now if at is not None and at - now > LONGEST_WAIT_S else at
+
+
 def stop_for(failure: Failure) -> Stop | None:
     """Whether a failure says something about the whole account, so that the run must stop buying."""
     if failure.status == 401:
@@ -135,15 +144,31 @@ def stop_for(failure: Failure) -> Stop | None:
     return None
 
 
-def exit_code(jobs: Mapping[State, int], *, stop: Stop | None = None, is_unreachable: bool = False) -> Exit:
-    """The exit code of a run: where several hold, the first of 6, 9, 7, 5, 4, 3; 130 when a person interrupted it."""
-    if stop is Stop.INTERRUPTED:
+def exit_code(
+    jobs: Mapping[State, int],
+    *,
+    stop: Stop | None = None,
+    is_unreachable: bool = False,
+    held_back: int = 0,
+    not_fetched: int = 0,
+) -> Exit:
+    """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
+
+    Args:
+        jobs: how many jobs are in each state.
+        stop: why buying stopped, if it did.
+        is_unreachable: whether work is left because the provider could not be talked to.
+        held_back: jobs that were not bought because they fit no cap.
+        not_fetched: finished jobs whose file is missing and could not be fetched.
+    """
+    left = sum(n for state, n in jobs.items() if state in UNFINISHED) + not_fetched
+    if stop is Stop.INTERRUPTED and left:
         return Exit.INTERRUPTED
-    left = sum(n for state, n in jobs.items() if state in UNFINISHED)
     checks = (
         (stop is Stop.KEY_REFUSED, Exit.KEY_REFUSED),
         (jobs.get(State.UNCERTAIN, 0) > 0, Exit.UNCERTAIN),
         (stop is Stop.OUT_OF_CREDITS, Exit.OUT_OF_CREDITS),
+        (held_back > 0, Exit.BUDGET_REACHED),
         (is_unreachable and left > 0, Exit.UNREACHABLE),
         (jobs.get(State.FAILED, 0) + jobs.get(State.CANCELED, 0) > 0, Exit.JOBS_FAILED),
         (left > 0, Exit.INCOMPLETE),
@@ -152,10 +177,3 @@ def exit_code(jobs: Mapping[State, int], *, stop: Stop | None = None, is_unreach
 
 
 UNFINISHED = frozenset(State) - {State.DONE, State.FAILED, State.CANCELED, State.UNCERTAIN}
-
-
-def waits_for(job: Job) -> str:
-    """What a job that is not final waits for, in one line for status and logs."""
-    if job.state is State.UNCERTAIN:
-        return "waits for a person"
-    return "" if job.trouble is None else f"{job.trouble.message} (try {job.tries})"

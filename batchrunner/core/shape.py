@@ -12,11 +12,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from batchrunner.core.kind import Kind
 
 MAX_ID_LENGTH = 200
+END = "end"
+"""What `end_seconds` says for the clip's own end."""
+
+
+def _or_end(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == END else check(value)
+
+
+def _never_end(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    if value == END:
+        raise PydanticCustomError("no_end", "a still has no end of its own; write how many seconds are to be rendered")
+    return check(value)
+
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 EndSeconds = Annotated[float, Field(ge=0.1, allow_inf_nan=False)]
@@ -69,14 +83,14 @@ class _Shared(Block):
 
 class VideoDefaults(_Shared):
     start_seconds: Seconds = LEFT_OUT
-    end_seconds: EndSeconds = LEFT_OUT
+    end_seconds: Annotated[EndSeconds, WrapValidator(_or_end)] = LEFT_OUT
     fps_resolution: str = LEFT_OUT
     style: VideoStyle = LEFT_OUT
     assets: VideoAssets = LEFT_OUT
 
 
 class ImageDefaults(_Shared):
-    end_seconds: EndSeconds = LEFT_OUT
+    end_seconds: Annotated[EndSeconds, WrapValidator(_never_end)] = LEFT_OUT
     model: str = LEFT_OUT
     resolution: str = LEFT_OUT
     audio: bool = LEFT_OUT
@@ -116,6 +130,7 @@ class Head(Block):
     version: int
     name: Name = LEFT_OUT
     output: Text = LEFT_OUT
+    catalog: Text = LEFT_OUT
     limits: Limits = LEFT_OUT
     defaults: dict[str, Any] = LEFT_OUT
     jobs: list[Any]

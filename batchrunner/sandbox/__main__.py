@@ -10,7 +10,7 @@ import sys
 
 from batchrunner.errors import BatchrunnerError
 from batchrunner.sandbox import server
-from batchrunner.sandbox.settings import TIERS, Settings
+from batchrunner.sandbox.settings import CHAOS, TIERS, Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +38,11 @@ def settings_of(options: argparse.Namespace) -> Settings:
         upload_ttl_s=options.upload_ttl,
         download_ttl_s=options.download_ttl,
         asset_ttl_s=options.asset_ttl,
+        latency_spread=options.latency_spread,
+        no_render=options.no_render,
+        faults=options.faults,
+        chaos=options.chaos,
+        seed=options.seed,
     )
 
 
@@ -60,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--upload-ttl", type=float, default=3600.0, help="seconds an upload address lives")
     options.add_argument("--download-ttl", type=float, default=86_400.0, help="seconds a result address lives")
     options.add_argument("--asset-ttl", type=float, default=7 * 86_400.0, help="seconds an upload is kept")
+    options.add_argument("--latency-spread", type=float, default=0.0, help="share by which the latency differs")
+    options.add_argument("--no-render", action="store_true", help="ready-made clips instead of renders")
+    options.add_argument("--faults", type=Path, help="JSON file of rules of misbehaviour")
+    options.add_argument("--chaos", choices=CHAOS, help="a random mix of misbehaviour")
+    options.add_argument("--seed", type=int, default=0, help="of faults, chaos and the latency's spread")
     options.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
     return options
 

@@ -70,7 +70,7 @@ def video_project(project: Project, *, downloads: Sequence[Mapping[str, str]]) -
         "created_at": project.at,
         "width": project.width,
         "height": project.height,
-        "enabled": not project.is_deleted,
+        "enabled": not (project.is_deleted or project.is_disabled),
         "start_seconds": getattr(order, "start_s", 0),
         "end_seconds": order.end_s,
         "credits_charged": project.charged,
@@ -83,10 +83,14 @@ def video_project(project: Project, *, downloads: Sequence[Mapping[str, str]]) -
 
 
 def ledger(books: Books, *, requests: Mapping[str, int]) -> dict[str, Any]:
-    """What was accepted and what moved, in order; `requests` counts since this process started."""
+    """What was accepted and what moved, in order; `requests` counts since this process started.
+
+    `topped_up` is what came from elsewhere, less what was spent there; those entries have no project.
+    """
     return {
         "credits": books.balance,
         "initial_credits": books.initial_credits,
+        "topped_up": books.topped_up,
         "creates": [
             {
                 "id": project.id,
@@ -95,8 +99,11 @@ def ledger(books: Books, *, requests: Mapping[str, int]) -> dict[str, Any]:
                 "at": project.at,
                 "held": project.held,
                 "charged": project.charged,
+                "refunded": project.refunded,
+                "settled_at": project.settled_at,
                 "status": project.status,
                 "deleted": project.is_deleted,
+                "disabled": project.is_disabled,
                 "body": project.body,
             }
             for project in books.projects.values()

@@ -89,6 +89,11 @@ def _command(settings: Settings) -> list[str]:
         f"--upload-ttl={settings.upload_ttl_s}",
         f"--download-ttl={settings.download_ttl_s}",
         f"--asset-ttl={settings.asset_ttl_s}",
+        f"--latency-spread={settings.latency_spread}",
+        f"--seed={settings.seed}",
+        *(["--no-render"] if settings.no_render else []),
+        *([] if settings.faults is None else [f"--faults={settings.faults}"]),
+        *([] if settings.chaos is None else [f"--chaos={settings.chaos}"]),
     ]
 
 

@@ -1,34 +1,108 @@
-"""The two places where trouble can be put in: every request passes one, every render's outcome the other."""
+"""The two places where trouble can be put in: every request passes one, every accepted project the other."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, Protocol
 
 from starlette.responses import Response
 
 from batchrunner.sandbox.books import Project
-from batchrunner.sandbox.renderer import Rendered, RenderError
+from batchrunner.sandbox.renderer import RenderError
 
-Step = Literal["account", "upload-urls", "upload", "create", "poll", "delete", "download"]
-Outcome = Rendered | RenderError
+Step = Literal["account", "upload-urls", "upload", "create", "project", "download", "delete", "render"]
+STEPS: Final[tuple[Step, ...]] = (
+    "account",
+    "upload-urls",
+    "upload",
+    "create",
+    "project",
+    "download",
+    "delete",
+    "render",
+)
+"""What a request is for, and `render` for what becomes of an accepted project; `project` is a look at one."""
+
+Ending = Literal["canceled", "deleted", "disabled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request about to be handled. `job` is the name the client gave the job, where the request tells it."""
+    """Something about to happen, as far as it tells: a request to be handled, or a project to be rendered.
+
+    `job` is the name the client gave the job, `model` the one it asked for (`default` when it asked for none;
+    none at all for video-to-video).
+    """
 
     step: Step
-    job: str | None
+    job: str | None = None
+    kind: str | None = None
+    model: str | None = None
 
 
-Proceed = Callable[[], Awaitable[Response]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """A wrong number of credits: a share of the right one, or one of its own."""
+
+    factor: float = 1.0
+    credits: int | None = None
+
+    def instead_of(self, right: int) -> int:
+        return round(right * self.factor) if self.credits is None else self.credits
+
+
+RIGHT: Final = Amount()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Altered:
+    """What a handler does otherwise than usual: the charge, and the seconds that addresses live (None: usual)."""
+
+    charge: Amount = RIGHT
+    address_ttl_s: float | None = None
+
+
+AS_USUAL: Final = Altered()
+
+
+class Proceed(Protocol):
+    """The way to handle a request."""
+
+    async def __call__(self, altered: Altered = AS_USUAL) -> Response: ...
+
+
 Passage = Callable[[Call, Proceed], Awaitable[Response]]
 """Given a call and the way to handle it, the answer to send."""
 
-OutcomeFilter = Callable[[Project, Outcome], Outcome]
-"""Given a project and what its render came to, what the provider says it came to."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of an accepted project; times in seconds.
+
+    `queue_s`: waits so long before it is rendered. `error` instead of a result, `error_after_s` from the start of
+    the render (None: as long as a render takes), its refund `refund_after_s` later (None: never). `ending`
+    overtakes the project `ending_after_s` from its acceptance, whether it is rendered by then or not. `settle` and
+    `settle_after_s`: what it costs in the end and how long after the result. `seconds` is the length of the
+    result where it is not the asked one, `is_black` makes it show nothing.
+    """
+
+    queue_s: float = 0.0
+    error: RenderError | None = None
+    error_after_s: float | None = None
+    refund_after_s: float | None = 0.0
+    ending: Ending | None = None
+    ending_after_s: float = 0.0
+    settle: Amount = RIGHT
+    settle_after_s: float = 0.0
+    seconds: float | None = None
+    is_black: bool = False
+
+
+ORDINARY: Final = Fate()
+
+Foretell = Callable[[Project], Fate]
+"""Given an accepted project, what becomes of it; asked once, and again after a restart if it is still open."""
 
 
 async def straight(_call: Call, proceed: Proceed) -> Response:
@@ -36,6 +110,19 @@ async def straight(_call: Call, proceed: Proceed) -> Response:
     return await proceed()
 
 
-def unaltered(_project: Project, outcome: Outcome) -> Outcome:
-    """What happened is what is told."""
-    return outcome
+def ordinary(_project: Project) -> Fate:
+    """It is rendered, settled and stays."""
+    return ORDINARY
+
+
+def call_of(step: Step, project: Project) -> Call:
+    """A call about a project that exists."""
+    return Call(step=step, job=project.name, kind=project.order.kind, model=model_of(project.order.kind, project.body))
+
+
+def model_of(kind: str, body: object) -> str | None:
+    """The model that a request of this kind asks for."""
+    if kind != "image-to-video" or not isinstance(body, dict):
+        return None
+    model = body.get("model", "default")
+    return model if isinstance(model, str) else None

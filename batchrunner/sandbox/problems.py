@@ -53,3 +53,8 @@ def insufficient_credits(*, needed: int, balance: int) -> ApiError:
 def plan_upgrade_required(message: str) -> ApiError:
     """402: the tier does not include what was asked (code of OpenAPI 2026-09; the quick start says 403)."""
     return ApiError(402, "plan_upgrade_required", message)
+
+
+def expired() -> StorageError:
+    """403: a presigned address that is over."""
+    return StorageError(403, "AccessDenied", "Request has expired")

@@ -6,7 +6,7 @@ What a body must look like is in intake.py, what things cost in prices.py, whose
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import contextlib
 import json
 import os
@@ -22,12 +22,12 @@ from starlette.routing import Route
 import uvicorn
 
 from batchrunner.errors import BatchrunnerError
-from batchrunner.sandbox import answers, assets, intake, orders, passage, prices, problems
+from batchrunner.sandbox import answers, assets, faults, intake, orders, passage, prices, problems, wire
 from batchrunner.sandbox.books import Books, Project, new_id
 from batchrunner.sandbox.farm import Farm
 from batchrunner.sandbox.journal import Journal
 from batchrunner.sandbox.orders import Order, Source
-from batchrunner.sandbox.passage import Call, OutcomeFilter, Passage, Step
+from batchrunner.sandbox.passage import AS_USUAL, Altered, Call, Foretell, Passage, Step
 from batchrunner.sandbox.settings import API_KEY, Settings
 from batchrunner.sandbox.storage import OUTPUT_NAME, OUTPUT_PREFIX, UPLOAD_PREFIX, Storage
 
@@ -46,13 +46,13 @@ class Sandbox:
         books: Books,
         *,
         through: Passage = passage.straight,
-        outcome_filter: OutcomeFilter = passage.unaltered,
+        foretell: Foretell = passage.ordinary,
     ) -> None:
         self._settings = settings
         self._books = books
         self._through = through
         self._storage = Storage(settings.data_dir, secret=books.secret, asset_ttl_s=settings.asset_ttl_s)
-        self.farm = Farm(books=books, storage=self._storage, settings=settings, outcome_filter=outcome_filter)
+        self.farm = Farm(books=books, storage=self._storage, settings=settings, foretell=foretell)
         self._requests: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
@@ -62,13 +62,15 @@ class Sandbox:
             self._api("POST", "/v1/files/upload-urls", "upload-urls", self._upload_urls),
             self._api("POST", "/v1/video-to-video", "create", self._create_from_clip),
             self._api("POST", "/v1/image-to-video", "create", self._create_from_still),
-            self._api("GET", "/v1/video-projects/{id}", "poll", self._poll),
+            self._api("GET", "/v1/video-projects/{id}", "project", self._poll),
             self._api("DELETE", "/v1/video-projects/{id}", "delete", self._delete),
             self._presigned("PUT", UPLOAD_PREFIX + "{file_path:path}", "upload", self._receive),
             self._presigned("GET", OUTPUT_PREFIX + "{id}/" + OUTPUT_NAME, "download", self._download),
             Route("/_sandbox/health", _health),
             Route("/_sandbox/ledger", self._ledger),
+            Route("/_sandbox/credits", _answering(self._credit), methods=["POST"]),
             Route("/_sandbox/projects/{id}/cancel", _answering(self._cancel), methods=["POST"]),
+            Route("/_sandbox/projects/{id}/disable", _answering(self._disable), methods=["POST"]),
         ]
 
     # --- the way of every request
@@ -93,24 +95,29 @@ class Sandbox:
 
         async def endpoint(request: Request) -> Response:
             self._requests[f"{request.method} {path}"] += 1
+
+            async def proceed(altered: Altered = AS_USUAL) -> Response:
+                request.state.altered = altered
+                return await answer(request)
+
             try:
-                call = Call(step=step, job=await self._job_name(step, request))
-                return await self._through(call, lambda: answer(request))
+                return await self._through(await self._call(step, request), proceed)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
 
         return Route(path, endpoint, methods=[method])
 
-    async def _job_name(self, step: Step, request: Request) -> str | None:
-        """The name of the job that a request is about, as far as the request tells."""
+    async def _call(self, step: Step, request: Request) -> Call:
+        """What a request is about, as far as it tells."""
         if step == "create":
+            kind, body = request.url.path.rpartition("/")[2], None
             with contextlib.suppress(ValueError, RecursionError):
                 body = json.loads(await request.body())
-                if isinstance(body, dict) and isinstance(body.get("name"), str):
-                    return str(body["name"])
-            return None
+            name = body.get("name") if isinstance(body, dict) else None
+            job = name if isinstance(name, str) else None
+            return Call(step=step, job=job, kind=kind, model=passage.model_of(kind, body))
         project = self._books.projects.get(request.path_params.get("id", ""))
-        return None if project is None else project.name
+        return Call(step=step) if project is None else passage.call_of(step, project)
 
     # --- the provider's endpoints
 
@@ -122,7 +129,9 @@ class Sandbox:
         addresses = []
         for item in items:
             file_path = f"api-assets/{self._books.account}/{new_id()}.{item.extension}"
-            signed = self._storage.sign("PUT", UPLOAD_PREFIX + file_path, ttl_s=self._settings.upload_ttl_s)
+            signed = self._storage.sign(
+                "PUT", UPLOAD_PREFIX + file_path, ttl_s=_lives_s(request, self._settings.upload_ttl_s)
+            )
             addresses.append(
                 {
                     "upload_url": _absolute(request, signed.path),
@@ -148,7 +157,7 @@ class Sandbox:
         )
         held = prices.clip_hold(start_s=asked.start_s, end_s=asked.end_s, fps_resolution=asked.fps_resolution)
         fps = float(prices.HELD_FRAMES_PER_SECOND) / (2 if asked.fps_resolution == "HALF" else 1)
-        return self._accept(order, name=asked.name, body=body, held=held, fps=fps)
+        return self._accept(request, order, name=asked.name, body=body, held=held, fps=fps)
 
     async def _create_from_still(self, request: Request) -> Response:
         body = intake.read_json(await request.body())
@@ -170,15 +179,18 @@ class Sandbox:
             audio=terms.audio,
             prompt=asked.prompt,
         )
-        return self._accept(order, name=asked.name, body=body, held=terms.credits, fps=terms.fps)
+        return self._accept(request, order, name=asked.name, body=body, held=terms.credits, fps=terms.fps)
 
     def _resolve(self, request: Request, address: str, medium: assets.Medium) -> Source:
         return assets.resolve(
             address, medium, own_netloc=request.base_url.netloc, books=self._books, storage=self._storage
         )
 
-    def _accept(self, order: Order, *, name: str | None, body: dict[str, Any], held: int, fps: float) -> Response:
-        project = self._books.accept(order, name=name, body=body, held=held, fps=fps)
+    def _accept(
+        self, request: Request, order: Order, *, name: str | None, body: dict[str, Any], held: int, fps: float
+    ) -> Response:
+        charge = _altered(request).charge.instead_of(held)
+        project = self._books.accept(order, name=name, body=body, held=charge, fps=fps)
         self.farm.submit(project.id)
         return JSONResponse(answers.created(project))
 
@@ -190,15 +202,15 @@ class Sandbox:
     def _download_of(self, project: Project, request: Request) -> dict[str, str]:
         """A fresh address of the result: each poll gives one that lives its full time."""
         signed = self._storage.sign(
-            "GET", f"{OUTPUT_PREFIX}{project.id}/{OUTPUT_NAME}", ttl_s=self._settings.download_ttl_s
+            "GET",
+            f"{OUTPUT_PREFIX}{project.id}/{OUTPUT_NAME}",
+            ttl_s=_lives_s(request, self._settings.download_ttl_s),
         )
         return {"url": _absolute(request, signed.path), "expires_at": signed.expires_at}
 
     async def _delete(self, request: Request) -> Response:
         project = self._books.visible(request.path_params["id"])
-        self._books.delete(project.id)
-        self.farm.abandon(project.id)
-        self._storage.output(project.id).unlink(missing_ok=True)
+        self.farm.end(project.id, "deleted")
         return Response(status_code=204)
 
     # --- presigned addresses
@@ -230,9 +242,23 @@ class Sandbox:
         project = self._books.visible(request.path_params["id"])
         if not project.is_open:
             raise problems.unprocessable(f"The project is {project.status} and cannot be canceled")
-        self._books.cancel(project.id)
-        self.farm.abandon(project.id)
+        self.farm.end(project.id, "canceled")
         return JSONResponse(answers.video_project(self._books.visible(project.id), downloads=[]))
+
+    async def _disable(self, request: Request) -> Response:
+        """Switch a project off, which shows as `enabled: false`; when the provider does it is not documented."""
+        project = self._books.visible(request.path_params["id"])
+        self.farm.end(project.id, "disabled")
+        return JSONResponse(answers.video_project(self._books.visible(project.id), downloads=[]))
+
+    async def _credit(self, request: Request) -> Response:
+        """Credits bought, or spent in the web app: `{"credits": n}`, negative for spent."""
+        body = intake.read_json(await request.body())
+        credits = body.get("credits")
+        if not isinstance(credits, int) or isinstance(credits, bool):
+            raise problems.invalid_request("Missing required field: credits (expected integer)")
+        self._books.credit(credits)
+        return JSONResponse({"credits": self._books.balance})
 
 
 def create_app(
@@ -240,11 +266,12 @@ def create_app(
     books: Books,
     *,
     through: Passage = passage.straight,
-    outcome_filter: OutcomeFilter = passage.unaltered,
+    foretell: Foretell = passage.ordinary,
+    controls: Sequence[Route] = (),
     on_ready: Callable[[], None] | None = None,
 ) -> Starlette:
     """The sandbox as an ASGI application; its farm works while the application runs."""
-    sandbox = Sandbox(settings, books, through=through, outcome_filter=outcome_filter)
+    sandbox = Sandbox(settings, books, through=through, foretell=foretell)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -254,7 +281,9 @@ def create_app(
         yield
         await sandbox.farm.stop()
 
-    return Starlette(routes=sandbox.routes(), lifespan=lifespan, exception_handlers={HTTPException: _unknown_route})
+    return Starlette(
+        routes=[*sandbox.routes(), *controls], lifespan=lifespan, exception_handlers={HTTPException: _unknown_route}
+    )
 
 
 def run(
@@ -262,8 +291,6 @@ def run(
     *,
     on_ready: Callable[[str], None] | None = None,
     exit_with_parent: bool = False,
-    through: Passage = passage.straight,
-    outcome_filter: OutcomeFilter = passage.unaltered,
 ) -> None:
     """Serve until interrupted; `on_ready` is given the base URL once connections are accepted.
 
@@ -271,17 +298,16 @@ def run(
     cannot leave one behind, however it dies.
 
     Raises:
-        BatchrunnerError: the port is taken, or the data folder is in use or damaged.
+        BatchrunnerError: the port is taken, the data folder in use or damaged, or the fault file wrong.
     """
-    with (
-        _listen(settings) as listener,
-        contextlib.closing(Books(Journal(settings.data_dir), credits=settings.credits)) as books,
-    ):
+    trouble = faults.trouble_of(settings)
+    with _listen(settings) as listener, contextlib.closing(_open_books(settings)) as books:
         app = create_app(
             settings,
             books,
-            through=through,
-            outcome_filter=outcome_filter,
+            through=trouble.through,
+            foretell=trouble.foretell,
+            controls=trouble.routes(),
             on_ready=None if on_ready is None else lambda: on_ready(_base_url(listener)),
         )
         server = uvicorn.Server(
@@ -289,7 +315,7 @@ def run(
                 app,
                 lifespan="on",
                 loop="asyncio",
-                http="h11",
+                http=wire.Line,
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -302,6 +328,10 @@ def run(
         # Ctrl-C is how a person ends it.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+def _open_books(settings: Settings) -> Books:
+    return Books(Journal(settings.data_dir, is_synced=not settings.no_render), credits=settings.credits)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -359,6 +389,18 @@ async def _unknown_route(_request: Request, _error: Exception) -> Response:
 
 async def _health(_request: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+def _altered(request: Request) -> Altered:
+    """What is to be done otherwise than usual with this request."""
+    altered: Altered = request.state.altered
+    return altered
+
+
+def _lives_s(request: Request, usual_s: float) -> float:
+    """Seconds that an address in the answer lives."""
+    asked = _altered(request).address_ttl_s
+    return usual_s if asked is None else asked
 
 
 def _absolute(request: Request, path: str) -> str:

@@ -11,6 +11,9 @@ from batchrunner.errors import UsageError
 Tier = Literal["free", "creator", "pro", "business"]
 TIERS: tuple[Tier, ...] = ("free", "creator", "pro", "business")
 
+Chaos = Literal["mild", "wild"]
+CHAOS: tuple[Chaos, ...] = ("mild", "wild")
+
 API_KEY = "mhk_sandbox"
 """The only key a sandbox accepts; it opens nothing anywhere else."""
 
@@ -47,6 +50,11 @@ class Settings:
     holds an account already keeps its own. `upload_ttl_s` is our guess, the provider publishes none;
     `download_ttl_s` is a day and `asset_ttl_s` seven (docs inputs-and-outputs.mdx).
 
+    `latency_spread` is the share by which that latency differs from render to render, up and down. With `no_render`
+    nothing is rendered: results are tiny ready-made clips, any number is under way at once, and the journal is not
+    forced to the disk. `faults` is a file of rules of misbehaviour, `chaos` a mix of them that comes after the
+    file's own; `seed` makes both, and the spread, the same again.
+
     Raises:
         UsageError: a value makes no sense.
     """
@@ -62,6 +70,11 @@ class Settings:
     upload_ttl_s: float = 3600.0
     download_ttl_s: float = 86_400.0
     asset_ttl_s: float = 7 * 86_400.0
+    latency_spread: float = 0.0
+    no_render: bool = False
+    faults: Path | None = None
+    chaos: Chaos | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -70,6 +83,8 @@ class Settings:
             raise UsageError(f"render_workers must be at least 1, not {self.render_workers}")
         if self.credits < 0:
             raise UsageError(f"credits must not be negative, not {self.credits}")
+        if not 0 <= self.latency_spread <= 1:
+            raise UsageError(f"latency_spread must be from 0 to 1, not {self.latency_spread:g}")
 
     @property
     def plan(self) -> Plan:

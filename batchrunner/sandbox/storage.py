@@ -94,7 +94,7 @@ class Storage:
                 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature given."
             )
         if float(values["expires"]) <= time.time():
-            raise problems.StorageError(403, "AccessDenied", "Request has expired")
+            raise problems.expired()
 
     def _signature(self, method: str, path: str, stamp: str) -> str:
         return hmac.new(self._secret, f"{method}\n{path}\n{stamp}".encode(), hashlib.sha256).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner.core.evidence import MOST_CLAIMS, Baseline, Claim, Finding, Observation, has_moved, judge
+from batchrunner.core.evidence import Baseline, Claim, Finding, Observation, has_moved, judge
 
 BEFORE = Baseline(at=0, credits=1000, ledger=300)
 
@@ -33,10 +33,10 @@ def findings(baseline, credits, spent, *claims, moves=True, slack=0):
         (900, 400, [claim("a")], ["unpaid"]),
         (800, 400, [claim("a")], ["paid"]),
         (1000, 300, [claim("a"), claim("b")], ["unpaid", "unpaid"]),
-        (800, 300, [claim("a"), claim("b")], ["paid", "paid"]),
+        (800, 300, [claim("a"), claim("b")], ["undecided", "undecided"]),
         (900, 300, [claim("a"), claim("b")], ["undecided", "undecided"]),
-        (900, 300, [claim("a"), claim("b", 50, 50)], ["paid", "unpaid"]),
-        (850, 300, [claim("a"), claim("b", 50, 50)], ["paid", "paid"]),
+        (900, 300, [claim("a"), claim("b", 50, 50)], ["undecided", "undecided"]),
+        (850, 300, [claim("a"), claim("b", 50, 50)], ["undecided", "undecided"]),
         (950, 300, [claim("a")], ["undecided"]),
         (1100, 300, [claim("a")], ["undecided"]),
         (950, 300, [claim("a", 1, 100)], ["paid"]),
@@ -78,7 +78,7 @@ def test_two_readings_that_differ_say_nothing():
 
 
 def test_a_balance_that_never_moved_says_nothing():
-    assert findings(BEFORE, 1000, 300, claim("a"), moves=False) == ["undecided"]
+    assert findings(BEFORE, 1000, 300, claim("a"), moves=False) == ["too early"], "the next charge will tell"
     assert findings(BEFORE, 1000, 400, claim("a"), moves=False) == ["undecided"]
 
 
@@ -89,8 +89,8 @@ def test_a_balance_that_followed_another_charge_since_is_believed():
     assert not has_moved(BEFORE, seen(1000, 300))
 
 
-def test_very_many_lost_at_once_are_judged_only_when_nothing_is_missing():
-    many = [claim(str(n)) for n in range(MOST_CLAIMS + 1)]
+def test_many_lost_at_once_are_judged_only_when_nothing_is_missing():
+    many = [claim(str(n)) for n in range(20)]
     assert set(findings(BEFORE, 1000, 300, *many)) == {"unpaid"}
     assert set(findings(BEFORE, 900, 300, *many)) == {"undecided"}
 

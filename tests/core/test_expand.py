@@ -5,6 +5,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from batchrunner.core import expand, inputs, outputs
+from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.manifest import Manifest
 from batchrunner.errors import ManifestError
 from tests.core.case_text import facts, parse
@@ -149,3 +150,61 @@ def test_expansion_is_deterministic_and_each_job_stands_for_itself(jobs: list[di
         letter: expand.request_hash({"end_seconds": 5, "assets": {"image_file_path": f"{letter}.png"}})
         for letter in "abcde"
     }
+
+
+# --- the clip's own end --------------------------------------------------------------------------------------------
+
+
+def clip_job(job_id: str = "a", **more: Any) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "kind": "video-to-video",
+        "style": {"art_style": "Ink"},
+        "input": "a.mp4",
+        "end_seconds": "end",
+        **more,
+    }
+
+
+def seen(seconds: float | None) -> dict[str, Inspected]:
+    facts = Facts(width=640, height=360, codec="h264", seconds=seconds, fps=24.0)
+    return {"a.mp4": Inspected(path="a.mp4", size=1, modified_ns=1, sha256="0" * 64, facts=facts)}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(2.5, 2.5), (1.001, 1.001), (2.9999, 2.999), (1 / 3, 0.333), (3600.0005, 3600.0), (0.0, 0.0), (1e-5, 0.0)],
+)
+def test_end_is_the_clips_own_rounded_down_to_milliseconds(seconds: float, expected: float) -> None:
+    read = manifest_of([clip_job()])
+    (job,) = expand.with_ends(expand.expand(read, files=facts(read)), seen(seconds))
+    assert (job.request["end_seconds"], job.seconds) == (expected, expected)
+    assert job.request["end_seconds"] <= seconds
+    assert not job.ends_with_clip
+
+
+@given(st.floats(min_value=0, max_value=1e6, allow_nan=False))
+def test_end_is_never_beyond_the_clip(seconds: float) -> None:
+    read = manifest_of([clip_job()])
+    (job,) = expand.with_ends(expand.expand(read, files=facts(read)), seen(seconds))
+    assert seconds - 0.0011 < job.request["end_seconds"] <= seconds
+
+
+def test_end_counts_from_the_start() -> None:
+    read = manifest_of([clip_job(start_seconds=0.5)])
+    (job,) = expand.with_ends(expand.expand(read, files=facts(read)), seen(2.5))
+    assert (job.request["start_seconds"], job.request["end_seconds"], job.seconds) == (0.5, 2.5, 2.0)
+
+
+def test_other_jobs_stay_as_they_are() -> None:
+    read = manifest_of([clip_job(end_seconds=2), image_job("b")])
+    jobs = expand.expand(read, files=facts(read))
+    assert expand.with_ends(jobs, seen(2.5)) == jobs
+
+
+def test_seconds_and_assets_have_a_place() -> None:
+    read = manifest_of([clip_job(), image_job("b")])
+    clip, still = expand.expand(read, files=facts(read))
+    assert set(clip.places) == {"video_file_path", "start_seconds", "end_seconds"}
+    assert clip.places["start_seconds"] == clip.place
+    assert set(still.places) == {"image_file_path"}

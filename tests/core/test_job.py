@@ -60,7 +60,9 @@ def events(at: float, attempt: int) -> dict[type[Event], list[Event]]:
         machine.Accepted: [machine.Accepted(at=at, project_id="p1", credits=credits) for credits in (240, None)],
         machine.Refused: [machine.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
         machine.AnswerLost: [machine.AnswerLost(at=at, failure=FAILURE)],
-        machine.ProvedUnpaid: [machine.ProvedUnpaid(at=at, evidence="the ledger explains it")],
+        machine.ProvedUnpaid: [
+            machine.ProvedUnpaid(at=at, evidence="the ledger explains it", verdict=verdict) for verdict in VERDICTS
+        ],
         machine.Unknowable: [machine.Unknowable(at=at, evidence="nobody knows")],
         machine.Adopted: [machine.Adopted(at=at, project_id="p2", credits=240)],
         machine.Resolved: [machine.Resolved(at=at, verdict=verdict) for verdict in VERDICTS],

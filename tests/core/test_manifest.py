@@ -129,6 +129,30 @@ def test_not_yet_supported_keys_are_not_keys_of_the_schema() -> None:
         assert manifest.NOT_YET[where].isdisjoint(model.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version: 1\njobs: []\n", None),
+        ("catalog: ours.yaml\njobs: []\n", "ours.yaml"),
+        ("version: 1\njobs:\n  - {id: catalog}\ncatalog: ../ours.yaml\n", "../ours.yaml"),
+        ("jobs:\n  - {id: a, catalog: x.yaml}\n", None),
+        ("catalog: [a]\n", None),
+        ("catalog: 5\n", None),
+        ("catalog: {", None),
+        ("- catalog: a\n", None),
+        ("", None),
+    ],
+)
+def test_the_catalogue_a_manifest_names_is_read_before_anything_else(text: str, expected: str | None) -> None:
+    assert manifest.catalog_of(text, source="m.yaml") == expected
+
+
+def test_a_manifest_keeps_the_name_of_its_catalogue() -> None:
+    job = "jobs: [{id: a, kind: image-to-video, end_seconds: 5, input: a.png}]\n"
+    assert parse("version: 1\ncatalog: ours.yaml\n" + job).catalog == "ours.yaml"
+    assert parse("version: 1\n" + job).catalog is None
+
+
 # --- any text ------------------------------------------------------------------------------------------------------
 
 VALID = """\

@@ -39,7 +39,7 @@ def known(state: State, **changes: object) -> Job:
     return replace(opened, state=state, **changes)  # type: ignore[arg-type]
 
 
-def decide(asked: Spec | None, job: Job | None, **wishes: bool) -> tuple[Do, str]:
+def decide(asked: Spec | None, job: Job | None, **wishes: Any) -> tuple[Do, str]:
     specs = [("a", asked)] if asked else []
     (entry,) = make_plan(specs, {"a": job} if job else {}, Wishes(**wishes)).entries
     return entry.action, entry.reason

@@ -100,6 +100,8 @@ def test_looks_come_after_a_tenth_of_the_age_within_bounds(age):
         ({State.UNCERTAIN: 1, State.READY: 1}, Stop.KEY_REFUSED, False, Exit.KEY_REFUSED),
         ({State.READY: 1}, Stop.INTERRUPTED, False, Exit.INTERRUPTED),
         ({State.DONE: 1}, Stop.COLLECTING, False, Exit.OK),
+        ({State.DONE: 1}, Stop.INTERRUPTED, False, Exit.OK),
+        ({State.UPLOADED: 1}, Stop.UNREACHABLE, True, Exit.UNREACHABLE),
     ],
 )
 def test_exit_codes_in_their_order(jobs, stop, is_unreachable, expected):

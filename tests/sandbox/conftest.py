@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,6 +50,28 @@ class Caller:
     def ledger(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.http.get(self.base_url + "/_sandbox/ledger").json()
         return answer
+
+    def books(self) -> dict[str, Any]:
+        """The ledger, after checking that every credit of it is accounted for."""
+        ledger = self.ledger()
+        charged = {job["id"]: job["charged"] for job in ledger["creates"]}
+        assert ledger["credits"] == ledger["initial_credits"] + ledger["topped_up"] - sum(charged.values())
+        balance, moved = ledger["initial_credits"], Counter[str | None]()
+        for entry in ledger["entries"]:
+            balance += entry["credits"]
+            moved[entry["project"]] -= entry["credits"]
+            assert entry["balance"] == balance >= 0
+        assert balance == ledger["credits"]
+        assert -moved.pop(None, 0) == ledger["topped_up"]
+        assert moved == Counter(charged)
+        for job in ledger["creates"]:
+            assert 0 <= job["refunded"] <= job["held"]
+        return ledger
+
+    def rules(self, *rules: dict[str, Any]) -> None:
+        """Put these rules of misbehaviour in force, and no others."""
+        answer = self.http.put(self.base_url + "/_sandbox/faults", json=rules)
+        assert answer.status_code == 200, answer.text
 
     def upload_address(self, kind: str, extension: str) -> dict[str, str]:
         answer = self.api("POST", "/v1/files/upload-urls", {"items": [{"type": kind, "extension": extension}]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 import time
 from typing import Any
@@ -206,7 +206,12 @@ def test_the_api_answers_while_it_renders(start: Any) -> None:
 
 
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["clip", "still", "complete", "fail", "cancel", "delete"]), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from(
+            ["clip", "still", "complete", "fail", "cancel", "delete", "dear", "late", "unpaid", "correct", "credit"]
+        ),
+        st.integers(0, 9),
+    ),
     max_size=40,
 )
 
@@ -221,7 +226,7 @@ def test_the_books_always_add_up_and_replay_to_the_same(
     for action, number in actions:
         _act(books, action, number)
         charged = sum(project.charged for project in books.projects.values())
-        assert books.balance == opening - charged >= 0
+        assert books.balance == opening + books.topped_up - charged >= 0
         assert books.balance == opening + sum(entry.credits for entry in books.entries)
     books.close()
     again = Books(Journal(folder), credits=7)
@@ -242,14 +247,28 @@ def _act(books: Books, action: str, number: int) -> None:
         held = number * 50
         with pytest.raises(ApiError) if held > books.balance else nullcontext():
             books.accept(order, name=f"{number}", body={}, held=held, fps=30)
+    elif action == "credit":
+        with suppress(ApiError):
+            books.credit((number - 5) * 100)
+    elif action == "correct":
+        for project_id, _ in books.due():
+            books.correct(project_id)
     elif waiting:
-        project_id = waiting[number % len(waiting)]
-        match action:
-            case "complete":
-                books.complete(project_id, Rendered(frames=number * 20, fps=12, width=2, height=2, size_bytes=1))
-            case "fail":
-                books.fail(project_id, RenderError("nsfw", "no"))
-            case "cancel":
-                books.cancel(project_id)
-            case "delete":
-                books.delete(project_id)
+        _end(books, action, number, waiting[number % len(waiting)])
+
+
+def _end(books: Books, action: str, number: int, project_id: str) -> None:
+    rendered = Rendered(frames=number * 20, fps=12, width=2, height=2, size_bytes=1)
+    match action:
+        case "complete":
+            books.complete(project_id, rendered)
+        case "dear":
+            books.complete(project_id, rendered, correct=lambda right: right * 3 + 10, settle_after_s=number // 5)
+        case "late" | "unpaid":
+            books.fail(project_id, RenderError("nsfw", "no"), refund_after_s=1 if action == "late" else None)
+        case "fail":
+            books.fail(project_id, RenderError("nsfw", "no"))
+        case "cancel":
+            books.cancel(project_id)
+        case "delete":
+            books.delete(project_id)

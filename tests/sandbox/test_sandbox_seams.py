@@ -16,7 +16,7 @@ from batchrunner.errors import UsageError
 from batchrunner.sandbox import __main__ as command, launch, server
 from batchrunner.sandbox.books import Books, Project
 from batchrunner.sandbox.journal import Journal
-from batchrunner.sandbox.passage import Call, Outcome, Proceed
+from batchrunner.sandbox.passage import Call, Fate, Proceed
 from batchrunner.sandbox.renderer import RenderError
 from batchrunner.sandbox.settings import Settings
 
@@ -36,8 +36,8 @@ class Trouble:
         return JSONResponse({"message": "lost"}, 502) if call.step == "create" else answer
 
     @staticmethod
-    def outcome(project: Project, _outcome: Outcome) -> Outcome:
-        return RenderError("nsfw", f"not {project.name}")
+    def foretell(project: Project) -> Fate:
+        return Fate(error=RenderError("nsfw", f"not {project.name}"))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def trouble() -> Trouble:
 def base_url(tmp_path: Path, trouble: Trouble) -> Iterator[str]:
     settings = Settings(data_dir=tmp_path, scale=0.1)
     books = Books(Journal(tmp_path), credits=settings.credits)
-    app = server.create_app(settings, books, through=trouble.through, outcome_filter=trouble.outcome)
+    app = server.create_app(settings, books, through=trouble.through, foretell=trouble.foretell)
     running = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -69,14 +69,14 @@ def test_every_step_passes_with_the_name_of_its_job(base_url: str, trouble: Trou
     ledger = http.get(base_url + "/_sandbox/ledger").json()
     project_id = ledger["creates"][0]["id"]
     assert http.get(f"{base_url}/v1/video-projects/{project_id}", headers=BEARER).status_code == 200
-    assert [(call.step, call.job) for call in trouble.calls] == [
-        ("account", None),
-        ("create", "a/1"),
-        ("poll", "a/1"),
+    assert trouble.calls == [
+        Call(step="account"),
+        Call(step="create", job="a/1", kind="image-to-video", model="default"),
+        Call(step="project", job="a/1", kind="image-to-video", model="default"),
     ]
 
 
-def test_what_is_told_of_a_render_can_be_changed(base_url: str, http: Any) -> None:
+def test_what_becomes_of_a_project_can_be_foretold(base_url: str, http: Any) -> None:
     http.post(base_url + "/v1/image-to-video", json=STILL, headers=BEARER)
     deadline = time.monotonic() + 30
     while (job := http.get(base_url + "/_sandbox/ledger").json()["creates"][0])["status"] != "error":
@@ -100,6 +100,11 @@ def test_a_child_is_given_every_setting(tmp_path: Path) -> None:
         upload_ttl_s=1.5,
         download_ttl_s=2.5,
         asset_ttl_s=3.5,
+        latency_spread=0.4,
+        no_render=True,
+        faults=tmp_path / "faults.json",
+        chaos="wild",
+        seed=11,
     )
     arguments = launch._command(settings)
     options = command.parser().parse_args(arguments[arguments.index("batchrunner.sandbox") + 1 :])
@@ -107,7 +112,7 @@ def test_a_child_is_given_every_setting(tmp_path: Path) -> None:
     assert options.exit_with_parent
 
 
-@pytest.mark.parametrize("wrong", [{"scale": 0}, {"render_workers": 0}, {"credits": -1}])
+@pytest.mark.parametrize("wrong", [{"scale": 0}, {"render_workers": 0}, {"credits": -1}, {"latency_spread": 1.5}])
 def test_settings_that_make_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Settings(data_dir=tmp_path, **wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 import json
 from pathlib import Path
 import subprocess
@@ -45,6 +46,31 @@ def test_a_killed_sandbox_goes_on_where_it_was(start: Any, still: Path) -> None:
     assert caller.http.get(caller.project(done["id"])["downloads"][0]["url"]).content == body
     again = caller.render("/v1/image-to-video", {**STILL, "assets": {"image_file_path": upload}})
     assert again["status"] == "complete"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.5])
+def test_what_is_due_later_comes_after_a_restart(start: Any, seconds: float) -> None:
+    running, caller = start(no_render=True)
+    caller.http.post(caller.base_url + "/_sandbox/credits", json={"credits": 7})
+    failure = {"code": "nsfw", "refund": "late", "refund_after": seconds}
+    caller.rules({"job": "fail", "render_error": failure}, {"settle": {"factor": 0.5}, "late_settle": seconds})
+    for name, status in (("fail", "error"), ("dear", "complete")):
+        assert caller.render("/v1/image-to-video", {**STILL, "name": name})["status"] == status
+    before = caller.books()
+    running.kill()
+    assert before["credits"] == 100_007 - 2 * 144
+
+    _, caller = start(no_render=True)
+    deadline = time.monotonic() + 20
+    while not all(job["settled_at"] for job in caller.books()["creates"]):
+        assert time.monotonic() < deadline
+    after = caller.books()
+    assert [(job["charged"], job["refunded"]) for job in after["creates"]] == [(0, 144), (72, 0)]
+    assert (after["credits"], after["entries"][: len(before["entries"])]) == (100_007 - 72, before["entries"])
+    settled = [datetime.fromisoformat(job["settled_at"]) for job in after["creates"]]
+    done = [datetime.fromisoformat(job["at"]) for job in after["creates"]]
+    for begin, end in zip(done, settled, strict=True):
+        assert (end - begin).total_seconds() >= seconds
 
 
 @pytest.mark.parametrize("answers_before", [1, 7, 30])
@@ -92,6 +118,27 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert (books.balance, books.projects) == (10, {})
     books.close()
     assert path.read_bytes() == whole
+
+
+def test_a_journal_of_before_there_was_trouble(tmp_path: Path) -> None:
+    order: dict[str, Any] = {
+        "kind": "image-to-video",
+        "image": {"origin": "elsewhere", "ref": "https://example.com/a.png"},
+    }
+    order |= {"end_image": None, "end_s": 3, "resolution": "720p", "fps": 24, "audio": False, "prompt": ""}
+    accepted = {"event": "accepted", "at": "1", "name": "a", "order": order, "body": {}, "held": 7, "fps": 24}
+    records = [
+        {"event": "opened", "account": "c1", "secret": "s", "credits": 100, "at": "0"},
+        accepted | {"id": "p1"},
+        accepted | {"id": "p2"},
+        {"event": "failed", "id": "p1", "at": "2", "code": "nsfw", "message": "no"},
+        {"event": "completed", "id": "p2", "at": "3", "charged": 7, "fps": 24, "width": 2, "height": 2},
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    books = Books(Journal(tmp_path), credits=5)
+    assert (books.balance, books.projects["p1"].refunded, books.projects["p1"].settled_at) == (93, 7, "2")
+    assert books.projects["p2"].settled_at == "3"
+    books.close()
 
 
 def test_a_damaged_line_before_the_last_is_told(tmp_path: Path) -> None:

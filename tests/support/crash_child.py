@@ -66,7 +66,12 @@ async def main(manifest: Path, deadly: int) -> int:
             for name in ("append", "add_baseline"):
                 setattr(session.store, name, points.around(getattr(session.store, name)))
             engine, performer = batch.engine(
-                session, client=client, access=access, account=account, observe=lambda _event, _job: None
+                session,
+                client=client,
+                access=access,
+                account=account,
+                observe=lambda _event, _job: None,
+                tell=lambda _text: None,
             )
             engine._perform = points.around(performer)
             outcome = await engine.run()

@@ -65,6 +65,7 @@ class Program:
             "MAGIC_HOUR_BASE_URL": self.provider.base_url,
             "MAGIC_HOUR_API_KEY": API_KEY,
             "PYTHONWARNINGS": "error",
+            "BATCHRUNNER_RUN_YES": "1",
             **self.env,
         }
 

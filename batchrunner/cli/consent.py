@@ -1,0 +1,93 @@
+"""Asking before credits are spent: what a run will cost, and whether that is meant."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from batchrunner.cli import show
+from batchrunner.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchrunner.batch import Access, Batch, Preview
+    from batchrunner.core.plan import Bill, Entry, Wishes
+    from batchrunner.provider import wire
+    from batchrunner.store import FileRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was agreed to, and what was read of the inputs to ask."""
+
+    wishes: Wishes
+    files: tuple[FileRecord, ...]
+
+
+def ask(read: Batch, access: Access, wishes: Wishes, *, is_free: bool, says_yes: bool) -> Answer:
+    """Show what a run will buy and ask for it; on a sandbox of this run's own nothing is spent, and nothing asked.
+
+    `says_yes` agrees to new and unfinished jobs, never to buying a finished one again.
+
+    Raises:
+        UsageError: there is nobody to ask.
+        click.Abort: the answer was no.
+    """
+    from batchrunner import batch
+
+    if is_free:
+        return Answer(wishes=wishes, files=())
+    account = asyncio.run(_account(access))
+    seen = batch.preview(read, wishes=wishes, tier=account.tier)
+    if seen.plan.changed() and _can_ask() and not says_yes:
+        wishes, seen = _ask_about_changed(read, wishes, seen, account)
+    bill = seen.plan.bill()
+    if bill.jobs:
+        show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
+        _agree(says_yes=says_yes)
+    return Answer(wishes=wishes, files=seen.files)
+
+
+async def _account(access: Access) -> wire.Account:
+    from batchrunner import batch
+
+    async with batch.client(access) as client:
+        return await batch.account(client)
+
+
+def _ask_about_changed(read: Batch, wishes: Wishes, seen: Preview, account: wire.Account) -> tuple[Wishes, Preview]:
+    """Ask about finished jobs that changed since, for that purpose alone."""
+    from batchrunner import batch
+
+    changed = seen.plan.changed()
+    show.say(f"{show.plural(len(changed), 'finished job')} changed since: {_ids(changed)}")
+    hold = sum((entry.spec.hold or 0) for entry in changed if entry.spec)
+    if not click.confirm(f"render again for at most {hold:,} credits?", default=False, err=True):
+        return wishes, seen
+    wishes = replace(wishes, rerender=True)
+    return wishes, batch.preview(read, wishes=wishes, tier=account.tier)
+
+
+def _ids(entries: tuple[Entry, ...]) -> str:
+    shown = ", ".join(entry.id for entry in entries[:5])
+    return f"{shown}, …" if len(entries) > 5 else shown
+
+
+def _words(bill: Bill) -> str:
+    text = f"{show.plural(bill.jobs, 'job')} for {bill.expected:,} credits, {bill.hold:,} at the most"
+    return f"{text}, and {bill.unpriced} of them without a known price" if bill.unpriced else text
+
+
+def _agree(*, says_yes: bool) -> None:
+    if says_yes:
+        return
+    if not _can_ask():
+        raise UsageError("this would spend credits, and there is no terminal to ask", hint="--yes agrees to it")
+    click.confirm("go on?", abort=True, err=True)
+
+
+def _can_ask() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())

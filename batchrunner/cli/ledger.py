@@ -1,0 +1,154 @@
+"""`ledger`: where every credit went, and whether the account agrees."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from batchrunner.core.job import Job
+    from batchrunner.core.ledger import Drift, Line
+
+
+@click.command()
+@options.manifest
+@options.state
+@click.option("--csv", "as_csv", is_flag=True, help="Print the lines as CSV on standard output.")
+@click.option("--refunds-due", is_flag=True, help="Only attempts that failed and are still charged.")
+@options.as_json
+def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: bool, as_json: bool) -> int:
+    """Show every movement of credits of MANIFEST, totals, and drift against the account. Reads the state file only."""
+    from batchrunner import store
+    from batchrunner.core import ledger as books
+
+    path = state or store.path_for(manifest)
+    with store.open_to_read(path) as view:
+        if view is None:
+            raise UsageError(f"there is no state file {path}, so nothing was bought")
+        lines = list(books.lines(view.events()))
+        due = books.refunds_due(view.all_attempts())
+        drift = books.drift(view.baselines())
+        uncertain = sum(job.state == "uncertain" for job in view.jobs())
+    if refunds_due:
+        _print_due(due, as_json=as_json)
+    elif as_json:
+        show.as_json(_shape(manifest, lines, due, drift))
+    elif as_csv:
+        _print_csv(lines)
+    else:
+        _print(lines, due, drift, uncertain)
+    return Exit.OK
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _row(line: Line) -> dict[str, Any]:
+    return asdict(line) | {"at": _time(line.at)}
+
+
+def _by(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, int]:
+    """What remains charged, by something a line tells."""
+    totals: dict[str, int] = {}
+    for line in lines:
+        if line.move in {"charged", "settled", "refunded"}:
+            totals[key(line)] = totals.get(key(line), 0) + line.credits
+    return totals
+
+
+def _totals(lines: list[Line]) -> dict[str, Any]:
+    moves = dict.fromkeys(("reserved", "released", "charged", "settled", "refunded"), 0)
+    for line in lines:
+        moves[line.move] += line.credits
+    return moves | {
+        "net": moves["charged"] + moves["settled"] + moves["refunded"],
+        "still_reserved": moves["reserved"] + moves["released"],
+        "by_kind": _by(lines, lambda line: line.kind),
+        "by_model": _by(lines, lambda line: line.model),
+        "by_day": _by(lines, lambda line: _time(line.at)[:10]),
+        "by_job": _by(lines, lambda line: line.job),
+    }
+
+
+def _shape(manifest: Path, lines: list[Line], due: list[Job], drift: Drift | None) -> dict[str, Any]:
+    return {
+        "manifest": str(manifest),
+        "lines": [_row(line) for line in lines],
+        "totals": _totals(lines),
+        "refunds_due": [_due(job) for job in due],
+        "drift": None if drift is None else asdict(drift) | {"unexplained": drift.unexplained},
+    }
+
+
+def _due(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "attempt": job.attempt,
+        "project_id": job.project_id,
+        "credits": job.charged,
+        "accepted_at": _time(job.accepted_at) if job.accepted_at else None,
+        "ended_at": _time(job.ended_at) if job.ended_at else None,
+        "error": job.trouble.code if job.trouble else None,
+        "message": job.trouble.message if job.trouble else None,
+    }
+
+
+def _print_csv(lines: list[Line]) -> None:
+    from batchrunner.core.ledger import Line
+
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(Line.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(line) for line in lines)
+
+
+def _print(lines: list[Line], due: list[Job], drift: Drift | None, uncertain: int) -> None:
+    rows = [
+        (
+            _time(line.at),
+            line.job,
+            str(line.attempt),
+            line.move,
+            f"{line.credits:+,}",
+            line.source,
+            line.project_id or "",
+        )
+        for line in lines
+    ]
+    show.table(("time", "job", "attempt", "move", "credits", "source", "project"), rows, right=frozenset({2, 4}))
+    totals = _totals(lines)
+    click.echo(
+        f"\n{totals['net']:,} credits net: {totals['charged']:,} charged, {totals['settled']:+,} settled,"
+        f" {totals['refunded']:+,} refunded; {totals['still_reserved']:,} still reserved"
+    )
+    for heading, key in (("kind", "by_kind"), ("model", "by_model"), ("day", "by_day")):
+        shown = ", ".join(f"{name} {amount:,}" for name, amount in totals[key].items())
+        click.echo(f"by {heading}: {shown or 'nothing'}")
+    if drift is not None:
+        told = f"account fell by {drift.account_fell:,}, ledger explains {drift.ledger_explains:,}"
+        doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""
+        click.echo(told if not drift.unexplained else f"{told}: {drift.unexplained:,} unexplained{doubt}")
+    if due:
+        show.say(f"{show.plural(len(due), 'refund')} due; `ledger --refunds-due` lists what to send to support")
+
+
+def _print_due(due: list[Job], *, as_json: bool) -> None:
+    if as_json:
+        show.as_json([_due(job) for job in due])
+        return
+    rows = [
+        (each["project_id"] or "", str(each["credits"]), each["ended_at"] or "", each["error"] or "", each["job"])
+        for each in map(_due, due)
+    ]
+    show.table(("project", "credits", "ended", "error", "job"), rows, right=frozenset({1}))

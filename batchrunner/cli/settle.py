@@ -1,0 +1,92 @@
+"""`adopt` and `resolve`: what a person decides about a submission that no machine can judge."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+import secrets
+from typing import TYPE_CHECKING
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchrunner.core.job import Event, Job
+
+
+@click.command()
+@options.manifest
+@click.argument("job")
+@click.argument("project_id")
+@options.state
+@options.sandbox
+def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sandbox: bool) -> int:
+    """Tell MANIFEST that its uncertain JOB became PROJECT_ID; the next run collects it.
+
+    The project is asked for first: its kind and its name must fit the submission.
+    """
+    from batchrunner import batch
+    from batchrunner.cli.run import provider
+    from batchrunner.core import job as machine
+
+    read = batch.read_for_collecting(manifest, state=state)
+    with provider(read, is_sandbox=sandbox) as access:
+
+        def decide(known: Job) -> Event:
+            found = asyncio.run(batch.find_project(access, known, project_id))
+            return machine.Adopted(at=batch.now(), project_id=found.id, credits=found.credits_charged)
+
+        after = _decide(read.state, job, decide)
+    click.echo(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
+    show.say(f"next: batchrunner run {manifest}    collects it")
+    return Exit.OK
+
+
+@click.command()
+@options.manifest
+@click.argument("job")
+@click.option("--not-created", "verdict", flag_value="not created", help="It was not accepted: submit it again.")
+@click.option("--give-up", "verdict", flag_value="give up", help="Write it off: the job has failed.")
+@options.state
+def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None) -> int:
+    """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
+    from batchrunner import batch, store
+    from batchrunner.core import job as machine
+    from batchrunner.core.retry import Again, GiveUp
+
+    if verdict is None:
+        raise UsageError("say what became of it: --not-created or --give-up")
+
+    def decide(_known: Job) -> Event:
+        now = batch.now()
+        return machine.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
+
+    after = _decide(state or store.path_for(manifest), job, decide)
+    click.echo(f"{job} is {after.state}")
+    show.say(f"next: batchrunner run {manifest}")
+    return Exit.OK
+
+
+def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
+    """Put a person's decision on record; only for a job that waits for one."""
+    from batchrunner import batch, store
+    from batchrunner.core import job as machine
+
+    if not path.exists():
+        raise UsageError(f"there is no state file {path}")
+    with store.open_for_run(path, run_id=secrets.token_hex(6), now=batch.now()) as opened:
+        known = {each.id: each for each in opened.jobs()}
+        before = known.get(job_id)
+        if before is None or before.state is not machine.State.UNCERTAIN:
+            waiting = ", ".join(each.id for each in known.values() if each.state is machine.State.UNCERTAIN)
+            state = "is not on record" if before is None else f"is {before.state}, not uncertain"
+            raise UsageError(f"{job_id!r} {state}", hint=f"uncertain here: {waiting or 'none'}")
+        event = decide(before)
+        after = machine.advance(before, event)
+        opened.append_now([(event, after)])
+        opened.end_run(at=batch.now(), exit_code=Exit.OK)
+        return after

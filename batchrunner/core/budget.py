@@ -1,0 +1,180 @@
+"""The cap that holds during a run: reservation, never check-then-act.
+
+Every job counts for what it may still cost: nothing before it is submitted, its hold from the moment the intent to
+submit is recorded, what was charged once the provider has said so, what remains after a refund. Admitting a submit and
+reserving its hold are one step of the one loop, so that what is reserved and charged together never passes a cap,
+however many are in flight and however late their answers come.
+
+A limit that cannot be computed is not a limit: a job without a known price does not fit any cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, Decimal
+from enum import StrEnum
+
+from batchrunner.core.job import Job, Spec, State
+from batchrunner.core.retry import Instant
+
+WARN_AT = Decimal("0.8")
+"""Share of a cap at which a warning is due."""
+
+FAR_OFF = Decimal("1.5")
+"""A charge above this many times its hold stops further buying of its group."""
+
+
+class Cutoff(StrEnum):
+    """What happens when a cap is reached: `soft` collects what was bought, `hard` leaves at once."""
+
+    SOFT = "soft"
+    HARD = "hard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """Limits in whole credits; None where there is none.
+
+    Attributes:
+        batch: everything this state file has ever bought, refunds taken off.
+        run: what this run buys.
+        per_job: one attempt.
+        per_model: everything of one model (for video-to-video, of its art style model), by name.
+        per_day: what is bought in one calendar day, over all manifests of the folder.
+        keep_balance: the account's balance is not to fall below this.
+        warn_at: share of a cap at which to warn.
+        cutoff: what to do at a cap.
+    """
+
+    batch: int | None = None
+    run: int | None = None
+    per_job: int | None = None
+    per_model: Mapping[str, int] = field(default_factory=dict)
+    per_day: int | None = None
+    keep_balance: int | None = None
+    warn_at: Decimal = WARN_AT
+    cutoff: Cutoff = Cutoff.SOFT
+
+
+def exposure(job: Job) -> int:
+    """Credits that must be assumed for this attempt now."""
+    if job.state in {State.READY, State.UPLOADED}:
+        return 0
+    if job.charged is not None:
+        return job.charged
+    # Asked for, and nobody said yet what it costs; or failed before it was ever accepted.
+    if job.state in {State.FAILED, State.CANCELED} and job.project_id is None:
+        return 0
+    return job.spec.hold or 0
+
+
+def group(spec: Spec) -> str:
+    """The name under which caps and guards count a job: its model, or its kind where the request names none."""
+    model = spec.body().get("model") or spec.body().get("style", {}).get("model")
+    return str(model or spec.kind)
+
+
+@dataclass(slots=True, kw_only=True)
+class Spending:
+    """What is reserved and charged, by everything that can be capped. Counts as it goes; no event costs a rescan.
+
+    Attributes:
+        day_of: the calendar day of a time, as text.
+        batch: over every attempt ever made.
+        run: of attempts submitted in this run.
+        by_group: as `batch`, by model.
+        by_day: by the day on which the attempt was submitted.
+        balance: the account's balance when the run began; None where it is not known.
+    """
+
+    day_of: Callable[[Instant], str]
+    batch: int = 0
+    run: int = 0
+    by_group: dict[str, int] = field(default_factory=dict)
+    by_day: dict[str, int] = field(default_factory=dict)
+    balance: int | None = None
+    _groups: dict[tuple[str, int], str] = field(default_factory=dict)
+    _bought_now: set[str] = field(default_factory=set)
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """Count what is there when the run starts; the balance has it off already, where it was charged."""
+        for job in jobs:
+            amount = exposure(job)
+            if amount:
+                self._count(job, amount)
+
+    def saw(self, before: Job, after: Job) -> int:
+        """Count one job's change; how many credits it added (less than zero when something was given back)."""
+        if before.state is State.UPLOADED and after.state is State.SUBMITTING:
+            self._bought_now.add(after.id)
+        change = exposure(after) - (exposure(before) if before.attempt == after.attempt else 0)
+        if change:
+            self._count(after, change)
+            if after.id in self._bought_now:
+                self.run += change
+        return change
+
+    def group_of(self, job: Job) -> str:
+        """As `group`, remembered: it reads the request."""
+        key = (job.id, job.attempt)
+        name = self._groups.get(key)
+        if name is None:
+            name = self._groups[key] = group(job.spec)
+        return name
+
+    def _count(self, job: Job, amount: int) -> None:
+        self.batch += amount
+        name = self.group_of(job)
+        self.by_group[name] = self.by_group.get(name, 0) + amount
+        if job.submitted_at is not None:
+            day = self.day_of(job.submitted_at)
+            self.by_day[day] = self.by_day.get(day, 0) + amount
+
+
+def refuses(job: Job, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
+    """Why this job may not be bought under these caps now, in words with the figures; None when it may."""
+    hold = job.spec.hold
+    if hold is None:
+        return "its price is not known, so no cap can hold (set hold: on the job, with budget.unpriced: allow)"
+    name = spending.group_of(job)
+    checks = (
+        (caps.per_job, 0, "budget.per_job"),
+        (caps.batch, spending.batch, "budget.credits"),
+        (caps.run, spending.run, "--max-credits"),
+        (caps.per_model.get(name), spending.by_group.get(name, 0), f"budget.per_model.{name}"),
+        (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
+    )
+    for cap, spent, label in checks:
+        if cap is not None and spent + hold > cap:
+            return f"{label} is {cap:,}: {spent:,} spent or reserved, and this job may cost {hold:,}"
+    if caps.keep_balance is not None and spending.balance is not None:
+        left = spending.balance - spending.run
+        if left - hold < caps.keep_balance:
+            return f"budget.keep_balance is {caps.keep_balance:,}: {left:,} left, and this job may cost {hold:,}"
+    return None
+
+
+def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
+    """The caps whose warning share is passed, in words."""
+    pairs = (
+        (caps.batch, spending.batch, "budget.credits"),
+        (caps.run, spending.run, "--max-credits"),
+        (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
+        *((cap, spending.by_group.get(name, 0), f"budget.per_model.{name}") for name, cap in caps.per_model.items()),
+    )
+    return [
+        f"{label}: {spent:,} of {cap:,} credits spent or reserved"
+        for cap, spent, label in pairs
+        if cap is not None and spent >= cap * caps.warn_at
+    ]
+
+
+def is_far_off(job: Job) -> bool:
+    """Whether the provider charged so much more than the hold that nothing like it may be bought again."""
+    return job.held is not None and job.spec.hold is not None and job.held > job.spec.hold * FAR_OFF
+
+
+def credits_for(usd: Decimal, usd_per_credit: Decimal) -> int:
+    """The most credits that surely cost no more than `usd`; at the dearest band's rate, so that it holds all month."""
+    return int((usd / usd_per_credit).to_integral_value(rounding=ROUND_FLOOR))

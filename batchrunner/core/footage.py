@@ -1,0 +1,161 @@
+"""What a look into the local inputs tells about the jobs, before anything is sent.
+
+A range beyond a clip's end, a file above the plan's limit: the provider would find out after the upload, or after
+the charge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from batchrunner.core import yamltext
+from batchrunner.core.catalog import DEFAULT, Catalog
+from batchrunner.core.expand import ResolvedJob
+from batchrunner.core.findings import Findings
+from batchrunner.core.inputs import Facts, Input, Inspected, Media, Source
+from batchrunner.core.kind import Kind
+from batchrunner.core.problem import Place, Problem, Severity
+
+SHORTEST_S = 0.1
+"""The least `end_seconds` that the provider takes (OpenAPI 2026-09)."""
+
+_ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A local file to be looked into, and where the manifest names it first."""
+
+    name: str
+    media: Media
+    place: Place
+    path: str
+
+
+def wanted(jobs: Sequence[ResolvedJob]) -> tuple[Wanted, ...]:
+    """Return every local file of the jobs once, in the order of the jobs."""
+    files: dict[str, Wanted] = {}
+    for index, job in enumerate(jobs):
+        for given in _local(job):
+            if given.value not in files:
+                files[given.value] = Wanted(
+                    name=given.value,
+                    media=given.media,
+                    place=job.places.get(given.field, job.place),
+                    path=f"jobs[{index}].assets.{given.field}",
+                )
+    return tuple(files.values())
+
+
+def check(
+    jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected], catalog: Catalog, *, tier: str | None
+) -> tuple[Problem, ...]:
+    """Return warnings; raises ManifestError with everything that cannot be rendered as it is asked for.
+
+    `found` has every local file of the jobs, and the jobs have been through `expand.with_ends`. Without a tier only
+    what no plan takes is refused.
+    """
+    told = Findings()
+    for index, job in enumerate(jobs):
+        prefix = f"jobs[{index}]"
+        for given in _local(job):
+            seen = found[given.value]
+            for problem in _size_problems(job, given, seen, catalog, tier=tier, prefix=prefix):
+                told.add(problem)
+            if job.kind is Kind.VIDEO_TO_VIDEO:
+                problems = _range_problems(job, seen.facts, prefix=prefix)
+            else:
+                problems = _aspect_warnings(job, given, seen.facts, catalog, prefix=prefix)
+            for problem in problems:
+                told.add(problem)
+    told.raise_errors()
+    return told.warnings()
+
+
+def _local(job: ResolvedJob) -> Iterator[Input]:
+    return (given for given in job.inputs if given.source is Source.LOCAL)
+
+
+def _range_problems(job: ResolvedJob, facts: Facts, *, prefix: str) -> Iterator[Problem]:
+    """Yield what is wrong between the range that is asked for and the clip's length."""
+    length = facts.seconds
+    if length is None:
+        return
+    start, end = job.request.get("start_seconds", 0), job.request["end_seconds"]
+    # An end that is written to the hundredth may lie a part of a picture behind the last one.
+    slack = 0.5 / facts.fps if facts.fps else 0.0
+    if start >= length:
+        said = f"start_seconds is {start:g}, but the clip is only {length:.3f} seconds long"
+        yield _problem(job, "start_seconds", "beyond-clip", said, prefix=prefix)
+    elif end > length + slack:
+        said = f"end_seconds is {end:g}, but the clip is only {length:.3f} seconds long"
+        hint = "write end_seconds: end for the clip's own end"
+        yield _problem(job, "end_seconds", "beyond-clip", said, prefix=prefix, hint=hint)
+    elif end < SHORTEST_S or end <= start:
+        # Only the clip's own end gets here: what is written as a number was checked before.
+        said = f"the clip is only {length:.3f} seconds long, too short to be rendered from {start:g} seconds on"
+        yield _problem(job, "end_seconds", "beyond-clip", said, prefix=prefix)
+
+
+def _size_problems(
+    job: ResolvedJob, given: Input, seen: Inspected, catalog: Catalog, *, tier: str | None, prefix: str
+) -> Iterator[Problem]:
+    limits = catalog.max_upload_bytes_by_tier
+    limit = limits.get(tier or "") or max(limits.values())
+    if seen.size <= limit:
+        return
+    whose = f"the plan {tier} takes" if tier in limits else "any plan takes"
+    shown = yamltext.quoted(given.value, limit=200)
+    enough = [each for each in catalog.tiers if seen.size <= limits.get(each, 0)]
+    yield _problem(
+        job,
+        given.field,
+        "too-large",
+        f"{shown} has {seen.size:,} bytes, more than the {_size(limit)} that {whose}",
+        prefix=f"{prefix}.assets",
+        hint=f"{' or '.join(enough)} would take it" if enough else None,
+    )
+
+
+def _aspect_warnings(
+    job: ResolvedJob, given: Input, facts: Facts, catalog: Catalog, *, prefix: str
+) -> Iterator[Problem]:
+    """Yield a warning where the model was said to render other shapes only, by a source that is out of date."""
+    model = catalog.models.get(job.request.get("model", DEFAULT))
+    if model is None or not model.aspect_ratios or not facts.height:
+        return
+    shape = facts.width / facts.height
+    for ratio in model.aspect_ratios:
+        width, height = map(int, ratio.split(":"))
+        if abs(shape / (width / height) - 1) <= _ASPECT_TOLERANCE:
+            return
+    possible = " or ".join(model.aspect_ratios)
+    yield _problem(
+        job,
+        given.field,
+        "aspect-ratio",
+        f"{model.name} was documented to render {possible} only; this still has {facts.width} x {facts.height} pixels",
+        prefix=f"{prefix}.assets",
+        severity=Severity.WARNING,
+    )
+
+
+def _problem(
+    job: ResolvedJob,
+    name: str,
+    code: str,
+    message: str,
+    *,
+    prefix: str,
+    hint: str | None = None,
+    severity: Severity = Severity.ERROR,
+) -> Problem:
+    place = job.places.get(name, job.place)
+    return Problem(place=place, code=code, message=message, path=f"{prefix}.{name}", hint=hint, severity=severity)
+
+
+def _size(count: int) -> str:
+    """Return bytes as the provider counts them, in decimal units."""
+    giga, mega = 1_000_000_000, 1_000_000
+    return f"{count / giga:.4g} GB" if count >= giga else f"{count / mega:.4g} MB"

@@ -1,0 +1,149 @@
+"""Where every credit went: the log of events, read as an account book.
+
+Append-only like the log it is read from. A line is one movement of one attempt: reserved when the intent to submit was
+recorded, released when the submission was surely not accepted, charged when the provider took it, settled when it
+corrected the charge, refunded when it gave back what a failed or canceled render cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchrunner.core import job as machine
+from batchrunner.core.budget import group
+from batchrunner.core.evidence import Baseline
+from batchrunner.core.job import Event, Job
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import Instant
+
+
+class Move(StrEnum):
+    """What a line does to the ledger."""
+
+    RESERVED = "reserved"
+    RELEASED = "released"
+    CHARGED = "charged"
+    SETTLED = "settled"
+    REFUNDED = "refunded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One movement.
+
+    Attributes:
+        credits: what moved, in whole credits; less than zero when it came back.
+        net: what this attempt is charged after it, reservations not counted.
+        source: what it was read from, such as `create`, `look`, `evidence`.
+    """
+
+    at: Instant
+    job: str
+    attempt: int
+    kind: Kind
+    model: str
+    project_id: str | None
+    move: Move
+    credits: int
+    net: int
+    source: str
+
+
+_SOURCES: dict[type[Event], str] = {
+    machine.SubmitStarted: "intent",
+    machine.Accepted: "create",
+    machine.Adopted: "a person",
+    machine.Refused: "create",
+    machine.ProvedUnpaid: "balance",
+    machine.Resolved: "a person",
+    machine.Looked: "look",
+    machine.Rendered: "look",
+    machine.RenderFailed: "look",
+    machine.Canceled: "look",
+}
+
+
+def lines(log: Iterable[tuple[str, Event]]) -> Iterator[Line]:
+    """The movements in a log of pairs of job id and event, oldest first."""
+    jobs: dict[str, Job] = {}
+    for job_id, event in log:
+        before = jobs.get(job_id)
+        after = machine.advance(before, event)
+        jobs[job_id] = after
+        if before is not None and before.attempt == after.attempt:
+            yield from _movements(before, after, event)
+
+
+def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
+    hold = after.spec.hold or 0
+    match event:
+        case machine.SubmitStarted():
+            yield _line(after, event, Move.RESERVED, hold)
+        case machine.Refused() | machine.ProvedUnpaid() | machine.Resolved():
+            yield _line(after, event, Move.RELEASED, -hold)
+        case machine.Accepted() | machine.Adopted():
+            yield _line(after, event, Move.RELEASED, -hold)
+            if after.charged is not None:
+                yield _line(after, event, Move.CHARGED, after.charged)
+        case machine.RenderFailed() | machine.Canceled():
+            yield from _change(before, after, event, Move.REFUNDED)
+        case _:
+            yield from _change(before, after, event, Move.SETTLED)
+
+
+def _change(before: Job, after: Job, event: Event, move: Move) -> Iterator[Line]:
+    if before.charged is None and after.charged is not None:
+        yield _line(after, event, Move.CHARGED, after.charged)
+    elif after.charged is not None and after.charged != before.charged:
+        yield _line(after, event, move, after.charged - (before.charged or 0))
+
+
+def _line(job: Job, event: Event, move: Move, credits: int) -> Line:
+    return Line(
+        at=event.at,
+        job=job.id,
+        attempt=job.attempt,
+        kind=job.kind,
+        model=group(job.spec),
+        project_id=job.project_id,
+        move=move,
+        credits=credits,
+        net=job.charged or 0,
+        source=_SOURCES.get(type(event), "look"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What the account lost between two quiet moments, and how much of it the ledger knows."""
+
+    since: Instant
+    until: Instant
+    account_fell: int
+    ledger_explains: int
+
+    @property
+    def unexplained(self) -> int:
+        """Credits that left (or, below zero, came) without a line of the ledger."""
+        return self.account_fell - self.ledger_explains
+
+
+def drift(baselines: Sequence[Baseline]) -> Drift | None:
+    """The account against the ledger over all quiet moments on record; None where there are fewer than two."""
+    if len(baselines) < 2:
+        return None
+    first, last = baselines[0], baselines[-1]
+    return Drift(
+        since=first.at,
+        until=last.at,
+        account_fell=first.credits - last.credits,
+        ledger_explains=last.ledger - first.ledger,
+    )
+
+
+def refunds_due(attempts: Iterable[Job]) -> list[Job]:
+    """Attempts that came to nothing and are still charged."""
+    ended = {machine.State.FAILED, machine.State.CANCELED}
+    return [job for job in attempts if job.state in ended and (job.charged or 0) > 0]

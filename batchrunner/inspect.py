@@ -1,0 +1,180 @@
+"""Looking into local inputs: content and facts, many at once, and each only once while it stays as it is.
+
+Threads, since reading, hashing and decoding all happen outside of Python's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+import hashlib
+import os
+from pathlib import Path
+from queue import Empty, SimpleQueue
+import threading
+import time
+from typing import Protocol, TypeAlias
+
+from batchrunner import media
+from batchrunner.core import yamltext
+from batchrunner.core.findings import Findings
+from batchrunner.core.footage import Wanted
+from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.problem import Problem
+from batchrunner.errors import DamagedFile
+
+WORKERS = max(1, min(8, os.cpu_count() or 1))
+PIECE = 1024 * 1024
+REPORT_S = 0.1
+
+Progress: TypeAlias = Callable[[int, int, int], None]
+"""Told files done, files in all, and bytes read so far, a few times a second and always in the caller's thread."""
+
+
+class Remembered(Protocol):
+    """What a former look left; it holds while size and time of the file are the same.
+
+    Without facts the digest holds, and only the facts are looked up.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def modified_ns(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def facts(self) -> Facts | None: ...
+
+
+def look(
+    root: Path,
+    files: Sequence[Wanted],
+    remembered: Mapping[str, Remembered],
+    *,
+    workers: int = WORKERS,
+    on_progress: Progress | None = None,
+) -> dict[str, Inspected]:
+    """What is in each file, by its name as written, in the order given.
+
+    What was read and is worth remembering are the values that differ from what was remembered.
+
+    Raises:
+        ManifestError: files cannot be read, cannot be decoded, or are still being written; all of them at once.
+    """
+    found: dict[str, Inspected] = {}
+    refused = Findings()
+    meter = _Meter()
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="inspect")
+    try:
+        futures = {pool.submit(_look, root, each, remembered.get(each.name), meter): each for each in files}
+        for future in _as_they_end(futures, meter, on_progress):
+            wanted = futures[future]
+            try:
+                found[wanted.name] = future.result()
+            except _Unfit as unfit:
+                refused.add(unfit.problem_of(wanted))
+    finally:
+        # Left early, by Ctrl-C or by a fault of the caller's display: nobody waits for the rest of a large file.
+        meter.is_stopped.set()
+        pool.shutdown(cancel_futures=True)
+    refused.raise_errors()
+    return {each.name: found[each.name] for each in files}
+
+
+class _Unfit(Exception):
+    """A file that cannot be an input."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+    def problem_of(self, wanted: Wanted) -> Problem:
+        return Problem(place=wanted.place, code=self.code, message=str(self), path=wanted.path, hint=self.hint)
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Counts the bytes that all threads have read, and tells them when to stop."""
+
+    bytes: int = 0
+    is_stopped: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
+
+
+def _as_they_end(
+    futures: Mapping[Future[Inspected], Wanted], meter: _Meter, on_progress: Progress | None
+) -> Iterator[Future[Inspected]]:
+    ended: SimpleQueue[Future[Inspected]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    done, told_at = 0, float("-inf")
+    while done < len(futures):
+        with suppress(Empty):
+            future = ended.get(timeout=REPORT_S)
+            done += 1
+            yield future
+        if on_progress is not None and (done == len(futures) or time.monotonic() - told_at >= REPORT_S):
+            told_at = time.monotonic()
+            on_progress(done, len(futures), meter.bytes)
+
+
+def _look(root: Path, wanted: Wanted, known: Remembered | None, meter: _Meter) -> Inspected:
+    path = root / wanted.name
+    before = _stat(path, wanted)
+    if known is not None and (known.size, known.modified_ns) == before:
+        sha256, facts = known.sha256, known.facts
+    else:
+        sha256, facts = _sha256(path, wanted, meter), None
+    trouble = None
+    if facts is None:
+        try:
+            facts = media.probe(path, wanted.media)
+        except DamagedFile as error:
+            trouble = error
+    if _stat(path, wanted) != before:
+        raise _Unfit(
+            "changing-file",
+            f"{_shown(wanted)} is still being written: it changed while it was read",
+            "wait until it is complete",
+        )
+    if facts is None:
+        raise _Unfit("unusable-file", str(trouble), trouble.hint if trouble else None)
+    size, modified_ns = before
+    return Inspected(path=wanted.name, size=size, modified_ns=modified_ns, sha256=sha256, facts=facts)
+
+
+def _stat(path: Path, wanted: Wanted) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(wanted, error) from error
+    return found.st_size, found.st_mtime_ns
+
+
+def _sha256(path: Path, wanted: Wanted, meter: _Meter) -> str:
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(PIECE))
+    try:
+        with path.open("rb", buffering=0) as file:
+            while (count := file.readinto(buffer)) and not meter.is_stopped.is_set():
+                digest.update(buffer[:count])
+                meter.add(count)
+    except OSError as error:
+        raise _unreadable(wanted, error) from error
+    return digest.hexdigest()
+
+
+def _unreadable(wanted: Wanted, error: OSError) -> _Unfit:
+    return _Unfit("unreadable-file", f"{_shown(wanted)} cannot be read: {error.strerror or error}")
+
+
+def _shown(wanted: Wanted) -> str:
+    return yamltext.quoted(wanted.name, limit=200)

@@ -1,0 +1,74 @@
+"""Where files of the person are, and reading the catalogue from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+import sys
+
+from batchrunner.core import catalog as catalogue, manifest as schema
+from batchrunner.core.catalog import Catalog
+from batchrunner.errors import UsageError
+
+
+def user_catalog_path(environ: Mapping[str, str]) -> Path:
+    """The person's own catalogue, which corrects and adds to the one that the package carries; it need not exist."""
+    return _config_folder(environ) / "batchrunner" / "catalog.yaml"
+
+
+def _config_folder(environ: Mapping[str, str]) -> Path:
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "win32":
+        return Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
+    # XDG Base Directory Specification: a relative path is invalid and ignored.
+    configured = Path(environ.get("XDG_CONFIG_HOME") or "")
+    return configured if configured.is_absolute() else home / ".config"
+
+
+def load_catalog(manifest_path: Path | None, text: str | None, environ: Mapping[str, str]) -> Catalog:
+    """The package's catalogue, with the person's own over it, and over that the one that the manifest names.
+
+    Args:
+        manifest_path: the manifest; a catalogue it names is relative to its folder.
+        text: what stands in the manifest; None where there is none.
+        environ: tells where the person's own is (see `user_catalog_path`).
+
+    Raises:
+        UsageError: a catalogue file cannot be read.
+        ManifestError: one is wrong; every problem in it is told with its place.
+    """
+    catalog = _of_the_package()
+    own = user_catalog_path(environ)
+    if own.exists():
+        catalog = with_file(catalog, own)
+    named = schema.catalog_of(text, source=str(manifest_path)) if manifest_path is not None and text else None
+    if manifest_path is None or named is None:
+        return catalog
+    return with_file(catalog, manifest_path.parent / named)
+
+
+def with_file(catalog: Catalog, path: Path) -> Catalog:
+    """The catalogue with the corrections of one file in it.
+
+    Raises:
+        UsageError: it cannot be read.
+        ManifestError: it is wrong; every problem in it is told with its place.
+    """
+    return catalogue.merge(catalog, catalogue.parse_catalog_patch(_text(path), source=str(path)))
+
+
+@cache
+def _of_the_package() -> Catalog:
+    file = resources.files("batchrunner.data") / "catalog.yaml"
+    return catalogue.parse_catalog(file.read_text(encoding="utf-8"), source="catalog.yaml")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the catalogue {path}: {error.strerror or error}") from error

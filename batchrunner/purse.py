@@ -1,0 +1,94 @@
+"""What a run may still buy: the counting, and the jobs that wait because they do not fit.
+
+Part of the engine. What fits is decided in `core.budget`; here it is only kept in step with every event, at a cost that
+does not grow with the number of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+import heapq
+
+from batchrunner.core import budget
+from batchrunner.core.budget import Caps, Cutoff, Spending
+from batchrunner.core.job import Job
+from batchrunner.core.retry import Instant
+
+
+class Purse:
+    """The caps of a run and what is spent against them."""
+
+    def __init__(self, *, caps: Caps, spending: Spending, tell: Callable[[str], None]) -> None:
+        """Start from what is spent already; `tell` is given every warning once."""
+        self._caps = caps
+        self._spending = spending
+        self._tell = tell
+        self._told: set[str] = set()
+        self._stopped_groups: dict[str, str] = {}
+        self._aside: dict[str, list[tuple[int, int, str]]] = {}
+        self._has_room = False
+        self.reason: str | None = None
+
+    @property
+    def held_back(self) -> int:
+        """How many jobs wait because they do not fit."""
+        return sum(len(jobs) for jobs in self._aside.values())
+
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether a cap that is reached ends the run without collecting."""
+        return self._caps.cutoff is Cutoff.HARD and self.held_back > 0
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """Count what the run finds."""
+        self._spending.begin(jobs)
+
+    def saw(self, before: Job, after: Job, *, now: Instant) -> None:
+        """Count one job's change; notice a charge that is far off, and a cap that comes near."""
+        change = self._spending.saw(before, after)
+        if change < 0:
+            self._has_room = True
+        if change > 0:
+            for text in budget.nears(self._caps, self._spending, now=now):
+                self._say_once(text.partition(":")[0], text)
+        if before.held is None and budget.is_far_off(after):
+            group = self._spending.group_of(after)
+            words = (
+                f"{after.id} was charged {after.held:,} credits where at most {after.spec.hold:,} were expected;"
+                f" nothing more of {group} is bought"
+            )
+            self._stopped_groups.setdefault(group, words)
+            self._say_once(f"far off {group}", words)
+
+    def refuses(self, job: Job, *, now: Instant) -> str | None:
+        """Why this job may not be bought now; None when it may."""
+        stopped = self._stopped_groups.get(self._spending.group_of(job))
+        return stopped or budget.refuses(job, self._caps, self._spending, now=now)
+
+    def set_aside(self, job: Job, *, order: int, why: str) -> None:
+        """Keep a job until there is room for it again."""
+        self.reason = why
+        waiting = self._aside.setdefault(self._spending.group_of(job), [])
+        heapq.heappush(waiting, (job.spec.hold or 0, order, job.id))
+
+    def take_back(self, jobs: Callable[[str], Job], *, now: Instant) -> list[Job]:
+        """Jobs that fit again because something was given back, the cheapest of each group first."""
+        if not self._has_room:
+            return []
+        self._has_room = False
+        back = []
+        for group, waiting in list(self._aside.items()):
+            # One of a group at a time: it takes its room when it is submitted, and the next is looked at after that.
+            job = jobs(waiting[0][2])
+            if self.refuses(job, now=now) is None:
+                heapq.heappop(waiting)
+                back.append(job)
+                self._has_room = True
+            if not waiting:
+                del self._aside[group]
+        return back
+
+    def _say_once(self, key: str, text: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self._tell(text)

@@ -1,0 +1,87 @@
+"""Where the person's files are, and the catalogue made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+import pytest
+
+from batchrunner import places
+from batchrunner.core.catalog import Catalog
+from batchrunner.errors import ManifestError, UsageError
+
+RATES = ("models", "kling-3.0", "rates", "credits_per_second")
+
+
+def patch(**rates: int) -> str:
+    written = ", ".join(f"{resolution.removeprefix('r')}: {rate}" for resolution, rate in rates.items())
+    return f"version: 1\nmodels: {{kling-3.0: {{rates: {{credits_per_second: {{{written}}}}}}}}}\n"
+
+
+def rates_of(catalog: Catalog) -> dict[str, int | None]:
+    return dict(catalog.models["kling-3.0"].rates)
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "expected"),
+    [
+        ({"HOME": "/h"}, "linux", "/h/.config/batchrunner/catalog.yaml"),
+        ({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}, "linux", "/c/batchrunner/catalog.yaml"),
+        ({"HOME": "/h", "XDG_CONFIG_HOME": "relative"}, "linux", "/h/.config/batchrunner/catalog.yaml"),
+        ({"HOME": "/h", "XDG_CONFIG_HOME": ""}, "darwin", "/h/.config/batchrunner/catalog.yaml"),
+        ({"HOME": "/h", "APPDATA": "/roaming"}, "win32", "/roaming/batchrunner/catalog.yaml"),
+        ({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}, "win32", "/h/AppData/Roaming/batchrunner/catalog.yaml"),
+    ],
+)
+def test_the_persons_own_catalogue_is_in_their_configuration(
+    environ: dict[str, str], platform: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert places.user_catalog_path(environ).as_posix() == expected
+
+
+def test_without_files_it_is_the_packages(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    found = places.load_catalog(None, None, environ)
+    assert rates_of(found) == {"720p": 48, "1080p": 72, "4k": 240}
+    assert places.load_catalog(tmp_path / "m.yaml", "version: 1\njobs: []", environ) is found
+
+
+def test_the_manifests_catalogue_holds_over_the_persons_and_that_over_the_packages(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    own = places.user_catalog_path(environ)
+    own.parent.mkdir(parents=True)
+    own.write_text(patch(r720p=50, r1080p=51), encoding="utf-8")
+    named = tmp_path / "batch" / "prices.yaml"
+    named.parent.mkdir()
+    named.write_text(patch(r720p=60), encoding="utf-8")
+    found = places.load_catalog(named.parent / "m.yaml", "version: 1\ncatalog: prices.yaml\njobs: []\n", environ)
+    assert rates_of(found) == {"720p": 60, "1080p": 51, "4k": 240}
+    sources = [found.source_of(*RATES, resolution) for resolution in ("720p", "1080p", "4k")]
+    assert sources == [str(named), str(own), "models"]
+
+
+def test_a_catalogue_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    with pytest.raises(UsageError, match=r"cannot read the catalogue .*none\.yaml"):
+        places.load_catalog(tmp_path / "m.yaml", "catalog: none.yaml", environ)
+    (tmp_path / "bytes.yaml").write_bytes(b"version: \xff")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        places.load_catalog(tmp_path / "m.yaml", "catalog: bytes.yaml", environ)
+
+
+def test_a_catalogue_that_is_wrong_is_told_with_its_own_place(tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text("version: 1\nmodles: {}\n", encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        places.load_catalog(tmp_path / "m.yaml", "catalog: ours.yaml", {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert str(caught.value).endswith('ours.yaml:2:1: there is no key "modles" here (did you mean models?)')
+
+
+def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    file = tmp_path / "ours.yaml"
+    file.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    found = places.with_file(places.load_catalog(None, None, {"XDG_CONFIG_HOME": str(tmp_path)}), file)
+    assert found.models["kling-next"].rates == {"720p": 96, "1080p": None}
+    assert "Fresco" in found.art_styles
