@@ -11,20 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib import resources
 import os
 from pathlib import Path
 import random
 import secrets
 from urllib.parse import urlsplit
 
-from batchrunner import media, store, transfer
+from batchrunner import inspect, places, store
 from batchrunner.clock import WallClock
 from batchrunner.core import (
-    catalog as catalogue,
     evidence,
     expand,
+    footage,
     job as machine,
     manifest as schema,
     plan as planning,
@@ -33,20 +31,21 @@ from batchrunner.core import (
 from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Event, Job, State
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import BUYS, Do, Plan, Wishes
 from batchrunner.core.problem import Problem
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine, Settings
-from batchrunner.errors import InputProblem, Rejected, UsageError
+from batchrunner.errors import Rejected, UsageError
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
 from batchrunner.provider.client import BASE_URL, Client
 from batchrunner.purse import Purse
 from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
-from batchrunner.store import FileRecord, Store
+from batchrunner.store import Store
 
 LIBRARY = "https://magichour.ai/my-library"
 """Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
@@ -63,16 +62,16 @@ class Batch:
         path: the manifest's file.
         root: its folder; inputs and outputs are relative to it.
         state: where its state file is, or will be.
-        jobs: what it asks for, resolved.
-        facts: what was seen of each local input, by its path as written.
+        catalog: models, limits and prices, with the person's own corrections.
+        jobs: what it asks for, resolved as far as that goes without looking into the inputs.
     """
 
     path: Path
     root: Path
     state: Path
     manifest: Manifest
+    catalog: Catalog
     jobs: tuple[ResolvedJob, ...]
-    facts: Mapping[str, FileFact]
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -88,11 +87,14 @@ def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False)
         ManifestError: it is wrong; every problem is in it.
     """
     text = _text(path)
-    manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog(), allow_unlisted=allow_unlisted)
+    catalog = places.load_catalog(path, text, os.environ)
+    manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
     root = path.resolve().parent
     facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
     jobs = expand.expand(manifest, files=facts)
-    return Batch(path=path, root=root, state=state or store.path_for(path), manifest=manifest, jobs=jobs, facts=facts)
+    return Batch(
+        path=path, root=root, state=state or store.path_for(path), manifest=manifest, catalog=catalog, jobs=jobs
+    )
 
 
 def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
@@ -104,20 +106,14 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     where = state or store.path_for(path)
     if not where.exists():
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
+    catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = schema.parse(_text(path), source=str(path), name=path.stem, catalog=catalog(), allow_unlisted=True)
+        manifest = schema.parse(_text(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True)
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
         )
-    return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, jobs=(), facts={})
-
-
-@cache
-def catalog() -> Catalog:
-    """The catalogue that the package carries."""
-    file = resources.files("batchrunner.data") / "catalog.yaml"
-    return catalogue.parse_catalog(file.read_text(encoding="utf-8"), source="catalog.yaml")
+    return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, catalog=catalog, jobs=())
 
 
 def _text(path: Path) -> str:
@@ -155,49 +151,71 @@ def _names_in(folder: Path) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """The jobs after a look into their inputs: ends and prices are known now.
+
+    Attributes:
+        jobs: complete; nothing is left open.
+        contents: what is in every local input, by its path as written.
+        fresh: those that had to be read, because they are new or changed.
+        warnings: what is worth saying although nothing is wrong.
+    """
+
+    jobs: tuple[ResolvedJob, ...]
+    contents: Mapping[str, Inspected]
+    fresh: tuple[Inspected, ...]
+    warnings: tuple[Problem, ...]
+
+
+def look(
+    batch: Batch,
+    *,
+    remembered: Mapping[str, Inspected],
+    tier: str | None = None,
+    on_progress: inspect.Progress | None = None,
+) -> Looked:
+    """Look into every local input that is not remembered as it is, and check the jobs against what is there.
+
+    Raises:
+        ManifestError: inputs that cannot be used as asked for, all of them.
+    """
+    contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
+    jobs = expand.with_ends(batch.jobs, contents)
+    warnings = footage.check(jobs, contents, batch.catalog, tier=tier)
+    fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
+    return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What a run would do now, and what was read of the inputs to know it."""
 
     plan: Plan
-    files: tuple[FileRecord, ...]
+    files: tuple[Inspected, ...]
+    warnings: tuple[Problem, ...]
 
 
-def preview(batch: Batch, *, wishes: Wishes, tier: str | None = None) -> Preview:
-    """What a run would do now. Reads the state file and the inputs; changes nothing."""
+def preview(
+    batch: Batch, *, wishes: Wishes, tier: str | None = None, on_progress: inspect.Progress | None = None
+) -> Preview:
+    """What a run would do now. Reads the state file and the inputs; changes nothing.
+
+    Raises:
+        ManifestError: inputs that cannot be used as asked for, all of them.
+    """
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
         remembered = view.files() if view else {}
-    contents, fresh = _contents(batch, _trusted(remembered, known.values()))
-    return Preview(plan=_plan(batch, known, contents, wishes, tier), files=tuple(fresh))
+    seen = look(batch, remembered=_trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
+    return Preview(plan=_plan(batch, seen, known, wishes, tier), files=seen.fresh, warnings=seen.warnings)
 
 
-def _plan(
-    batch: Batch, known: Mapping[str, Job], contents: Mapping[str, planning.Content], wishes: Wishes, tier: str | None
-) -> Plan:
-    prices = catalog()
-    specs = ((job.id, planning.spec_of(job, contents, prices, tier=tier)) for job in batch.jobs)
+def _plan(batch: Batch, seen: Looked, known: Mapping[str, Job], wishes: Wishes, tier: str | None) -> Plan:
+    specs = ((job.id, planning.spec_of(job, seen.contents, batch.catalog, tier=tier)) for job in seen.jobs)
     return planning.make_plan(specs, known, wishes)
 
 
-def _contents(
-    batch: Batch, remembered: Mapping[str, FileRecord]
-) -> tuple[dict[str, planning.Content], list[FileRecord]]:
-    """What is in every local input, and the records of those that had to be read because they are new or changed."""
-    clips = {each.value for job in batch.jobs for each in job.inputs if each.media == "video"}
-    contents = {}
-    fresh = []
-    for name, fact in batch.facts.items():
-        record = remembered.get(name)
-        if record is None or (record.size, record.modified_ns) != (fact.size, fact.modified_ns):
-            record = _read_file(batch.root / name, name, fact, is_clip=name in clips)
-            fresh.append(record)
-        contents[name] = planning.Content(
-            sha256=record.sha256, size=record.size, seconds=record.seconds, fps=record.fps
-        )
-    return contents, fresh
-
-
-def _trusted(remembered: Mapping[str, FileRecord], jobs: Iterable[Job]) -> dict[str, FileRecord]:
+def _trusted(remembered: Mapping[str, Inspected], jobs: Iterable[Job]) -> dict[str, Inspected]:
     """What is remembered of files, but for those that were found to be different although they look the same."""
     doubted = {
         each.path
@@ -205,22 +223,7 @@ def _trusted(remembered: Mapping[str, FileRecord], jobs: Iterable[Job]) -> dict[
         if job.trouble is not None and job.trouble.code == retry.INPUT_CHANGED
         for each in job.spec.inputs
     }
-    return {name: record for name, record in remembered.items() if name not in doubted}
-
-
-def _read_file(path: Path, name: str, fact: FileFact, *, is_clip: bool) -> FileRecord:
-    sha256, size = transfer.sha256_of(path)
-    if size != fact.size:
-        raise InputProblem(f"{name} is still being written", hint="wait until it is complete and run again")
-    video = media.probe_clip(path) if is_clip else None
-    return FileRecord(
-        path=name,
-        size=size,
-        modified_ns=fact.modified_ns,
-        sha256=sha256,
-        seconds=video.seconds if video else None,
-        fps=video.fps or None if video else None,
-    )
+    return {name: found for name, found in remembered.items() if name not in doubted}
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
@@ -344,7 +347,7 @@ def begin(
     wishes: Wishes,
     access: Access,
     account: wire.Account,
-    files: Sequence[FileRecord] = (),
+    files: Sequence[Inspected] = (),
     is_collecting: bool = False,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
@@ -367,9 +370,9 @@ def begin(
         _claim(opened, access, account)
         opened.remember_files(files)
         known = {job.id: job for job in opened.jobs()}
-        contents, fresh = _contents(batch, _trusted(opened.files(), known.values()))
-        opened.remember_files(fresh)
-        made = _plan(batch, known, contents, wishes, account.tier)
+        seen = look(batch, remembered=_trusted(opened.files(), known.values()), tier=account.tier)
+        opened.remember_files(seen.fresh)
+        made = _plan(batch, seen, known, wishes, account.tier)
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}

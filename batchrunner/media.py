@@ -187,29 +187,6 @@ def _open(path: Path, **options: str) -> InputContainer:
     return av.open(f"file:{path}", "r", options=guards | options)
 
 
-def probe_clip(path: Path) -> Video | None:
-    """What a clip says of itself, without reading it through; None when it cannot be read as a clip."""
-    try:
-        with _open(path) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is None:
-                return None
-            return Video(
-                seconds=_announced_seconds(container, stream),
-                width=stream.width,
-                height=stream.height,
-                fps=float(stream.average_rate or 0),
-            )
-    except Exception:  # noqa: BLE001 - whatever it is, a file did it
-        return None
-
-
-def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
-
-
 # --- stills ----------------------------------------------------------------------------------------------------------
 
 STILL_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP", "HEIF")

@@ -8,7 +8,7 @@ committed together, with full sync: when `append` returns, they survive a power 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from batchrunner import __version__
 from batchrunner.core import record
 from batchrunner.core.evidence import Baseline
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Event, Job, Opened
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateLocked, StateUnusable
@@ -36,18 +37,6 @@ APPLICATION_ID = 0x62726E31
 
 Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
-    """What is remembered of a local file's content; length and frame rate of a clip that could be probed."""
-
-    path: str
-    size: int
-    modified_ns: int
-    sha256: str
-    seconds: float | None = None
-    fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +143,12 @@ class View:
             None,
         )
 
-    def files(self) -> dict[str, FileRecord]:
+    def files(self) -> dict[str, Inspected]:
         """What is remembered of local files, by path."""
-        rows = self._rows("SELECT path, size, modified_ns, sha256, seconds, fps FROM file")
+        rows = self._rows("SELECT path, size, modified_ns, sha256, facts FROM file")
         return {
-            path: FileRecord(path=path, size=size, modified_ns=modified, sha256=sha, seconds=seconds, fps=fps)
-            for path, size, modified, sha, seconds, fps in rows
+            path: Inspected(path=path, size=size, modified_ns=modified, sha256=sha, facts=record.facts_from_text(facts))
+            for path, size, modified, sha, facts in rows
         }
 
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
@@ -238,14 +227,15 @@ class Store(View):
         with self._transaction() as db:
             db.execute("INSERT INTO fact (name, value) VALUES (?, ?)", (name, value))
 
-    def remember_files(self, files: Sequence[FileRecord]) -> None:
+    def remember_files(self, files: Iterable[Inspected]) -> None:
         """Keep what local files contained, so that they need not be read again while they stay as they are."""
+        rows = [(f.path, f.size, f.modified_ns, f.sha256, record.facts_to_text(f.facts)) for f in files]
         with self._transaction() as db:
             db.executemany(
-                "INSERT INTO file (path, size, modified_ns, sha256, seconds, fps) VALUES (?, ?, ?, ?, ?, ?)"
+                "INSERT INTO file (path, size, modified_ns, sha256, facts) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (path) DO UPDATE SET size = excluded.size, modified_ns = excluded.modified_ns,"
-                " sha256 = excluded.sha256, seconds = excluded.seconds, fps = excluded.fps",
-                [(file.path, file.size, file.modified_ns, file.sha256, file.seconds, file.fps) for file in files],
+                " sha256 = excluded.sha256, facts = excluded.facts",
+                rows,
             )
 
     def end_run(self, *, at: Instant, exit_code: int) -> None:

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from batchrunner import batch
+from batchrunner import places
 from batchrunner.cli.app import COMMANDS
 from batchrunner.core import manifest as schema, schedule
 from batchrunner.core.expand import Source
@@ -96,7 +96,9 @@ def test_links_lead_somewhere():
 def test_every_example_manifest_is_planned_and_rendered(program, manifest):
     """With small clips and stills in place of the person's own."""
     shutil.copy(manifest, program.folder)
-    read = schema.parse(manifest.read_text(), source=manifest.name, name=manifest.stem, catalog=batch.catalog())
+    read = schema.parse(
+        manifest.read_text(), source=manifest.name, name=manifest.stem, catalog=places.load_catalog(None, None, {})
+    )
     local = {each for entry in read.jobs for each in entry.inputs if each.source is Source.LOCAL}
     for each in local:
         path = program.folder / each.value

@@ -13,6 +13,7 @@ import pytest
 from batchrunner import store
 from batchrunner.core import job as machine
 from batchrunner.core.evidence import Baseline
+from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.job import Event, Job
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
@@ -189,7 +190,8 @@ def test_migrations_are_numbered_without_gaps():
 
 
 def test_baselines_and_files_are_remembered(path):
-    record = store.FileRecord(path="a.png", size=3, modified_ns=7, sha256="aa")
+    facts = Facts(width=3, height=2, codec="h264", seconds=1.5, fps=24.0)
+    record = Inspected(path="a.mp4", size=3, modified_ns=7, sha256="aa", facts=facts)
     with open_run(path) as opened_store:
         assert opened_store.baseline() is None
         assert not opened_store.balance_moves()
@@ -200,7 +202,7 @@ def test_baselines_and_files_are_remembered(path):
         assert view is not None
         assert view.baseline() == Baseline(at=2, credits=20, ledger=5)
         assert view.balance_moves()
-        assert view.files() == {"a.png": record}
+        assert view.files() == {"a.mp4": record}
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path):

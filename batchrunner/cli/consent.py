@@ -14,9 +14,9 @@ from batchrunner.errors import UsageError
 
 if TYPE_CHECKING:
     from batchrunner.batch import Access, Batch, Preview
+    from batchrunner.core.inputs import Inspected
     from batchrunner.core.plan import Bill, Entry, Wishes
     from batchrunner.provider import wire
-    from batchrunner.store import FileRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Answer:
     """What was agreed to, and what was read of the inputs to ask."""
 
     wishes: Wishes
-    files: tuple[FileRecord, ...]
+    files: tuple[Inspected, ...]
 
 
 def ask(read: Batch, access: Access, wishes: Wishes, *, is_free: bool, says_yes: bool) -> Answer:
@@ -41,7 +41,9 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, is_free: bool, says_yes:
     if is_free:
         return Answer(wishes=wishes, files=())
     account = asyncio.run(_account(access))
-    seen = batch.preview(read, wishes=wishes, tier=account.tier)
+    with show.looking() as on_progress:
+        seen = batch.preview(read, wishes=wishes, tier=account.tier, on_progress=on_progress)
+    show.problems(seen.warnings)
     if seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account)
     bill = seen.plan.bill()

@@ -38,11 +38,14 @@ def plan(
     from batchrunner.core.plan import Do, Wishes
 
     read = batch.read(manifest, state=state, allow_unlisted=allow_unlisted)
-    made = batch.preview(read, wishes=Wishes(rerender=rerender, retry_failed=retry_failed, only=only)).plan
+    wishes = Wishes(rerender=rerender, retry_failed=retry_failed, only=only)
+    with show.looking() as on_progress:
+        seen = batch.preview(read, wishes=wishes, on_progress=on_progress)
+    made = seen.plan
     if as_json:
         show.as_json(shape(manifest, made))
         return Exit.OK
-    show.problems(read.warnings)
+    show.problems(read.warnings + seen.warnings)
     print_plan(made)
     if any(entry.action is not Do.SKIP for entry in made.entries):
         flags = " --rerender" * rerender + " --retry-failed" * retry_failed

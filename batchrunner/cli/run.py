@@ -21,11 +21,12 @@ from batchrunner.errors import Exit
 if TYPE_CHECKING:
     from batchrunner.batch import Access, Batch, Flags
     from batchrunner.cli.progress import Progress
+    from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine, Outcome
-    from batchrunner.store import FileRecord, Totals
+    from batchrunner.store import Totals
 
 
 @click.command()
@@ -134,7 +135,7 @@ async def carry_out(
     wishes: Wishes,
     progress: Progress,
     flags: Flags | None = None,
-    files: Sequence[FileRecord] = (),
+    files: Sequence[Inspected] = (),
     stop: Stop | None = None,
     fetch_again: bool = False,
 ) -> Report:

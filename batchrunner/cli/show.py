@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 import json
 import shutil
 import sys
@@ -23,6 +23,21 @@ def say(text: str = "") -> None:
     """Print a line for the person; standard output is for data. Nobody listening is no reason to stop."""
     with suppress(OSError, ValueError):
         click.echo(text, err=True)
+
+
+@contextmanager
+def looking() -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar for looking into many inputs, on a terminal; what to tell how far it is."""
+    if not sys.stderr or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("looking into inputs"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, _bytes: bar.update(task, completed=done, total=total)
 
 
 def problems(found: Iterable[Problem]) -> None:

@@ -20,15 +20,18 @@ def validate(manifest: Path, *, allow_unlisted: bool, as_json: bool) -> int:
 
     try:
         read = batch.read(manifest, allow_unlisted=allow_unlisted)
+        with show.looking() as on_progress:
+            seen = batch.look(read, remembered={}, on_progress=on_progress)
     except ManifestError as error:
         if not as_json:
             raise
         show.as_json({"manifest": str(manifest), "jobs": 0, "problems": _shapes(error.problems)})
         return Exit.USAGE
+    warnings = read.warnings + seen.warnings
     if as_json:
-        show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": _shapes(read.warnings)})
+        show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": _shapes(warnings)})
         return Exit.OK
-    show.problems(read.warnings)
+    show.problems(warnings)
     click.echo(f"{manifest}: {show.plural(len(read.jobs), 'job')}, no errors")
     return Exit.OK
 

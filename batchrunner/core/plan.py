@@ -12,6 +12,7 @@ from typing import Any
 from batchrunner.core import pricing
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import BOUGHT, Input, Job, Spec, State
 from batchrunner.core.kind import Kind
 
@@ -115,21 +116,11 @@ class Plan:
         return tuple(entry for entry in self.entries if entry.is_stale)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What is in a local file: SHA-256, size in bytes, and of a clip its length in seconds and its frame rate."""
-
-    sha256: str
-    size: int
-    seconds: float | None = None
-    fps: float | None = None
-
-
-def spec_of(job: ResolvedJob, contents: Mapping[str, Content], catalog: Catalog, *, tier: str | None) -> Spec:
+def spec_of(job: ResolvedJob, contents: Mapping[str, Inspected], catalog: Catalog, *, tier: str | None) -> Spec:
     """What an attempt of `job` would render; `contents` by path as written in the manifest."""
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
-    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=clip.fps if clip else None)
+    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=clip.facts.fps if clip else None)
     return Spec(
         kind=job.kind,
         request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
@@ -153,7 +144,7 @@ def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input])
     return request_hash({"kind": kind, "request": {**request, "assets": assets}})
 
 
-def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, Content]) -> Input:
+def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, Inspected]) -> Input:
     if source is not Source.LOCAL:
         return Input(field=field, media=media, reference=value)
     content = contents[value]

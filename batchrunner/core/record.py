@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from batchrunner.core.inputs import Facts
 from batchrunner.core.job import EVENTS, Event, Job
 
 EVENT_VERSION: Final = 1
@@ -57,3 +58,22 @@ def job_from_text(text: str) -> Job:
         ValueError: the text is no job.
     """
     return _job_adapter().validate_json(text)
+
+
+@cache
+def _facts_adapter() -> TypeAdapter[Facts]:
+    return TypeAdapter(Facts)
+
+
+def facts_to_text(facts: Facts) -> str:
+    """What was found in a file, as JSON."""
+    return _facts_adapter().dump_json(facts).decode()
+
+
+def facts_from_text(text: str) -> Facts:
+    """The facts that `facts_to_text` wrote.
+
+    Raises:
+        ValueError: the text holds no facts.
+    """
+    return _facts_adapter().validate_json(text)

@@ -174,18 +174,53 @@ def test_a_moved_clip_is_not_a_change(program, batch):
     assert [(job["action"], job["reason"]) for job in plan["jobs"]] == [("skip", "done")] * 2
 
 
-def test_a_job_that_failed_is_told_with_its_reason_and_retried_when_asked(program, batch):
+def test_a_clip_that_cannot_be_decoded_is_refused_before_anything_is_sent(program, batch):
     (batch.parent / "a.mp4").write_bytes(b"this is no clip")
     ended = program.run("run", batch.name)
-    assert ended.code == 4
-    (clip,) = [job for job in program.status(batch)["jobs"] if job["id"] == "clip"]
-    assert (clip["state"], clip["credits"]["charged"]) == ("failed", 0)
-    assert clip["error"]["code"] == "invalid_video_file"
-    assert "--retry-failed" in ended.err
-    assert program.run("run", batch.name).code == 4
-    assert len(program.provider.creates(batch.stem)) == 2
-    program.run("run", batch.name, "--retry-failed")
-    assert program.provider.creates_by_job(batch.stem)["clip"] == 2
+    assert ended.code == 2
+    assert re.search(rf"{re.escape(batch.name)}:4:\d+: .*a\.mp4", ended.err), ended.err
+    assert program.provider.creates(batch.stem) == []
+
+
+def test_a_range_beyond_the_clip_is_refused_before_it_is_paid_for(program, batch):
+    batch.write_text(batch.read_text().replace("end_seconds: 0.5", "end_seconds: 7"))
+    ended = program.run("validate", batch.name)
+    assert ended.code == 2
+    assert "1 s" in ended.err or "1.0" in ended.err
+
+
+def test_the_clips_own_end_can_be_asked_for(program, batch):
+    batch.write_text(batch.read_text().replace("end_seconds: 0.5", "end_seconds: end"))
+    assert program.run("run", batch.name).code == 0
+    (clip,) = [each for each in program.provider.creates(batch.stem) if each["kind"] == "video-to-video"]
+    assert clip["body"]["end_seconds"] == 1.0
+
+
+def test_a_job_that_failed_is_told_with_its_reason_and_retried_when_asked(tmp_path, media):
+    fails_once = [
+        {"step": "render", "job": "fails/clip*", "count": 1, "render_error": {"code": "nsfw", "message": "no"}}
+    ]
+    (tmp_path / "faults.json").write_text(json.dumps(fails_once))
+    settings = Settings(data_dir=tmp_path / "data", scale=0.1, faults=tmp_path / "faults.json")
+    with launch.start(settings) as running:
+        program = Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
+        for file in media.iterdir():
+            shutil.copy(file, tmp_path)
+        manifest = tmp_path / "fails.yaml"
+        manifest.write_text(BATCH)
+        ended = program.run("run", manifest.name)
+        assert ended.code == 4
+        (clip,) = [job for job in program.status(manifest)["jobs"] if job["id"] == "clip"]
+        assert (clip["state"], clip["error"]["code"], clip["credits"]["charged"]) == ("failed", "nsfw", 0)
+        assert "--retry-failed" in ended.err
+        assert program.run("run", manifest.name).code == 4
+        assert len(program.provider.creates("fails")) == 2
+        assert program.run("run", manifest.name, "--retry-failed").code == 0
+        assert program.provider.creates_by_job("fails") == {"clip": 2, "still": 1}
+        ledger = program.run("ledger", manifest.name, "--json").json()
+        assert ledger["totals"]["net"] == sum(each["charged"] for each in program.provider.creates("fails"))
+        assert ledger["totals"]["refunded"] == -15
+        assert ledger["drift"]["unexplained"] == 0
 
 
 # --- keys, accounts, addresses ---

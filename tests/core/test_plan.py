@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner import batch
+from batchrunner import places
 from batchrunner.core import job as machine, pricing
 from batchrunner.core.job import Input, Job, Spec, State
 from batchrunner.core.kind import Kind
@@ -94,7 +94,7 @@ def test_differences_are_told_as_a_person_would():
     assert text == "end_seconds: 5 -> 8; audio: unset -> true"
 
 
-CATALOG = batch.catalog()
+CATALOG = places.load_catalog(None, None, {})
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,5 @@ CREATE TABLE file (
   size        INTEGER NOT NULL,
   modified_ns INTEGER NOT NULL,
   sha256      TEXT NOT NULL,
-  seconds     REAL, -- of a clip that could be probed
-  fps         REAL
+  facts       TEXT NOT NULL -- what was found in it, as JSON
 ) STRICT;
