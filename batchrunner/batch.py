@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 import os
 from pathlib import Path
 import random
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from batchrunner import inspect, places, store
 from batchrunner.clock import WallClock
 from batchrunner.core import (
+    budget as budgeting,
     evidence,
     expand,
     footage,
@@ -28,7 +30,7 @@ from batchrunner.core import (
     plan as planning,
     retry,
 )
-from batchrunner.core.budget import Caps, Cutoff, Spending
+from batchrunner.core.budget import Caps, Spending
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
 from batchrunner.core.inputs import Inspected
@@ -86,7 +88,7 @@ def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False)
         UsageError: the file cannot be read.
         ManifestError: it is wrong; every problem is in it.
     """
-    text = _text(path)
+    text = text_of(path)
     catalog = places.load_catalog(path, text, os.environ)
     manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
     root = path.resolve().parent
@@ -108,7 +110,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = schema.parse(_text(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True)
+        manifest = schema.parse(text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True)
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
@@ -116,7 +118,12 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, catalog=catalog, jobs=())
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file that the person wrote.
+
+    Raises:
+        UsageError: it cannot be read, or is no UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -373,6 +380,7 @@ def begin(
         seen = look(batch, remembered=_trusted(opened.files(), known.values()), tier=account.tier)
         opened.remember_files(seen.fresh)
         made = _plan(batch, seen, known, wishes, account.tier)
+        refuse_unpriced(batch, made)
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}
@@ -486,19 +494,77 @@ class Flags:
     cutoff: str | None = None
 
 
-def caps(batch: Batch, flags: Flags) -> Caps:
-    """Every cap of a run: the manifest's budget, and the flags where they are tighter."""
-    del batch
-    return Caps(run=flags.max_credits, per_job=flags.max_credits_per_job, cutoff=Cutoff(flags.cutoff or Cutoff.SOFT))
+def caps(batch: Batch, flags: Flags, *, tier: str | None) -> Caps:
+    """Every cap of a run.
+
+    Raises:
+        UsageError: a cap in dollars cannot be turned into credits.
+    """
+    rate = usd_per_credit(batch.catalog, tier)
+    if batch.manifest.budget.usd is not None and rate is None:
+        raise UsageError(
+            f"budget.usd cannot hold: no price of a credit is published for the plan {tier or 'of this account'}",
+            hint="use budget.credits instead",
+        )
+    return budgeting.caps_of(
+        batch.manifest.budget,
+        usd_per_credit=rate,
+        run=flags.max_credits,
+        per_job=flags.max_credits_per_job,
+        cutoff=flags.cutoff,
+    )
+
+
+def usd_per_credit(catalog: Catalog, tier: str | None) -> Decimal | None:
+    """Dollars for one credit at the dearest band of a plan; None where none is published."""
+    rates = (band.usd_per_credit.get(tier or "") for band in catalog.price_bands)
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
+def spending(batch: Batch, attempts: Iterable[Job], account: wire.Account) -> Spending:
+    """What counts against the caps already: all of this batch, and today's of the folder's other manifests."""
+    counted = Spending(day_of=_local_day, balance=account.credits)
+    counted.begin(attempts)
+    if batch.manifest.budget.per_day is not None:
+        for path in sorted(batch.root.glob("*.state.db")):
+            if path.resolve() != batch.state.resolve():
+                counted.count_elsewhere(_bought_with(path, account))
+    return counted
+
+
+def _bought_with(path: Path, account: wire.Account) -> list[Job]:
+    """Every attempt in another state file, if it is of the same account."""
+    with store.open_to_read(path) as view:
+        is_same = view is not None and view.fact("account") == account.id
+        return view.all_attempts() if view is not None and is_same else []
+
+
+def refuse_unpriced(batch: Batch, made: Plan) -> None:
+    """Refuse to buy what has no known price, unless the manifest takes the risk in figures.
+
+    Raises:
+        UsageError: naming the jobs, and what to write.
+    """
+    unpriced = [entry.id for entry in made.entries if entry.will_buy and entry.spec and not entry.spec.is_priced]
+    lacking = [entry.id for entry in made.entries if entry.will_buy and entry.spec and entry.spec.hold is None]
+    if unpriced and not batch.manifest.budget.allows_unpriced:
+        raise UsageError(
+            f"no price is known for {_names(unpriced)}, and a limit that cannot be computed is not a limit",
+            hint="choose another model, add its price to a catalogue file, or write budget: {unpriced: allow}"
+            " and a hold: on each such job",
+        )
+    if lacking:
+        raise UsageError(f"no price is known for {_names(lacking)}", hint="write hold: CREDITS, the most each may cost")
+
+
+def _names(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:5])
+    return f"{shown} and {len(ids) - 5} more" if len(ids) > 5 else shown
 
 
 def _purse(session: Session, account: wire.Account, flags: Flags, *, tell: Callable[[str], None]) -> Purse:
-    """The caps of a run, and everything that counts against them so far."""
-    attempts = session.store.all_attempts()
-    spending = Spending(day_of=_local_day, balance=account.credits)
-    purse = Purse(caps=caps(session.batch, flags), spending=spending, tell=tell)
-    purse.begin(attempts)
-    return purse
+    counted = spending(session.batch, session.store.all_attempts(), account)
+    return Purse(caps=caps(session.batch, flags, tier=account.tier), spending=counted, tell=tell)
 
 
 def _local_day(at: Instant) -> str:

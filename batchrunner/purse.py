@@ -6,7 +6,7 @@ does not grow with the number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 import heapq
 
 from batchrunner.core import budget
@@ -39,10 +39,6 @@ class Purse:
         """Whether a cap that is reached ends the run without collecting."""
         return self._caps.cutoff is Cutoff.HARD and self.held_back > 0
 
-    def begin(self, jobs: Iterable[Job]) -> None:
-        """Count what the run finds."""
-        self._spending.begin(jobs)
-
     def saw(self, before: Job, after: Job, *, now: Instant) -> None:
         """Count one job's change; notice a charge that is far off, and a cap that comes near."""
         change = self._spending.saw(before, after)
@@ -62,8 +58,9 @@ class Purse:
 
     def refuses(self, job: Job, *, now: Instant) -> str | None:
         """Why this job may not be bought now; None when it may."""
-        stopped = self._stopped_groups.get(self._spending.group_of(job))
-        return stopped or budget.refuses(job, self._caps, self._spending, now=now)
+        group = self._spending.group_of(job)
+        stopped = self._stopped_groups.get(group)
+        return stopped or budget.refuses(job.spec.hold, group, self._caps, self._spending, now=now)
 
     def set_aside(self, job: Job, *, order: int, why: str) -> None:
         """Keep a job until there is room for it again."""

@@ -177,8 +177,9 @@ def bench(
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
-    purse = Purse(caps=caps or Caps(), spending=Spending(day_of=lambda at: str(at // (24 * HOUR))), tell=told.append)
-    purse.begin(jobs)
+    spending = Spending(day_of=lambda at: str(at // (24 * HOUR)))
+    spending.begin(jobs)
+    purse = Purse(caps=caps or Caps(), spending=spending, tell=told.append)
     world = World(clock, memory, render_s=render_s)
     names = iter(range(10**9))
     engine = Engine(

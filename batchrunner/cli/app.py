@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from batchrunner import __version__
-from batchrunner.errors import BatchrunnerError, Exit
+from batchrunner.errors import BatchrunnerError, Exit, ManifestError
 
 COMMANDS = {
     "validate": "batchrunner.cli.validate",
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = program.main(args=arguments, prog_name="batchrunner", standalone_mode=False)
     except BatchrunnerError as error:
-        _say_error(str(error), error.hint)
+        _say_error(error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -100,13 +100,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _say_error(message: str, hint: str | None) -> None:
-    lines = message.splitlines()
-    prefix = "" if len(lines) > 1 else "error: "
-    for line in lines:
-        click.echo(f"{prefix}{line}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+def _say_error(error: BatchrunnerError) -> None:
+    """The error, and what to do next; a manifest's problems begin with their place, as editors want them."""
+    prefix = "" if isinstance(error, ManifestError) else "error: "
+    click.echo(f"{prefix}{error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
 
 
 def _report_bug(error: Exception) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,29 +28,33 @@ class Answer:
     files: tuple[Inspected, ...]
 
 
-def ask(read: Batch, access: Access, wishes: Wishes, *, is_free: bool, says_yes: bool) -> Answer:
+def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_free: bool, says_yes: bool) -> Answer:
     """Show what a run will buy and ask for it; on a sandbox of this run's own nothing is spent, and nothing asked.
 
-    `says_yes` agrees to new and unfinished jobs, never to buying a finished one again.
+    `says_yes` agrees to new and unfinished jobs, never to buying a finished one again. A `saved` plan has been agreed
+    to by whoever names it, as long as nothing moved.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: there is nobody to ask, or a saved plan is not the plan of now.
         click.Abort: the answer was no.
     """
-    from batchrunner import batch
+    from batchrunner import batch, outlook
 
-    if is_free:
+    if is_free and saved is None:
         return Answer(wishes=wishes, files=())
     account = asyncio.run(_account(access))
     with show.looking() as on_progress:
         seen = batch.preview(read, wishes=wishes, tier=account.tier, on_progress=on_progress)
     show.problems(seen.warnings)
-    if seen.plan.changed() and _can_ask() and not says_yes:
+    if saved is not None:
+        outlook.check(saved, read, wishes)
+    elif seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account)
+    batch.refuse_unpriced(read, seen.plan)
     bill = seen.plan.bill()
     if bill.jobs:
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
-        _agree(says_yes=says_yes)
+        _agree(says_yes=says_yes or is_free or saved is not None)
     return Answer(wishes=wishes, files=seen.files)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchrunner.cli import options, show
-from batchrunner.errors import Exit
+from batchrunner.errors import Exit, ProviderError
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Spec
-    from batchrunner.core.plan import Entry, Plan
+    from batchrunner.core.plan import Plan, Wishes
+    from batchrunner.outlook import Outlook
+    from batchrunner.provider import wire
 
 
 @click.command()
@@ -22,54 +27,85 @@ if TYPE_CHECKING:
 @options.retry_failed
 @options.only
 @options.allow_unlisted
+@click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 0 when nothing is to be done, 2 when something is.")
 @options.as_json
-def plan(
-    manifest: Path,
-    *,
-    state: Path | None,
-    rerender: bool,
-    retry_failed: bool,
-    only: tuple[str, ...],
-    allow_unlisted: bool,
-    as_json: bool,
-) -> int:
-    """Show what `run` would do with every job of MANIFEST, and why. Nothing is sent."""
-    from batchrunner import batch
+def plan(manifest: Path, **given: Any) -> int:
+    """Show what `run` would do with every job of MANIFEST, why, and what it costs. Buys nothing.
+
+    With a key in the environment the account is read, for its balance and its plan's prices.
+    """
+    from batchrunner import batch, outlook as outlooks
     from batchrunner.core.plan import Do, Wishes
 
-    read = batch.read(manifest, state=state, allow_unlisted=allow_unlisted)
-    wishes = Wishes(rerender=rerender, retry_failed=retry_failed, only=only)
+    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
+    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
+    account = _account()
     with show.looking() as on_progress:
-        seen = batch.preview(read, wishes=wishes, on_progress=on_progress)
-    made = seen.plan
-    if as_json:
-        show.as_json(shape(manifest, made))
-        return Exit.OK
-    show.problems(read.warnings + seen.warnings)
-    print_plan(made)
-    if any(entry.action is not Do.SKIP for entry in made.entries):
-        flags = " --rerender" * rerender + " --retry-failed" * retry_failed
-        show.say(f"next: batchrunner run {manifest}{flags}")
-    return Exit.OK
+        seen = batch.preview(read, wishes=wishes, tier=account.tier if account else None, on_progress=on_progress)
+    outlook = outlooks.of(read, seen.plan, account)
+    if given["save"]:
+        outlooks.save(given["save"], read, seen.plan, tier=account.tier if account else None)
+    if given["as_json"]:
+        show.as_json(shape(manifest, seen.plan, outlook))
+    else:
+        show.problems(read.warnings + seen.warnings)
+        print_plan(seen.plan, outlook)
+        if any(entry.action is not Do.SKIP for entry in seen.plan.entries):
+            flags = _flags(wishes) + (f" --plan {given['save']}" if given["save"] else "")
+            show.say(f"next: batchrunner run {manifest}{flags}")
+    has_changes = any(entry.action is not Do.SKIP for entry in seen.plan.entries)
+    return 2 if given["detailed_exitcode"] and has_changes else Exit.OK
 
 
-def print_plan(made: Plan) -> None:
-    """The plan as a table on standard output, and its totals."""
+def _flags(wishes: Wishes) -> str:
+    flags = " --rerender" * wishes.rerender + " --retry-failed" * wishes.retry_failed
+    return flags + "".join(f" --only {shlex.quote(pattern)}" for pattern in wishes.only)
+
+
+def _account() -> wire.Account | None:
+    """The account, where there is a key to read it with; a plan is worth having without it, too."""
+    from batchrunner import batch
+
+    if not (os.environ.get("MAGIC_HOUR_API_KEY") or os.environ.get("MAGIC_HOUR_API_TOKEN")):
+        return None
+
+    async def read() -> wire.Account:
+        async with batch.client(batch.access(os.environ)) as client:
+            return await batch.account(client)
+
+    try:
+        return asyncio.run(read())
+    except ProviderError as error:
+        show.say(f"warning: the account could not be read: {error}")
+        return None
+
+
+def print_plan(made: Plan, outlook: Outlook) -> None:
+    """The plan as a table on standard output, its totals, and what to think about first."""
     rows = [
         (entry.id, entry.kind, entry.action, show.credits(entry.spec.hold if entry.spec else None), entry.reason)
         for entry in made.entries
     ]
     show.table(("job", "kind", "action", "credits ≤", "reason"), rows, right=frozenset({3}))
-    totals = _totals(made)
-    click.echo(
-        f"\n{show.plural(totals['jobs'], 'job')}, {totals['to_render']:,} to render, "
-        f"at most {show.credits(totals['credits']['hold'])} credits"
-        + (f" and {unpriced} without a known price" if (unpriced := _unpriced(made)) else "")
-    )
+    bill = made.bill()
+    if bill.expected < bill.hold:
+        price = f"about {bill.expected:,} and at most {bill.hold:,} credits"
+    else:
+        price = f"at most {bill.hold:,} credits"
+    if outlook.usd is not None:
+        price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
+    click.echo(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
+    if outlook.balance is not None:
+        click.echo(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+    for job_id, words in outlook.warnings.items():
+        for text in words:
+            show.say(f"warning: {job_id}: {text}")
 
 
-def shape(manifest: Path, made: Plan) -> dict[str, Any]:
+def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
     """The plan as JSON; fields may be added, none renamed."""
+    bill = made.bill()
     return {
         "manifest": str(manifest),
         "jobs": [
@@ -79,12 +115,17 @@ def shape(manifest: Path, made: Plan) -> dict[str, Any]:
                 "action": entry.action,
                 "reason": entry.reason,
                 "credits": _price(entry.spec),
-                "warnings": [],
+                "warnings": outlook.warnings.get(entry.id, []),
             }
             for entry in made.entries
         ],
-        "totals": _totals(made),
-        "account": None,
+        "totals": {
+            "jobs": len(made.entries),
+            "to_render": bill.jobs,
+            "credits": {"low": bill.low, "expected": bill.expected, "hold": bill.hold},
+            "usd": None if outlook.usd is None else float(outlook.usd),
+        },
+        "account": None if outlook.tier is None else {"credits": outlook.balance, "tier": outlook.tier},
     }
 
 
@@ -92,29 +133,3 @@ def _price(spec: Spec | None) -> dict[str, int | None] | None:
     if spec is None or spec.hold is None:
         return None
     return {"low": spec.low, "expected": spec.expected, "hold": spec.hold}
-
-
-def _totals(made: Plan) -> dict[str, Any]:
-    from batchrunner.core.plan import BUYS
-
-    bought = [entry.spec for entry in made.entries if entry.action in BUYS and entry.spec is not None]
-    return {
-        "jobs": len(made.entries),
-        "to_render": len(bought),
-        "credits": {
-            "low": sum(spec.low or 0 for spec in bought),
-            "expected": sum(spec.expected or 0 for spec in bought),
-            "hold": sum(spec.hold or 0 for spec in bought),
-        },
-        "usd": None,
-    }
-
-
-def _unpriced(made: Plan) -> int:
-    from batchrunner.core.plan import BUYS
-
-    return sum(_has_no_price(entry) for entry in made.entries if entry.action in BUYS)
-
-
-def _has_no_price(entry: Entry) -> bool:
-    return entry.spec is not None and entry.spec.hold is None

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 @options.retry_failed
 @options.only
 @options.allow_unlisted
+@click.option(
+    "--plan",
+    "saved",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Carry out a saved plan; refused if anything moved since.",
+)
 @click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
 @click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost.")
 @click.option(
@@ -65,7 +71,7 @@ def run(manifest: Path, **given: Any) -> int:
         max_credits=given["max_credits"], max_credits_per_job=given["max_credits_per_job"], cutoff=given["cutoff"]
     )
     with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
-        asked = consent.ask(read, access, wishes, is_free=given["sandbox"], says_yes=given["yes"])
+        asked = consent.ask(read, access, wishes, saved=given["saved"], is_free=given["sandbox"], says_yes=given["yes"])
         report = asyncio.run(
             carry_out(
                 read,

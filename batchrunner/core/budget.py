@@ -11,9 +11,10 @@ A limit that cannot be computed is not a limit: a job without a known price does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+from typing import Any
 
 from batchrunner.core.job import Job, Spec, State
 from batchrunner.core.retry import Instant
@@ -33,11 +34,43 @@ class Cutoff(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a manifest's `budget` says. Credits are whole numbers, dollars `Decimal`; None where there is no limit."""
+
+    credits: int | None = None
+    usd: Decimal | None = None
+    per_job: int | None = None
+    per_model: Mapping[str, int] = field(default_factory=dict)
+    per_day: int | None = None
+    warn_at: Decimal = WARN_AT
+    cutoff: Cutoff = Cutoff.SOFT
+    keep_balance: int | None = None
+    allows_unpriced: bool = False
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Budget:
+        """The budget of checked values, as they stand in the manifest."""
+        usd = said.get("usd")
+        return cls(
+            credits=said.get("credits"),
+            usd=None if usd is None else Decimal(str(usd)),
+            per_job=said.get("per_job"),
+            per_model=dict(said.get("per_model", {})),
+            per_day=said.get("per_day"),
+            warn_at=Decimal(str(said.get("warn_at", WARN_AT))),
+            cutoff=Cutoff(said.get("cutoff", Cutoff.SOFT)),
+            keep_balance=said.get("keep_balance"),
+            allows_unpriced=said.get("unpriced") == "allow",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
     """Limits in whole credits; None where there is none.
 
     Attributes:
         batch: everything this state file has ever bought, refunds taken off.
+        usd: `batch` in dollars, already turned into credits.
         run: what this run buys.
         per_job: one attempt.
         per_model: everything of one model (for video-to-video, of its art style model), by name.
@@ -48,6 +81,7 @@ class Caps:
     """
 
     batch: int | None = None
+    usd: int | None = None
     run: int | None = None
     per_job: int | None = None
     per_model: Mapping[str, int] = field(default_factory=dict)
@@ -123,24 +157,57 @@ class Spending:
             name = self._groups[key] = group(job.spec)
         return name
 
-    def _count(self, job: Job, amount: int) -> None:
+    def add(self, amount: int, name: str, day: str | None) -> None:
+        """Count credits of one group, on one day."""
         self.batch += amount
-        name = self.group_of(job)
         self.by_group[name] = self.by_group.get(name, 0) + amount
-        if job.submitted_at is not None:
-            day = self.day_of(job.submitted_at)
+        if day is not None:
             self.by_day[day] = self.by_day.get(day, 0) + amount
 
+    def count_elsewhere(self, jobs: Iterable[Job]) -> None:
+        """Count what another manifest of the same folder and account bought: it counts for the day alone."""
+        for job in jobs:
+            if job.submitted_at is not None:
+                day = self.day_of(job.submitted_at)
+                self.by_day[day] = self.by_day.get(day, 0) + exposure(job)
 
-def refuses(job: Job, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
-    """Why this job may not be bought under these caps now, in words with the figures; None when it may."""
-    hold = job.spec.hold
+    def _count(self, job: Job, amount: int) -> None:
+        self.add(amount, self.group_of(job), None if job.submitted_at is None else self.day_of(job.submitted_at))
+
+
+def caps_of(
+    budget: Budget, *, usd_per_credit: Decimal | None, run: int | None, per_job: int | None, cutoff: str | None
+) -> Caps:
+    """The caps of one run: the manifest's budget, and the flags where they are tighter.
+
+    `usd_per_credit` is the dearest band's rate, so that a cap in dollars holds all month; it must be known if
+    `budget.usd` is set.
+    """
+    usd = None
+    if budget.usd is not None:
+        assert usd_per_credit is not None
+        usd = int((budget.usd / usd_per_credit).to_integral_value(rounding=ROUND_FLOOR))
+    return Caps(
+        batch=budget.credits,
+        usd=usd,
+        run=run,
+        per_job=min((cap for cap in (budget.per_job, per_job) if cap is not None), default=None),
+        per_model=budget.per_model,
+        per_day=budget.per_day,
+        keep_balance=budget.keep_balance,
+        warn_at=budget.warn_at,
+        cutoff=Cutoff(cutoff or budget.cutoff),
+    )
+
+
+def refuses(hold: int | None, name: str, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
+    """Why a job of this hold and group may not be bought under these caps now, with the figures; None when it may."""
     if hold is None:
-        return "its price is not known, so no cap can hold (set hold: on the job, with budget.unpriced: allow)"
-    name = spending.group_of(job)
+        return "its price is not known, so no cap can hold"
     checks = (
-        (caps.per_job, 0, "budget.per_job"),
+        (caps.per_job, 0, "the cap of one job (budget.per_job)"),
         (caps.batch, spending.batch, "budget.credits"),
+        (caps.usd, spending.batch, "budget.usd, in credits,"),
         (caps.run, spending.run, "--max-credits"),
         (caps.per_model.get(name), spending.by_group.get(name, 0), f"budget.per_model.{name}"),
         (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
@@ -153,6 +220,25 @@ def refuses(job: Job, caps: Caps, spending: Spending, *, now: Instant) -> str | 
         if left - hold < caps.keep_balance:
             return f"budget.keep_balance is {caps.keep_balance:,}: {left:,} left, and this job may cost {hold:,}"
     return None
+
+
+def left_out(wanted: Iterable[tuple[str, Spec]], caps: Caps, spending: Spending, *, now: Instant) -> dict[str, str]:
+    """Which jobs a run could not buy if each cost its hold, in the order given, and why; nothing is spent by asking.
+
+    What settles below its hold makes room again, so a run may get further than this.
+    """
+    counted = replace(spending, by_group=dict(spending.by_group), by_day=dict(spending.by_day))
+    caps = replace(caps, keep_balance=caps.keep_balance or 0)
+    out = {}
+    for job_id, spec in wanted:
+        name = group(spec)
+        why = refuses(spec.hold, name, caps, counted, now=now)
+        if why is not None:
+            out[job_id] = why
+        else:
+            counted.add(spec.hold or 0, name, counted.day_of(now))
+            counted.run += spec.hold or 0
+    return out
 
 
 def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
@@ -173,8 +259,3 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
 def is_far_off(job: Job) -> bool:
     """Whether the provider charged so much more than the hold that nothing like it may be bought again."""
     return job.held is not None and job.spec.hold is not None and job.held > job.spec.hold * FAR_OFF
-
-
-def credits_for(usd: Decimal, usd_per_credit: Decimal) -> int:
-    """The most credits that surely cost no more than `usd`; at the dearest band's rate, so that it holds all month."""
-    return int((usd / usd_per_credit).to_integral_value(rounding=ROUND_FLOOR))

@@ -70,6 +70,7 @@ class ResolvedJob:
     places: Mapping[str, Place] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     priority: int = 0
+    hold: int | None = None
 
     @property
     def ends_with_clip(self) -> bool:
@@ -141,6 +142,7 @@ def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
         places=entry.places,
         tags=entry.tags,
         priority=entry.priority,
+        hold=entry.hold,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from batchrunner.core import checks, explain, findings, outputs, shape, yamltext
+from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Input
@@ -29,7 +30,7 @@ DEFAULT_OUTPUT = "renders/{id}.mp4"
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"budget", "retry", "window", "notify", "vars", "matrix", "include"}),
+    "manifest": frozenset({"retry", "window", "notify", "vars", "matrix", "include"}),
     "job": frozenset({"matrix", "needs"}),
     "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
 }
@@ -67,6 +68,7 @@ class JobEntry:
     tags: tuple[str, ...] = ()
     priority: int = 0
     output: str | None = None
+    hold: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Manifest:
     jobs: tuple[JobEntry, ...]
     warnings: tuple[Problem, ...]
     catalog: str | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 def catalog_of(text: str, *, source: str) -> str | None:
@@ -129,6 +132,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         version=VERSION,
         output=head.get("output", DEFAULT_OUTPUT),
         limits=Limits(**head.get("limits", {})),
+        budget=Budget.of(head.get("budget", {})),
         jobs=jobs,
         warnings=found.warnings(),
         catalog=head.get("catalog"),
@@ -482,6 +486,7 @@ def _job_entry(draft: checks.Draft, inputs: list[Input]) -> JobEntry:
         places=_places(draft, inputs),
         tags=tuple(values.get("tags", ())),
         priority=values.get("priority", 0),
+        hold=values.get("hold"),
         output=values.get("output"),
     )
 

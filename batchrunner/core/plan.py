@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 import json
+from statistics import median_low
 from typing import Any
 
 from batchrunner.core import pricing
@@ -129,8 +130,9 @@ def spec_of(job: ResolvedJob, contents: Mapping[str, Inspected], catalog: Catalo
         seconds=job.seconds,
         fingerprint=fingerprint(job.kind, job.request, inputs),
         low=price.low if price else None,
-        expected=price.expected if price else None,
-        hold=price.hold if price else None,
+        expected=price.expected if price else job.hold,
+        hold=price.hold if price else job.hold,
+        is_priced=price is not None,
     )
 
 
@@ -165,6 +167,60 @@ def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
     else:
         action, reason = Do.SKIP, "not selected"
     return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job)
+
+
+FAR_DEARER = 10
+"""Times the median price of a second in the same plan, from which a job is pointed out."""
+
+
+def far_dearer(made: Plan) -> dict[str, str]:
+    """Jobs to be bought whose second costs many times what the others' does: most likely a model chosen by mistake."""
+    rates = {
+        entry.id: entry.spec.hold / entry.spec.seconds
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None and entry.spec.hold and entry.spec.seconds
+    }
+    if len(rates) < 2:
+        return {}
+    typical = median_low(rates.values())
+    return {
+        job_id: f"a second of it costs {rate / typical:.0f} times what is usual in this batch"
+        for job_id, rate in rates.items()
+        if rate >= FAR_DEARER * typical
+    }
+
+
+def fingerprints(made: Plan) -> dict[str, dict[str, Any]]:
+    """What a saved plan pins of each job to be bought: the request and its inputs, the price, the action."""
+    return {
+        entry.id: {
+            "action": str(entry.action),
+            "fingerprint": entry.spec.fingerprint,
+            "hold": entry.spec.hold,
+            "output": entry.spec.output,
+        }
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None
+    }
+
+
+def what_moved(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the plan of now is not the one that was saved, job by job, in words."""
+    words = {
+        "fingerprint": "its request or its inputs",
+        "hold": "its price",
+        "action": "what is done",
+        "output": "its output",
+    }
+    moved = [f"{job_id}: was not in the saved plan" for job_id in now if job_id not in saved]
+    for job_id, pinned in saved.items():
+        if job_id not in now:
+            moved.append(f"{job_id}: is no longer to be bought")
+            continue
+        changed = [words[key] for key in words if pinned.get(key) != now[job_id][key]]
+        if changed:
+            moved.append(f"{job_id}: {' and '.join(changed)} changed since")
+    return moved
 
 
 def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:

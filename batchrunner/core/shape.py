@@ -10,7 +10,7 @@ so the values given here to fields that may be left out are never read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
@@ -77,6 +77,7 @@ class _Shared(Block):
     tags: Tags = LEFT_OUT
     priority: Priority = LEFT_OUT
     output: Text = LEFT_OUT
+    hold: Annotated[int, Field(ge=1)] = LEFT_OUT
     height: int | None = LEFT_OUT
     width: int | None = LEFT_OUT
 
@@ -124,6 +125,21 @@ class Limits(Block):
     downloads: Annotated[int, Field(ge=1, le=64)] = LEFT_OUT
 
 
+Credits = Annotated[int, Field(ge=0)]
+
+
+class Budget(Block):
+    credits: Credits = LEFT_OUT
+    usd: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = LEFT_OUT
+    per_job: Credits = LEFT_OUT
+    per_model: dict[str, Credits] = LEFT_OUT
+    per_day: Credits = LEFT_OUT
+    warn_at: Annotated[float, Field(gt=0, le=1)] = LEFT_OUT
+    cutoff: Literal["soft", "hard"] = LEFT_OUT
+    keep_balance: Credits = LEFT_OUT
+    unpriced: Literal["refuse", "allow"] = LEFT_OUT
+
+
 class Head(Block):
     """Everything but what the jobs and the defaults hold."""
 
@@ -132,6 +148,7 @@ class Head(Block):
     output: Text = LEFT_OUT
     catalog: Text = LEFT_OUT
     limits: Limits = LEFT_OUT
+    budget: Budget = LEFT_OUT
     defaults: dict[str, Any] = LEFT_OUT
     jobs: list[Any]
 
@@ -140,4 +157,4 @@ JOBS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoJob, Kind.IMAGE_TO
 DEFAULTS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoDefaults, Kind.IMAGE_TO_VIDEO: ImageDefaults}
 
 # Keys of a job that are ours; the others travel to the provider.
-OWN_KEYS = frozenset({"id", "kind", "input", "tags", "priority", "output"})
+OWN_KEYS = frozenset({"id", "kind", "input", "tags", "priority", "output", "hold"})

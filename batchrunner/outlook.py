@@ -1,0 +1,116 @@
+"""What to know about a plan before it is carried out, and a plan kept to be carried out as it was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from batchrunner import batch as batches, store
+from batchrunner.batch import Batch, Flags
+from batchrunner.core import budget as budgeting, plan as planning
+from batchrunner.core.plan import Plan, Wishes
+from batchrunner.errors import UsageError
+from batchrunner.provider import wire
+
+PLAN_VERSION = 1
+"""Of a saved plan's shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What to know about a plan before it is carried out.
+
+    Attributes:
+        balance: credits of the account; None where it was not read.
+        tier: its plan; None where it was not read.
+        usd: what the hold costs at the dearest rate of that plan; None where none is published.
+        warnings: by job id, what is worth a second look.
+    """
+
+    balance: int | None
+    tier: str | None
+    usd: Decimal | None
+    warnings: Mapping[str, list[str]]
+
+
+def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
+    """Price in dollars, balance, and the jobs that are dear, without a price, or would be left."""
+    known = account or wire.Account(id="", tier=None, credits=None, has_subscription=False)
+    warnings: dict[str, list[str]] = {}
+    for job_id, text in planning.far_dearer(made).items():
+        warnings.setdefault(job_id, []).append(text)
+    with store.open_to_read(batch.state) as view:
+        counted = batches.spending(batch, view.all_attempts() if view else [], known)
+    wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
+    limits = batches.caps(batch if known.tier else _without_usd(batch), Flags(), tier=known.tier)
+    for job_id, text in budgeting.left_out(wanted, limits, counted, now=batches.now()).items():
+        warnings.setdefault(job_id, []).append(f"would not be bought: {text}")
+    rate = batches.usd_per_credit(batch.catalog, known.tier)
+    return Outlook(
+        balance=known.credits,
+        tier=known.tier,
+        usd=None if rate is None else rate * made.bill().hold,
+        warnings=warnings,
+    )
+
+
+def _without_usd(batch: Batch) -> Batch:
+    """The batch without its cap in dollars, which needs to know the plan."""
+    budget = replace(batch.manifest.budget, usd=None)
+    return replace(batch, manifest=replace(batch.manifest, budget=budget))
+
+
+def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
+    """Write what a plan pins: the manifest, and for each job to be bought its request, inputs and price.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    pinned = {
+        "batchrunner_plan": PLAN_VERSION,
+        "manifest": batch.path.name,
+        "manifest_sha256": hashlib.sha256(batches.text_of(batch.path).encode()).hexdigest(),
+        "catalog_as_of": str(batch.catalog.as_of),
+        "tier": tier,
+        "jobs": planning.fingerprints(made),
+    }
+    try:
+        path.write_text(json.dumps(pinned, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check(path: Path, batch: Batch, wishes: Wishes) -> None:
+    """Hold the plan of now against a saved one, priced for the same plan of the account.
+
+    Raises:
+        UsageError: it is no saved plan, or something moved since; every difference is named.
+    """
+    saved = _saved(path)
+    made = batches.preview(batch, wishes=wishes, tier=saved["tier"]).plan
+    moved = planning.what_moved(saved["jobs"], planning.fingerprints(made))
+    if moved:
+        raise UsageError(
+            "the plan is no longer what was saved:\n" + "\n".join(f"  {line}" for line in moved),
+            hint="look at a new plan; nothing was bought",
+        )
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """The saved plan of a file, as far as it is compared.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        saved = json.loads(batches.text_of(path))
+        if saved["batchrunner_plan"] == PLAN_VERSION:
+            return {"jobs": dict(saved["jobs"]), "tier": saved["tier"]}
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"{path} is no saved plan", hint="make one with `batchrunner plan MANIFEST -o FILE`")

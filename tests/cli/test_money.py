@@ -1,0 +1,185 @@
+"""Price before, cap during, account after: the program against the sandbox's own books."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import re
+import shutil
+
+import pytest
+
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import Settings
+from tests.support.program import Program, Provider
+from tests.test_crash import TWO_JOBS, lay_out, mixed_jobs
+
+
+@pytest.fixture
+def batch(program: Program, media: Path, request: pytest.FixtureRequest) -> Path:
+    return lay_out(program, media, re.sub(r"\W+", "-", request.node.name), TWO_JOBS)
+
+
+@pytest.fixture
+def own(tmp_path, media, request):
+    """A program with a provider of its own, which misbehaves as the test's marker says."""
+    rules = getattr(request, "param", [])
+    (tmp_path / "faults.json").write_text(json.dumps(rules))
+    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, faults=tmp_path / "faults.json")
+    with launch.start(settings) as running:
+        for file in media.iterdir():
+            shutil.copy(file, tmp_path)
+        yield Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
+
+
+def test_the_price_is_known_before(program, batch):
+    ended = program.run("plan", batch.name, "--json")
+    plan = ended.json()
+    assert plan["totals"]["credits"] == {"low": 152, "expected": 156, "hold": 159}
+    assert plan["totals"]["usd"] == pytest.approx(159 * 0.0012)
+    assert plan["account"]["tier"] == "creator"
+    program.run("run", batch.name)
+    creates = sorted(program.provider.creates(batch.stem), key=lambda each: each["name"])
+    for job, create in zip(plan["jobs"], creates, strict=True):
+        assert create["held"] <= job["credits"]["hold"]
+        assert job["credits"]["low"] <= create["charged"] <= job["credits"]["hold"]
+
+
+def test_without_a_key_the_plan_has_no_account(program, batch):
+    program.env["MAGIC_HOUR_API_KEY"] = ""
+    plan = program.run("plan", batch.name, "--json").json()
+    assert (plan["account"], plan["totals"]["usd"]) == (None, None)
+
+
+def test_changes_have_an_exit_code_of_their_own(program, batch):
+    assert program.run("plan", batch.name, "--detailed-exitcode").code == 2
+    program.run("run", batch.name)
+    assert program.run("plan", batch.name, "--detailed-exitcode").code == 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda folder, text: shutil.copy(folder / "b.mp4", folder / "a.mp4"), "clip: its request or its inputs"),
+        (lambda folder, text: text.replace("art_style: Ink", "art_style: Comic"), "clip: its request or its inputs"),
+        (lambda folder, text: text.replace("version: 1", "version: 1\ncatalog: dear.yaml"), "still: its price"),
+        (lambda folder, text: text.replace("id: still", "id: other"), "other: was not in the saved plan"),
+        (lambda folder, text: text.replace("jobs:", "output: o/{id}.mp4\njobs:"), "its output"),
+    ],
+)
+def test_a_saved_plan_refuses_when_anything_moved(program, batch, edit, words):
+    dear = "version: 1\nmodels:\n  kling-3.0:\n    rates: {credits_per_second: {720p: 77}}\n"
+    (batch.parent / "dear.yaml").write_text(dear)
+    assert program.run("plan", batch.name, "-o", "saved.json").code == 0
+    assert program.run("validate", batch.name).code == 0
+    changed = edit(batch.parent, batch.read_text())
+    if isinstance(changed, str):
+        batch.write_text(changed)
+    ended = program.run("run", batch.name, "--plan", "saved.json")
+    assert ended.code == 2
+    assert words in ended.err, ended.err
+    assert program.provider.creates(batch.stem) == []
+
+
+def test_a_saved_plan_that_still_holds_is_carried_out(program, batch):
+    program.env["BATCHRUNNER_RUN_YES"] = ""
+    program.run("plan", batch.name, "-o", "saved.json")
+    assert program.run("run", batch.name, "--plan", "saved.json").code == 0
+    assert len(program.provider.creates(batch.stem)) == 2
+
+
+def test_a_model_without_a_price_is_refused_unless_the_risk_is_taken_in_figures(program, batch):
+    text = batch.read_text().replace("kling-3.0", "wan-3.0")
+    batch.write_text(text)
+    ended = program.run("run", batch.name)
+    assert (ended.code, "no price is known for still" in ended.err) == (2, True)
+    batch.write_text(text.replace("jobs:", "budget: {unpriced: allow}\njobs:"))
+    ended = program.run("run", batch.name)
+    assert (ended.code, "hold:" in ended.err) == (2, True)
+    assert program.provider.creates(batch.stem) == []
+    batch.write_text(
+        text.replace("jobs:", "budget: {unpriced: allow}\njobs:").replace("{id: still,", "{id: still, hold: 900,")
+    )
+    assert program.run("run", batch.name).code == 0
+
+
+def test_a_budget_stops_buying_collects_and_says_what_is_left(own):
+    manifest = own.folder / "capped.yaml"
+    manifest.write_text(mixed_jobs(12).replace("jobs:", "budget: {credits: 500}\njobs:"))
+    ended = own.run("run", manifest.name)
+    assert ended.code == 8, ended.err
+    assert "budget.credits is 500" in ended.err
+    spent = sum(each["charged"] for each in own.provider.creates("capped"))
+    assert sum(each["held"] for each in own.provider.creates("capped")) <= 500 + 12 * 15
+    assert spent <= 500
+    states = own.status(manifest)["totals"]["by_state"]
+    assert set(states) <= {"done", "uploaded", "ready"}
+    manifest.write_text(manifest.read_text().replace("credits: 500", "credits: 5000"))
+    assert own.run("run", manifest.name).code == 0
+
+
+def test_a_day_is_capped_over_the_manifests_of_a_folder(own):
+    for name in ("one", "two"):
+        text = TWO_JOBS.replace("jobs:", "budget: {per_day: 250}\njobs:")
+        (own.folder / f"{name}.yaml").write_text(text)
+    assert own.run("run", "one.yaml").code == 0
+    ended = own.run("run", "two.yaml")
+    assert (ended.code, "budget.per_day is 250" in ended.err) == (8, True)
+
+
+def test_dollars_hold_too_and_need_a_published_price(own):
+    manifest = own.folder / "dollars.yaml"
+    manifest.write_text(TWO_JOBS.replace("jobs:", "budget: {usd: 0.10}\njobs:"))
+    ended = own.run("run", manifest.name)
+    assert (ended.code, "budget.usd" in ended.err) == (8, True)
+    assert own.provider.creates_by_job("dollars") == {"clip": 1}
+
+
+@pytest.mark.parametrize("own", [[{"step": "create", "job": "*/still-1 *", "charge": {"factor": 2.0}}]], indirect=True)
+def test_a_charge_that_is_far_off_stops_its_model(own):
+    manifest = own.folder / "far.yaml"
+    manifest.write_text(mixed_jobs(8))
+    ended = own.run("run", manifest.name)
+    assert ended.code == 8, ended.err
+    assert "still-1 was charged 288 credits where at most 144 were expected" in ended.err
+    bought = own.provider.creates_by_job("far")
+    assert bought["still-1"] == 1
+    assert "still-7" not in bought
+    assert all(bought[f"clip-{n}"] == 1 for n in (0, 2, 4, 6))
+
+
+FAILS = [
+    {"step": "render", "job": "*/still-1 *", "render_error": {"code": "nsfw", "message": "no"}},
+    {"step": "render", "job": "*/clip-2 *", "render_error": {"code": "nsfw", "message": "no", "refund": "never"}},
+    {"step": "render", "job": "*/clip-4 *", "cancel": True},
+    {"step": "create", "job": "*/still-3 *", "status": 502, "count": 1},
+    {"step": "create", "job": "*/still-5 *", "drop": "after", "count": 1},
+]
+
+
+@pytest.mark.parametrize("own", [FAILS], indirect=True)
+def test_the_ledger_is_the_providers_to_the_credit(own):
+    manifest = own.folder / "books.yaml"
+    manifest.write_text(mixed_jobs(10))
+    ended = own.run("run", manifest.name)
+    assert ended.code == 9, ended.err
+    creates = {each["id"]: each for each in own.provider.creates("books")}
+    assert all(count == 1 for count in own.provider.creates_by_job("books").values())
+    ledger = own.run("ledger", manifest.name, "--json").json()
+    states = {job["id"]: job for job in own.status(manifest)["jobs"]}
+    (lost,) = [each for each in creates.values() if "/still-5 " in each["name"]]
+    assert states["still-5"]["state"] == "uncertain"
+    assert states["still-3"]["state"] == "done"
+    assert ledger["totals"]["net"] == sum(each["charged"] for each in creates.values()) - lost["charged"]
+    assert ledger["totals"]["still_reserved"] == 144, "what is uncertain stays reserved"
+    assert [due["job"] for due in ledger["refunds_due"]] == ["clip-2"]
+    assert ledger["drift"] is None or ledger["drift"]["unexplained"] in {0, lost["charged"]}
+    assert own.run("adopt", manifest.name, "still-5", lost["id"]).code == 0
+    own.run("run", manifest.name)
+    ledger = own.run("ledger", manifest.name, "--json").json()
+    assert ledger["totals"]["net"] == sum(each["charged"] for each in own.provider.creates("books"))
+    assert ledger["totals"]["still_reserved"] == 0
+    due = own.run("ledger", manifest.name, "--refunds-due")
+    assert "nsfw" in due.out
+    csv = own.run("ledger", manifest.name, "--csv")
+    assert csv.out.splitlines()[0].startswith("at,job,attempt,kind,model,project_id,move,credits")

@@ -1,0 +1,171 @@
+"""The cap that holds: arithmetic by hand, and random interleavings of everything that can happen."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import given, strategies as st
+import pytest
+
+from batchrunner.core import budget, job as machine
+from batchrunner.core.budget import Budget, Caps, Cutoff, Spending, exposure, left_out, refuses
+from batchrunner.core.job import Event, Job, Spec, State
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import Again, Failure, GiveUp
+
+FAILURE = Failure(code="x", message="x")
+
+
+def a_job(number: int, hold: int | None, model: str = "m") -> Job:
+    spec = Spec(
+        kind=Kind.IMAGE_TO_VIDEO,
+        request=f'{{"model":"{model}"}}',
+        inputs=(),
+        output="o.mp4",
+        seconds=1,
+        fingerprint="f",
+        low=0,
+        expected=hold,
+        hold=hold,
+    )
+    return machine.advance(None, machine.Opened(at=0, id=f"j{number}", attempt=1, spec=spec))
+
+
+def a_spending() -> Spending:
+    return Spending(day_of=lambda at: str(int(at) // 86400))
+
+
+STEPS: dict[State, list[str]] = {
+    State.READY: ["upload"],
+    State.UPLOADED: ["submit"],
+    State.SUBMITTING: ["accept", "refuse", "lose", "unpaid", "unknown"],
+    State.RENDERING: ["settle", "render", "fail", "cancel"],
+    State.RENDERED: ["download"],
+    State.UNCERTAIN: ["adopt", "resolve"],
+}
+
+
+def happen(job: Job, step: str, share: float, at: float) -> Event:
+    hold = job.spec.hold or 0
+    charge = round(hold * share)
+    events: dict[str, Event] = {
+        "upload": machine.Uploaded(at=at, assets=()),
+        "submit": machine.SubmitStarted(at=at, name="n"),
+        "accept": machine.Accepted(at=at, project_id="p", credits=None if share < 0.1 else charge),
+        "refuse": machine.Refused(at=at, failure=FAILURE, verdict=Again(at=at)),
+        "lose": machine.AnswerLost(at=at, failure=FAILURE),
+        "unpaid": machine.ProvedUnpaid(at=at, evidence="e", verdict=Again(at=at)),
+        "unknown": machine.Unknowable(at=at, evidence="e"),
+        "settle": machine.Looked(at=at, status="rendering", credits=min(charge, exposure(job))),
+        "render": machine.Rendered(at=at, status="complete", credits=min(charge, exposure(job))),
+        "fail": machine.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=GiveUp()),
+        "cancel": machine.Canceled(at=at, credits=0),
+        "download": machine.Downloaded(at=at, outputs=()),
+        "adopt": machine.Adopted(at=at, project_id="q", credits=charge),
+        "resolve": machine.Resolved(at=at, verdict=Again(at=at)),
+    }
+    return events[step]
+
+
+@given(
+    holds=st.lists(st.tuples(st.integers(1, 50), st.sampled_from("ab")), min_size=1, max_size=12),
+    cap=st.integers(0, 200),
+    model_cap=st.integers(0, 100),
+    moves=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 4), st.floats(0, 1)), max_size=200),
+)
+def test_what_is_reserved_and_charged_never_passes_a_cap(holds, cap, model_cap, moves):
+    """Whatever happens to which job in which order, as long as nothing is charged above its hold."""
+    jobs = [a_job(n, hold, model) for n, (hold, model) in enumerate(holds)]
+    caps = Caps(batch=cap, run=cap, per_model={"a": model_cap})
+    spending = a_spending()
+    spending.begin(jobs)
+    for number, choice, share in moves:
+        index = number % len(jobs)
+        job = jobs[index]
+        steps = STEPS.get(job.state)
+        if not steps:
+            continue
+        step = steps[choice % len(steps)]
+        if step == "submit" and refuses(job.spec.hold, spending.group_of(job), caps, spending, now=1.0) is not None:
+            continue
+        jobs[index] = machine.advance(job, happen(job, step, share, 1.0))
+        spending.saw(job, jobs[index])
+        assert spending.batch == sum(map(exposure, jobs)) <= cap
+        assert spending.run <= cap
+        assert spending.by_group.get("a", 0) <= model_cap
+
+
+@pytest.mark.parametrize(
+    ("caps", "words"),
+    [
+        (Caps(batch=100), None),
+        (Caps(batch=99), "budget.credits is 99"),
+        (Caps(run=99), "--max-credits is 99"),
+        (Caps(per_job=99), "budget.per_job"),
+        (Caps(per_model={"m": 99}), "budget.per_model.m is 99"),
+        (Caps(per_model={"other": 1}), None),
+        (Caps(per_day=99), "budget.per_day is 99"),
+        (Caps(usd=99), "budget.usd"),
+        (Caps(keep_balance=900), None),
+        (Caps(keep_balance=901), "budget.keep_balance is 901"),
+    ],
+)
+def test_each_cap_says_its_name_and_figures(caps, words):
+    spending = a_spending()
+    spending.balance = 1000
+    said = refuses(100, "m", caps, spending, now=0)
+    assert (said is None) == (words is None)
+    assert words is None or words in str(said)
+
+
+def test_a_job_without_a_price_fits_no_cap():
+    assert "not known" in str(refuses(None, "m", Caps(), a_spending(), now=0))
+
+
+def test_dollars_become_credits_at_the_given_rate_and_never_too_many():
+    caps = budget.caps_of(
+        Budget(usd=Decimal("0.30")), usd_per_credit=Decimal("0.0012"), run=None, per_job=None, cutoff=None
+    )
+    assert caps.usd == 250
+    assert Decimal(caps.usd) * Decimal("0.0012") <= Decimal("0.30")
+
+
+def test_flags_only_tighten():
+    said = Budget(per_job=100, cutoff=Cutoff.SOFT)
+    assert budget.caps_of(said, usd_per_credit=None, run=5, per_job=200, cutoff="hard") == Caps(
+        run=5, per_job=100, cutoff=Cutoff.HARD
+    )
+
+
+def test_the_first_jobs_that_fit_are_bought_and_the_rest_is_named():
+    wanted = [(f"j{n}", a_job(n, hold).spec) for n, hold in enumerate([50, 60, 40, 10])]
+    spending = a_spending()
+    spending.balance = 105
+    assert list(left_out(wanted, Caps(batch=100), spending, now=0)) == ["j1"]
+    assert list(left_out(wanted, Caps(), spending, now=0)) == ["j1"]
+    assert spending.batch == spending.run == 0, "asking spends nothing"
+
+
+def test_a_new_attempt_counts_beside_the_old_one():
+    first = a_job(0, 100)
+    for step in ("upload", "submit", "accept", "render", "download"):
+        first = machine.advance(first, happen(first, step, 1.0, 1.0))
+    second = machine.advance(first, machine.Opened(at=2, id="j0", attempt=2, spec=first.spec))
+    spending = a_spending()
+    spending.begin([first, second])
+    for step in ("upload", "submit"):
+        after = machine.advance(second, happen(second, step, 1.0, 2.0))
+        spending.saw(second, after)
+        second = after
+    assert (spending.batch, spending.run) == (200, 100)
+
+
+def test_a_day_is_counted_over_the_folder():
+    spending = a_spending()
+    job = a_job(0, 100)
+    for step in ("upload", "submit", "accept"):
+        job = machine.advance(job, happen(job, step, 1.0, 90_000.0))
+    spending.count_elsewhere([job])
+    assert (spending.batch, spending.by_day) == (0, {"1": 100})
+    assert refuses(1, "m", Caps(per_day=100), spending, now=90_001.0)
+    assert refuses(1, "m", Caps(per_day=100), spending, now=180_000.0) is None
