@@ -28,6 +28,7 @@ from batchrunner.core import (
     job as machine,
     manifest as schema,
     plan as planning,
+    pricing,
     retry,
 )
 from batchrunner.core.budget import Caps, Spending
@@ -203,9 +204,16 @@ class Preview:
 
 
 def preview(
-    batch: Batch, *, wishes: Wishes, tier: str | None = None, on_progress: inspect.Progress | None = None
+    batch: Batch,
+    *,
+    wishes: Wishes,
+    tier: str | None = None,
+    history_folder: Path | None = None,
+    on_progress: inspect.Progress | None = None,
 ) -> Preview:
     """What a run would do now. Reads the state file and the inputs; changes nothing.
+
+    Estimates learn from what this batch, and the other state files of `history_folder`, were charged.
 
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
@@ -213,13 +221,34 @@ def preview(
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
         remembered = view.files() if view else {}
+        own = view.all_attempts() if view else []
+    history = planning.history_of([*own, *_elsewhere(batch, history_folder)])
     seen = look(batch, remembered=_trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
-    return Preview(plan=_plan(batch, seen, known, wishes, tier), files=seen.fresh, warnings=seen.warnings)
+    made = _plan(batch, seen, known, wishes, tier=tier, history=history)
+    return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
 
 
-def _plan(batch: Batch, seen: Looked, known: Mapping[str, Job], wishes: Wishes, tier: str | None) -> Plan:
-    specs = ((job.id, planning.spec_of(job, seen.contents, batch.catalog, tier=tier)) for job in seen.jobs)
+def _plan(
+    batch: Batch,
+    seen: Looked,
+    known: Mapping[str, Job],
+    wishes: Wishes,
+    *,
+    tier: str | None,
+    history: pricing.History,
+) -> Plan:
+    specs = (
+        (job.id, planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history)) for job in seen.jobs
+    )
     return planning.make_plan(specs, known, wishes)
+
+
+def _elsewhere(batch: Batch, folder: Path | None) -> Iterator[Job]:
+    """Every attempt in the state files of a folder, this batch's own left out."""
+    for path in sorted(folder.glob("*.state.db")) if folder is not None else ():
+        if path.resolve() != batch.state.resolve():
+            with store.open_to_read(path) as view:
+                yield from view.all_attempts() if view else ()
 
 
 def _trusted(remembered: Mapping[str, Inspected], jobs: Iterable[Job]) -> dict[str, Inspected]:
@@ -379,7 +408,8 @@ def begin(
         known = {job.id: job for job in opened.jobs()}
         seen = look(batch, remembered=_trusted(opened.files(), known.values()), tier=account.tier)
         opened.remember_files(seen.fresh)
-        made = _plan(batch, seen, known, wishes, account.tier)
+        history = planning.history_of(opened.all_attempts())
+        made = _plan(batch, seen, known, wishes, tier=account.tier, history=history)
         refuse_unpriced(batch, made)
         entries = _openings(made, now)
         opened.append_now(entries)
@@ -438,6 +468,11 @@ SANDBOX_GRACE_S = 1.5
 wait for what is behind them, and a moment for a sandbox on this machine."""
 
 
+TOP_UP_CHECK_S = 180.0
+SANDBOX_TOP_UP_CHECK_S = 0.5
+"""Seconds between two looks at the balance of an account that ran out of credits."""
+
+
 def engine(
     session: Session,
     *,
@@ -459,12 +494,14 @@ def engine(
         baseline=opened.baseline(),
         ledger=opened.ledger(),
     )
+    top_up_check_s = SANDBOX_TOP_UP_CHECK_S if access.is_sandbox else TOP_UP_CHECK_S
     settings = Settings(
         limits=session.batch.manifest.limits,
         name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
         grace_s=SANDBOX_GRACE_S if access.is_sandbox else GRACE_S,
         between_readings_s=0.3 if access.is_sandbox else 3.0,
         jitter=_jitter,
+        top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,
     )
     made = Engine(
         jobs=session.jobs,
@@ -487,11 +524,12 @@ def _jitter() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """Caps given for one run, in credits; they come on top of the manifest's."""
+    """What was asked for this run: caps in credits, on top of the manifest's, and what to do when credits run out."""
 
     max_credits: int | None = None
     max_credits_per_job: int | None = None
     cutoff: str | None = None
+    waits_for_credits: bool = False
 
 
 def caps(batch: Batch, flags: Flags, *, tier: str | None) -> Caps:

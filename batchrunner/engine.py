@@ -75,6 +75,7 @@ class Settings:
         grace_s: how long a submission whose answer was lost may still be on its way.
         between_readings_s: time between the two readings that must agree.
         jitter: a random number in (0, 1] for waits.
+        top_up_check_s: when credits run out, look at the balance this often and go on after a top-up; None stops.
     """
 
     limits: Limits
@@ -82,6 +83,7 @@ class Settings:
     grace_s: float = 60.0
     between_readings_s: float = 2.0
     jitter: Callable[[], float] = lambda: 1.0
+    top_up_check_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,8 @@ class Engine:
         self._stop: Stop | None = None
         self._trouble: Failure | None = None
         self._is_unreachable = False
+        self._penniless: set[str] = set()
+        self._stopped = asyncio.Event()
         self._fetch_again = set(fetch_again)
         self.load = Load()
         self._inquiry = Inquiry(grace_s=settings.grace_s, money=money, jitter=settings.jitter)
@@ -178,6 +182,7 @@ class Engine:
     def stop(self, reason: Stop) -> None:
         """Buy no more; what was bought is still collected, unless the key itself was refused."""
         self._stop = schedule.graver(self._stop, reason)
+        self._stopped.set()
         self._wake.set()
 
     @property
@@ -272,7 +277,9 @@ class Engine:
     def _heed(self, failure: Failure, job: Job) -> None:
         """A failure that says something about the whole account stops the run."""
         stop = schedule.stop_for(failure)
-        if stop is not None:
+        if stop is Stop.OUT_OF_CREDITS and self._settings.top_up_check_s is not None:
+            self._await_top_up(job, self._settings.top_up_check_s)
+        elif stop is not None:
             self._trouble = failure
             self.stop(stop)
         if job.is_left and failure.is_unreachable:
@@ -296,7 +303,11 @@ class Engine:
         self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
-        return Gate(stop=self._stop, is_reconciling=self._inquiry.forbids_buying(self._clock.now()))
+        return Gate(
+            stop=self._stop,
+            is_reconciling=self._inquiry.forbids_buying(self._clock.now()),
+            awaits_credits=bool(self._penniless),
+        )
 
     def _admit(self, now: Instant, entries: list[tuple[Event, Job]]) -> list[tuple[Step | None, Action, str]]:
         """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
@@ -448,6 +459,28 @@ class Engine:
             for job in self._jobs.values()
             if job.project_id is not None and (job.state in states or evidence.may_give_back(job))
         ]
+
+    # --- a top-up ---
+
+    def _await_top_up(self, job: Job, every_s: float) -> None:
+        if not self._penniless:
+            self._start(None, self._watch_balance(every_s))
+        self._penniless.add(job.id)
+
+    async def _watch_balance(self, every_s: float) -> None:
+        """Look at the balance until the cheapest job that was refused can be paid, or the run is to stop."""
+        while not self._stopped.is_set():
+            until = self._clock.now() + every_s
+            while not self._stopped.is_set() and self._clock.now() < until:
+                await self._clock.wait(self._stopped, until)
+            needed = min(self._jobs[job_id].spec.hold or 0 for job_id in self._penniless)
+            with suppress(ProviderError):
+                reading = await self._witness([])
+                if reading.credits is not None and reading.credits >= needed:
+                    break
+        for job_id in self._penniless:
+            self._queue(replace(self._jobs[job_id], is_left=False))
+        self._penniless.clear()
 
     # --- waiting and ending ---
 

@@ -174,6 +174,7 @@ def bench(
     fetch_again: Sequence[str] = (),
     render_s: float = 60.0,
     caps: Caps | None = None,
+    top_up_check_s: float | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
@@ -188,7 +189,12 @@ def bench(
         perform=world.perform,
         witness=witness or world.read_evidence,
         clock=clock,
-        settings=Settings(limits=limits or Limits(), name=lambda job: f"m/{job.id} [{next(names)}]", grace_s=60.0),
+        settings=Settings(
+            limits=limits or Limits(),
+            name=lambda job: f"m/{job.id} [{next(names)}]",
+            grace_s=60.0,
+            top_up_check_s=top_up_check_s,
+        ),
         money=money or Money(credits=10_000, moves=True),
         purse=purse,
         observe=observe,
@@ -672,3 +678,37 @@ def test_a_job_without_a_price_is_bought_under_no_cap():
     outcome = table.run()
     assert outcome.by_state[State.DONE] == 1
     assert "price is not known" in str(outcome.held_back_why)
+
+
+# --- a top-up ---
+
+
+def out_of_credits(table: Bench, *, until: float) -> None:
+    empty = Failure(code="insufficient_credits", message="HTTP 402", status=402)
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        machine.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if table.clock.now() < until else None
+    )
+
+    async def balance(projects: Sequence[str]) -> Reading:
+        credits = 0 if table.clock.now() < until else 500
+        return Reading(at=table.clock.now(), credits=credits, charges=dict.fromkeys(projects, 100))
+
+    table.engine._witness = balance
+
+
+def test_a_top_up_is_waited_for_and_the_run_goes_on():
+    table = bench([a_job(n) for n in range(4)], top_up_check_s=180.0)
+    out_of_credits(table, until=1_000_000.0 + HOUR)
+    outcome = table.run()
+    assert (outcome.stop, outcome.by_state[State.DONE]) == (None, 4)
+    assert table.world.times(Action.SUBMIT)["j0"] == 2, "it is not asked again before there is money"
+
+
+async def test_an_interrupt_ends_the_wait_for_a_top_up():
+    table = bench([a_job(n) for n in range(4)], top_up_check_s=180.0)
+    out_of_credits(table, until=1_000_000.0 + 10**9)
+    running = asyncio.ensure_future(table.engine.run())
+    for _ in range(200):
+        await asyncio.sleep(0)
+    table.engine.stop(Stop.INTERRUPTED)
+    assert (await running).stop is Stop.INTERRUPTED

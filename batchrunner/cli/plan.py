@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @options.retry_failed
 @options.only
 @options.allow_unlisted
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Also learn prices from the state files in this folder.",
+)
 @click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 0 when nothing is to be done, 2 when something is.")
 @options.as_json
@@ -42,7 +47,13 @@ def plan(manifest: Path, **given: Any) -> int:
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
     account = _account()
     with show.looking() as on_progress:
-        seen = batch.preview(read, wishes=wishes, tier=account.tier if account else None, on_progress=on_progress)
+        seen = batch.preview(
+            read,
+            wishes=wishes,
+            tier=account.tier if account else None,
+            history_folder=given["history"],
+            on_progress=on_progress,
+        )
     outlook = outlooks.of(read, seen.plan, account)
     if given["save"]:
         outlooks.save(given["save"], read, seen.plan, tier=account.tier if account else None)
@@ -98,6 +109,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     click.echo(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None:
         click.echo(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+    for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
+        click.echo(f"learned from {basis}")
     for job_id, words in outlook.warnings.items():
         for text in words:
             show.say(f"warning: {job_id}: {text}")
@@ -115,6 +128,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
                 "action": entry.action,
                 "reason": entry.reason,
                 "credits": _price(entry.spec),
+                "basis": entry.spec.basis if entry.spec else None,
                 "warnings": outlook.warnings.get(entry.id, []),
             }
             for entry in made.entries

@@ -51,6 +51,13 @@ if TYPE_CHECKING:
     type=click.Choice(["soft", "hard"]),
     help="At a cap: soft collects what was bought, hard leaves at once.",
 )
+@click.option(
+    "--on-no-credits",
+    type=click.Choice(["stop", "wait"]),
+    default="stop",
+    show_default=True,
+    help="When the account cannot pay: stop buying, or wait for a top-up.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.as_json
@@ -68,7 +75,10 @@ def run(manifest: Path, **given: Any) -> int:
     show.problems(read.warnings)
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
     flags = batch.Flags(
-        max_credits=given["max_credits"], max_credits_per_job=given["max_credits_per_job"], cutoff=given["cutoff"]
+        max_credits=given["max_credits"],
+        max_credits_per_job=given["max_credits_per_job"],
+        cutoff=given["cutoff"],
+        waits_for_credits=given["on_no_credits"] == "wait",
     )
     with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
         asked = consent.ask(read, access, wishes, saved=given["saved"], is_free=given["sandbox"], says_yes=given["yes"])

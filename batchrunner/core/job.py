@@ -81,6 +81,7 @@ class Spec:
         output: path of the result relative to the manifest's folder, with forward slashes.
         seconds: length asked for.
         hold: credits that must be assumed until it settles; None where no price is known.
+        basis: what the likely price was learned from, if it was.
         is_priced: whether hold comes from a published rate, rather than from the manifest.
         low: the least it can cost if it renders; None where no price is known.
         expected: what it will most likely cost; None where no price is known.
@@ -97,6 +98,7 @@ class Spec:
     expected: int | None = None
     hold: int | None = None
     is_priced: bool = True
+    basis: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""

@@ -117,11 +117,24 @@ class Plan:
         return tuple(entry for entry in self.entries if entry.is_stale)
 
 
-def spec_of(job: ResolvedJob, contents: Mapping[str, Inspected], catalog: Catalog, *, tier: str | None) -> Spec:
-    """What an attempt of `job` would render; `contents` by path as written in the manifest."""
+def spec_of(
+    job: ResolvedJob,
+    contents: Mapping[str, Inspected],
+    catalog: Catalog,
+    *,
+    tier: str | None,
+    history: pricing.History,
+) -> Spec:
+    """What an attempt of `job` would render; `contents` by path as written in the manifest.
+
+    `history` is what this account was charged before: it makes the likely price likelier.
+    """
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
     price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=clip.facts.fps if clip else None)
+    basis = None
+    if price is not None:
+        price, basis = pricing.calibrated(price, pricing.sort_of(job.kind, job.request), history)
     return Spec(
         kind=job.kind,
         request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
@@ -133,6 +146,7 @@ def spec_of(job: ResolvedJob, contents: Mapping[str, Inspected], catalog: Catalo
         expected=price.expected if price else job.hold,
         hold=price.hold if price else job.hold,
         is_priced=price is not None,
+        basis=basis,
     )
 
 
@@ -151,6 +165,15 @@ def _input(field: str, media: str, source: Source, value: str, contents: Mapping
         return Input(field=field, media=media, reference=value)
     content = contents[value]
     return Input(field=field, media=media, path=value, sha256=content.sha256, size=content.size)
+
+
+def history_of(attempts: Iterable[Job]) -> pricing.History:
+    """What finished attempts were charged against their holds; the next estimates learn from it."""
+    return pricing.learn(
+        (job.kind, job.spec.body(), job.spec.hold or 0, job.charged)
+        for job in attempts
+        if job.state is State.DONE and job.charged is not None and job.spec.is_priced
+    )
 
 
 def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
 import math
 from typing import Any
 
@@ -24,6 +25,64 @@ class Estimate:
     low: int
     expected: int
     hold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What settled renders of one sort came to: how many, and their sum against the sum of their holds."""
+
+    renders: int = 0
+    held: int = 0
+    settled: int = 0
+
+    @property
+    def share(self) -> Fraction:
+        """What was settled, as a share of what was held."""
+        return Fraction(self.settled, self.held)
+
+    def __str__(self) -> str:
+        """The basis of an estimate, as it is told."""
+        return f"{self.renders} settled renders: {float(self.share):.2f} of the hold"
+
+
+ENOUGH = 3
+"""Settled renders of a sort from which they say more than the catalogue's typical frame rate."""
+
+Sort = tuple[str, str, str, str]
+History = Mapping[Sort, Experience]
+
+
+def sort_of(kind: Kind, request: Mapping[str, Any]) -> Sort:
+    """What makes renders alike in price: kind, model, resolution and frame-rate choice."""
+    style = request.get("style") or {}
+    model = request.get("model") or style.get("model") or "default"
+    rate = request.get("fps_resolution", "HALF") if kind is Kind.VIDEO_TO_VIDEO else ""
+    return (str(kind), str(model), str(request.get("resolution", "")), str(rate))
+
+
+def learn(settled: Iterable[tuple[Kind, Mapping[str, Any], int, int]]) -> History:
+    """The history of settled renders: kind, request, hold and what was charged in the end."""
+    history: dict[Sort, Experience] = {}
+    for kind, request, held, charged in settled:
+        if held > 0:
+            sort = sort_of(kind, request)
+            before = history.get(sort, Experience())
+            history[sort] = Experience(
+                renders=before.renders + 1, held=before.held + held, settled=before.settled + charged
+            )
+    return history
+
+
+def calibrated(price: Estimate, sort: Sort, history: History) -> tuple[Estimate, str | None]:
+    """The estimate with what this account was charged before in its likely figure, and the basis, where there is one.
+
+    The hold stays: it is what must be assumed, whatever was charged before.
+    """
+    known = history.get(sort)
+    if known is None or known.renders < ENOUGH or price.low == price.hold:
+        return price, None
+    expected = min(price.hold, max(price.low, math.ceil(price.hold * known.share)))
+    return replace(price, expected=expected), str(known)
 
 
 TYPICAL_FPS = 24

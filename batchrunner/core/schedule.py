@@ -78,6 +78,7 @@ class Gate:
 
     stop: Stop | None = None
     is_reconciling: bool = False
+    awaits_credits: bool = False
 
 
 def refuses(step: Step, load: Load, limits: Limits, gate: Gate) -> str | None:
@@ -112,6 +113,8 @@ def _refuses_upload(load: Load, limits: Limits) -> str | None:
 def _refuses_submit(load: Load, limits: Limits, gate: Gate) -> str | None:
     if gate.is_reconciling:
         return "it is not known yet whether a submission was charged; nothing is bought meanwhile"
+    if gate.awaits_credits:
+        return "the account is out of credits; a top-up is waited for"
     if load.in_flight >= limits.in_flight:
         return f"{limits.in_flight} renders are in flight (limits.in_flight)"
     if load.running[Step.SUBMIT] >= SUBMITS_AT_ONCE:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 import re
 import shutil
+import urllib.request
 
 import pytest
 
@@ -183,3 +184,23 @@ def test_the_ledger_is_the_providers_to_the_credit(own):
     assert "nsfw" in due.out
     csv = own.run("ledger", manifest.name, "--csv")
     assert csv.out.splitlines()[0].startswith("at,job,attempt,kind,model,project_id,move,credits")
+
+
+def test_a_top_up_is_waited_for(tmp_path, media):
+    with launch.start(Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=20)) as running:
+        program = Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
+        for file in media.iterdir():
+            shutil.copy(file, tmp_path)
+        (tmp_path / "poor.yaml").write_text(TWO_JOBS)
+        process = program.start("run", "poor.yaml", "--on-no-credits", "wait")
+        assert process.stderr is not None
+        next(line for line in process.stderr if "402" in line)
+        more = urllib.request.Request(
+            f"{running.base_url}/_sandbox/credits",
+            data=b'{"credits": 1000}',
+            headers={"content-type": "application/json"},
+        )
+        urllib.request.urlopen(more, timeout=30).close()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert program.provider.creates_by_job("poor") == {"clip": 1, "still": 1}

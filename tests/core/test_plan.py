@@ -12,7 +12,7 @@ from batchrunner import places
 from batchrunner.core import job as machine, pricing
 from batchrunner.core.job import Input, Job, Spec, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.plan import Do, Wishes, fingerprint, make_plan, what_changed
+from batchrunner.core.plan import Do, Wishes, fingerprint, history_of, make_plan, what_changed
 from batchrunner.core.retry import Failure
 
 REQUEST = {"end_seconds": 5, "style": {"prompt": "slow"}, "assets": {"image_file_path": "a.png"}}
@@ -126,3 +126,31 @@ def test_video_to_video_is_held_at_thirty_frames(rate, hold, expected):
     price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None)
     assert price is not None
     assert (price.hold, price.expected) == (hold, expected)
+
+
+def settled(number: int, *, held: int, charged: int) -> Job:
+    request = {"start_seconds": 0, "end_seconds": 5, "style": {"art_style": "Ink"}}
+    made = replace(spec(request, kind=Kind.VIDEO_TO_VIDEO), hold=held)
+    opened = machine.advance(None, machine.Opened(at=1.0, id=f"s{number}", attempt=1, spec=made))
+    return replace(opened, state=State.DONE, charged=charged)
+
+
+def test_the_likely_price_is_learned_from_what_was_charged_and_the_hold_stays():
+    request = {"start_seconds": 0, "end_seconds": 10, "style": {"art_style": "Comic"}}
+    price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, fps=24)
+    assert price is not None
+    sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request)
+    few = history_of([settled(n, held=150, charged=147) for n in range(2)])
+    assert pricing.calibrated(price, sort, few) == (price, None)
+    enough = history_of([settled(n, held=150, charged=147) for n in range(38)])
+    learned, basis = pricing.calibrated(price, sort, enough)
+    assert (learned.expected, learned.hold, learned.low) == (294, price.hold, price.low)
+    assert basis == "38 settled renders: 0.98 of the hold"
+
+
+def test_an_exact_price_needs_no_learning():
+    request = {"end_seconds": 5, "model": "kling-3.0", "resolution": "720p"}
+    price = pricing.estimate(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier="creator")
+    assert price is not None
+    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request)
+    assert pricing.calibrated(price, sort, {sort: pricing.Experience(renders=9, held=9, settled=5)}) == (price, None)
