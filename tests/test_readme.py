@@ -14,8 +14,10 @@ from batchrunner.cli.app import COMMANDS
 from batchrunner.core import manifest as schema, schedule
 from batchrunner.core.expand import Source
 from batchrunner.errors import Exit
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import Settings
 from tests.support.media import write_clip, write_still
-from tests.support.program import check_books
+from tests.support.program import Program, Provider, check_books
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,14 +38,24 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
+def program(tmp_path):
+    """The README's reader, with an account of 12,000 credits."""
+    with launch.start(Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=12_000)) as running:
+        (tmp_path / "work").mkdir()
+        yield Program(folder=tmp_path / "work", provider=Provider(base_url=running.base_url))
+
+
+@pytest.fixture
 def folder(program):
     """What the README's reader has: clips and stills, and the manifests it shows."""
     (program.folder / "clips").mkdir()
     (program.folder / "stills").mkdir()
     write_clip(program.folder / "clips" / "intro.mp4", fps=24, seconds=3.0, hue=0.2)
     write_still(program.folder / "stills" / "hero.png", hue=0.7)
-    (manifest,) = blocks("yaml")
-    (program.folder / "night.yaml").write_text(manifest)
+    night, budgeted = blocks("yaml")
+    (program.folder / "night.yaml").write_text(night)
+    (program.folder / "tomorrow.yaml").write_text(night)
+    (program.folder / "budgeted.yaml").write_text(budgeted)
     (program.folder / "mistakes.yaml").write_text(MISTAKES)
     return program.folder
 
@@ -60,6 +72,7 @@ def test_every_command_shown_prints_what_is_shown(program, folder):
             if expected:
                 assert said.strip() == expected.strip(), command
     assert (folder / "renders" / "hero.mp4").stat().st_size > 0
+    assert program.run("run", "budgeted.yaml").code == 0
 
 
 def test_the_two_commands_are_one_line_each_and_ci_runs_the_same():
@@ -82,7 +95,7 @@ def test_every_command_has_help_and_a_line_in_the_table(program):
 
 def test_the_exit_codes_are_those_of_the_program():
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
-    later = {Exit.BUDGET_REACHED, Exit.WINDOW_OVER}
+    later = {Exit.WINDOW_OVER}
     assert listed == {int(code) for code in Exit} - later
     assert schedule.exit_code({}) is Exit.OK
 
