@@ -310,7 +310,9 @@ def access(environ: Mapping[str, str]) -> Access:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.username and parts.port != 0
+        is_plain = url.isascii() and url.isprintable() and " " not in url and not parts.query and not parts.fragment
+        is_plain = is_plain and parts.scheme in {"http", "https"} and not parts.username and parts.port != 0
+        return is_plain and bool(parts.hostname) and not str(parts.hostname).endswith("--")
     except ValueError:  # a port that is no number, a bracket that is not closed
         return False
 
@@ -493,6 +495,7 @@ def engine(
         moves=opened.balance_moves(),
         baseline=opened.baseline(),
         ledger=opened.ledger(),
+        past=_past(opened, session.jobs),
     )
     top_up_check_s = SANDBOX_TOP_UP_CHECK_S if access.is_sandbox else TOP_UP_CHECK_S
     settings = Settings(
@@ -516,6 +519,12 @@ def engine(
         fetch_again=fetch_again,
     )
     return made, performer
+
+
+def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Attempts on record that are not among the jobs of a run."""
+    mine = {(job.id, job.attempt) for job in jobs}
+    return tuple(job for job in opened.all_attempts() if (job.id, job.attempt) not in mine)
 
 
 def _jitter() -> float:

@@ -166,6 +166,7 @@ class Engine:
         self._is_unreachable = False
         self._penniless: set[str] = set()
         self._stopped = asyncio.Event()
+        self._charges: dict[str, int] = {}
         self._fetch_again = set(fetch_again)
         self.load = Load()
         self._inquiry = Inquiry(grace_s=settings.grace_s, money=money, jitter=settings.jitter)
@@ -297,7 +298,8 @@ class Engine:
             self._inquiry.add(job, now=self._clock.now())
             return
         at = schedule.believable(job.again_at, now=self._clock.now())
-        if action is Action.POLL and at is None and not is_resumed:
+        # A charge that was not told is asked for at once: the next purchase must know it.
+        if action is Action.POLL and at is None and not is_resumed and job.charged is not None:
             assert job.accepted_at is not None
             at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
         self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
@@ -391,7 +393,8 @@ class Engine:
 
     def _start_inquiry(self, now: Instant) -> None:
         """Read the evidence when it is due, or a quiet moment that is too old to buy on; never beside a submission."""
-        if self._inquiry.is_running or not self._may_inquire():
+        self.load.doubtful = self._inquiry.trials
+        if self._inquiry.is_running or not self._may_inquire() or not self._inquiry.may_read(now):
             return
         due = self._inquiry.due_at()
         if (due is not None and due <= now) or (self._inquiry.needs_baseline(now) and self._wants_to_buy()):
@@ -416,6 +419,7 @@ class Engine:
         except ProviderError as error:
             self._could_not_inquire(error)
             return
+        self._inbox.extend(self._corrections())
         self._inbox.extend(self._inquiry.judge(jobs, first, second, now=self._clock.now()))
         await self._keep(self._inquiry.settle(second))
 
@@ -436,10 +440,14 @@ class Engine:
 
     async def _close_books(self) -> None:
         """A last quiet moment, if anything was bought: what the account lost can be held against the ledger."""
-        if self._stop is Stop.KEY_REFUSED or not self._inquiry.has_news or self._unsettled():
+        is_open = any(not job.is_final for job in self._unsettled())
+        if self._stop is Stop.KEY_REFUSED or self._is_unreachable or is_open:
             return
-        with suppress(ProviderError):
-            await self._keep(self._inquiry.settle(await self._observation()))
+        if self._inquiry.has_news or self._unsettled():
+            with suppress(ProviderError):
+                seen = await self._observation()
+                self._inbox.extend(self._corrections())
+                await self._keep(self._inquiry.settle(seen))
 
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:
@@ -447,17 +455,25 @@ class Engine:
 
     async def _observation(self) -> Observation:
         known, ledger = self._unsettled(), self._inquiry.ledger
-        reading = await self._witness([project for project, _ in known])
-        spent = ledger + sum(reading.charges.get(project, charged) - charged for project, charged in known)
+        reading = await self._witness([job.project_id for job in known if job.project_id is not None])
+        self._charges = dict(reading.charges)
+        spent = ledger + sum(
+            reading.charges.get(job.project_id or "", job.charged or 0) - (job.charged or 0) for job in known
+        )
         return Observation(at=reading.at, credits=reading.credits, spent=spent)
 
-    def _unsettled(self) -> list[tuple[str, int]]:
-        """Projects whose charge may still change, with the charge last seen."""
-        states = {State.RENDERING, State.RENDERED}
+    def _unsettled(self) -> list[Job]:
+        """Jobs whose charge may still change."""
+        now = self._clock.now()
+        return [job for job in self._jobs.values() if evidence.may_change(job, now=now)]
+
+    def _corrections(self) -> list[tuple[str, Event]]:
+        """What the last reading told of renders that are over; the others' next look tells it anyway."""
+        now = self._clock.now()
         return [
-            (job.project_id, job.charged or 0)
-            for job in self._jobs.values()
-            if job.project_id is not None and (job.state in states or evidence.may_give_back(job))
+            (job.id, machine.Corrected(at=now, credits=self._charges[job.project_id]))
+            for job in self._unsettled()
+            if job.is_final and job.project_id in self._charges
         ]
 
     # --- a top-up ---
@@ -486,7 +502,8 @@ class Engine:
 
     def _next_time(self) -> Instant | None:
         times = [line.later[0][0] for line in self._lines.values() if line.later]
-        due = self._inquiry.due_at() if self._may_inquire() else None
+        now, wants_to_buy = self._clock.now(), self._wants_to_buy()
+        due = self._inquiry.next_at(now, wants_to_buy=wants_to_buy) if self._may_inquire() else None
         return min([*times, *([due] if due is not None else [])], default=None)
 
     def _is_over(self) -> bool:
@@ -500,11 +517,13 @@ class Engine:
         if self._stop is Stop.KEY_REFUSED:
             return True
         steps = set(Step) - (schedule.BUYING if self._stop else set())
-        if any(self._lines[step].later or self._lines[step].ready for step in steps):
+        if any(self._lines[step].later for step in steps):
             return False
         if self._inquiry.is_waiting and self._inquiry.due_at() is None:
+            # Nothing is under way, nothing is dated: the charge that was waited for will not come.
             self._inquiry.hurry()
-        return not self._inquiry.is_waiting
+            self._wake.set()
+        return not self._inquiry.is_waiting and not any(self._lines[step].ready for step in steps)
 
 
 def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:

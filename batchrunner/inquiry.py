@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 
 from batchrunner.core import evidence, job as machine, retry
 from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
@@ -30,12 +31,14 @@ class Money:
         moves: whether this account's balance was seen to follow charges before.
         baseline: the last quiet moment on record.
         ledger: credits charged over every attempt in the state file.
+        past: attempts that the run itself does not look after: those followed by another, and jobs no longer asked for.
     """
 
     credits: int | None = None
     moves: bool = False
     baseline: Baseline | None = None
     ledger: int = 0
+    past: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,8 @@ class Inquiry:
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
-        self._loose: dict[str, Job] = {}
+        self._loose = {(job.id, job.attempt): job for job in money.past if evidence.is_loose(job, is_current=False)}
+        self._is_blind = False
         self._not_before: Instant = 0.0
         self._failures = 0
         self._awaits_charge: int | None = None
@@ -71,10 +75,12 @@ class Inquiry:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
         if before is not None and before.attempt == after.attempt:
             self.ledger += (after.charged or 0) - (before.charged or 0)
-        if evidence.may_give_back(after):
-            self._loose[after.id] = after
+        if before is not None and before.attempt != after.attempt and evidence.is_loose(before, is_current=False):
+            self._loose[before.id, before.attempt] = before
+        if evidence.is_loose(after, is_current=True):
+            self._loose[after.id, after.attempt] = after
         else:
-            self._loose.pop(after.id, None)
+            self._loose.pop((after.id, after.attempt), None)
 
     def add(self, job: Job, *, now: Instant) -> None:
         """A submission whose answer is lost; its grace counts from the last that is known of it.
@@ -97,20 +103,34 @@ class Inquiry:
 
         With one exception: a balance that was never seen to move needs one more charge to be believed or not.
         """
-        is_open = self.is_waiting and (self._awaits_charge is None or len(self._lost) > 1)
+        is_open = self.is_waiting and self._awaits_charge is None
         return self.is_running or is_open or self.needs_baseline(now)
+
+    @property
+    def trials(self) -> int:
+        """Lost submissions that wait for another charge; they hold no place against it."""
+        return len(self._lost) if self._awaits_charge is not None else 0
 
     def needs_baseline(self, now: Instant) -> bool:
         """Whether the quiet moment is too old to buy on, because credits may have come back since, unseen."""
-        if not self._loose or self.is_waiting or self._baseline is None:
+        if not self._loose or self.is_waiting or self._is_blind or self._baseline is None:
             return False
         return not 0 <= now - self._baseline.at <= BASELINE_LIFE_S
+
+    def may_read(self, now: Instant) -> bool:
+        """Whether it is time to ask again after a question that was not answered."""
+        return now >= self._not_before or self.is_waiting
 
     def due_at(self) -> Instant | None:
         """When the evidence may be read; None when there is no question, or it waits for another charge."""
         if not self._lost or self.is_running or self._awaits_charge == self.ledger:
             return None
         return self._not_before
+
+    def next_at(self, now: Instant, *, wants_to_buy: bool) -> Instant | None:
+        """When there will be something to read; None when nothing is in question."""
+        needs_one = wants_to_buy and self.needs_baseline(now) and not self.is_running
+        return self._not_before if needs_one else self.due_at()
 
     def hurry(self) -> None:
         """No other charge will come: what the balance says now is the last word."""
@@ -132,6 +152,8 @@ class Inquiry:
 
     def settle(self, seen: Observation) -> Quiet | None:
         """A quiet moment: balance and ledger are taken to agree, and later ones are judged from here."""
+        if seen.credits is None:
+            self._is_blind = True  # not to be asked again and again; without it, nothing that is lost is acquitted
         if self._lost or seen.credits is None:
             return None
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
@@ -165,15 +187,18 @@ class Inquiry:
         """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
         self.is_running = False
         claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in jobs]
-        judgement = evidence.judge(
-            self._baseline, first, second, claims, moves=self._moves, slack=evidence.slack(self._loose.values())
-        )
-        if not self._is_last_word and Finding.TOO_EARLY in judgement.findings.values():
+        judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack(first))
+        is_too_early = Finding.TOO_EARLY in judgement.findings.values()
+        if is_too_early and not self._is_last_word and len(jobs) < retry.MOST_DOUBTS:
             self._awaits_charge = self.ledger
             return []
         self._failures = 0
         self._is_last_word = False
         return [(job.id, self._event(job, judgement, now)) for job in jobs if self._lost.pop(job.id, None)]
+
+    def _slack(self, seen: Observation) -> int | None:
+        window_s = seen.at - self._baseline.at if self._baseline is not None else math.inf
+        return evidence.slack(self._loose.values(), window_s=window_s)
 
     def _event(self, job: Job, judgement: Judgement, now: Instant) -> Event:
         finding = judgement.findings[job.id]

@@ -213,9 +213,10 @@ class Store(View):
     async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
         """Remember a quiet moment; `moves` when the balance is known to follow charges on this account."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, lambda: self._add_baseline(baseline, moves=moves))
+        await loop.run_in_executor(self._writer, lambda: self.add_baseline_now(baseline, moves=moves))
 
-    def _add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
+    def add_baseline_now(self, baseline: Baseline, *, moves: bool) -> None:
+        """As `add_baseline`, for callers without an event loop."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO baseline (at, credits, ledger, moves) VALUES (?, ?, ?, ?)",

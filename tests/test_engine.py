@@ -712,3 +712,80 @@ async def test_an_interrupt_ends_the_wait_for_a_top_up():
         await asyncio.sleep(0)
     table.engine.stop(Stop.INTERRUPTED)
     assert (await running).stop is Stop.INTERRUPTED
+
+
+# --- doubts in ordinary nights ---
+
+
+def lose_first(table: Bench, count: int) -> None:
+    """The first submissions of all are answered with a bare 502, and nothing comes of them."""
+    left = iter(range(count))
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        machine.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
+        if next(left, None) is not None
+        else None
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("in_flight", [1, 20])
+def test_a_night_that_begins_with_lost_answers_goes_on_by_itself(count, in_flight):
+    fresh = Money(credits=10_000, moves=False)
+    table = bench([a_job(n) for n in range(5)], money=fresh, limits=Limits(in_flight=in_flight))
+    lose_first(table, count)
+    assert table.run().by_state[State.DONE] == 5
+
+
+def test_a_last_job_that_is_lost_on_an_unknown_account_ends_the_run():
+    table = bench([a_job(0)], money=Money(credits=10_000, moves=False))
+    lose_first(table, 1)
+    assert table.run().by_state[State.UNCERTAIN] == 1
+
+
+def test_an_account_without_a_balance_is_not_asked_for_ever():
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1)
+    old = Baseline(at=0.0, credits=10_000, ledger=0)
+    table = bench([unsure, a_job(1), a_job(2)], money=Money(credits=None, moves=True, baseline=old))
+    asked = 0
+
+    async def blind(projects: Sequence[str]) -> Reading:
+        nonlocal asked
+        asked += 1
+        return Reading(at=table.clock.now(), credits=None, charges=dict.fromkeys(projects, 100))
+
+    table.engine._witness = blind
+    assert table.run().by_state[State.DONE] == 2
+    assert asked < 10
+
+
+def test_a_refund_that_comes_late_is_recorded_when_it_is_seen():
+    failed = a_job(0, state=State.FAILED, project_id="p-late", charged=100, held=100, trouble=UNREACHABLE)
+    table = bench([failed, a_job(1)], money=Money(credits=10_000, moves=True, ledger=100))
+    real = table.world.read_evidence
+
+    async def refunded(projects: Sequence[str]) -> Reading:
+        reading = await real(projects)
+        return Reading(at=reading.at, credits=reading.credits, charges={**reading.charges, "p-late": 0})
+
+    table.engine._witness = refunded
+    table.run()
+    assert table.memory.names("j0") == ["Corrected"]
+    assert table.engine.jobs()["j0"].charged == 0
+
+
+def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
+    """Its refund, unseen, would hide the charge of a lost one at the same price."""
+    old = a_job(0, state=State.FAILED, project_id="p-old", charged=100, held=100, trouble=UNREACHABLE)
+    money = Money(credits=10_000, moves=True, ledger=100, past=(old,))
+    table = bench([replace(a_job(0), attempt=2), a_job(1)], money=money)
+    lose(table, accepted=True, job_ids={"j1"})
+    charge = table.world.accept
+
+    def and_refund(job: Job) -> Event:
+        table.world.credits += 100 if job.id == "j1" else 0
+        return charge(job)
+
+    table.world.accept = and_refund  # type: ignore[method-assign]
+    table.run()
+    assert table.world.times(Action.SUBMIT)["j1"] == 1
+    assert table.engine.jobs()["j1"].state is State.UNCERTAIN

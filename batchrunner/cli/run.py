@@ -246,7 +246,6 @@ def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
 
 
 def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
-    from batchrunner.batch import LIBRARY
     from batchrunner.core.job import State
     from batchrunner.core.schedule import Stop
 
@@ -263,12 +262,26 @@ def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
         yield "hint: top up the account and run again; what was bought is on disk"
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
-            yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
-            sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
-            yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
-            yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"
-            yield f"        batchrunner resolve {manifest} {shlex.quote(job.id)} --not-created"
-    if report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
+            yield from _about_uncertain(job, manifest)
+    yield from _next_command(report, again, manifest)
+
+
+def _about_uncertain(job: Job, manifest: Path) -> Iterator[str]:
+    from batchrunner.batch import LIBRARY
+
+    yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
+    sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
+    yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
+    yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"
+    yield f"        batchrunner resolve {manifest} {shlex.quote(job.id)} --not-created"
+
+
+def _next_command(report: Report, again: str, manifest: Path) -> Iterator[str]:
+    if report.outcome.not_fetched:
+        yield f"next: batchrunner download {manifest}"
+    elif report.exit_code is Exit.BUDGET_REACHED:
+        yield f"next: raise the cap, then {again}    goes on with what is left"
+    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
         yield f"next: {again}    goes on where it was"
     elif report.exit_code is Exit.JOBS_FAILED:
         yield f"next: {again} --retry-failed"

@@ -74,7 +74,7 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
 def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
     """Put a person's decision on record; only for a job that waits for one."""
     from batchrunner import batch, store
-    from batchrunner.core import job as machine
+    from batchrunner.core import evidence, job as machine
 
     if not path.exists():
         raise UsageError(f"there is no state file {path}")
@@ -88,5 +88,8 @@ def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
         event = decide(before)
         after = machine.advance(before, event)
         opened.append_now([(event, after)])
+        quiet = evidence.after_adoption(opened.baseline(), before, after.charged, now=event.at)
+        if quiet is not None and after.project_id is not None:
+            opened.add_baseline_now(quiet, moves=opened.balance_moves())
         opened.end_run(at=batch.now(), exit_code=Exit.OK)
         return after

@@ -15,10 +15,11 @@ does not pay twice:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from batchrunner.core.job import Job, State
+from batchrunner.core.job import UNCERTAIN, Job, State
+from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 
 
@@ -49,8 +50,10 @@ class Observation:
     spent: int
 
     def is_same_as(self, other: Observation) -> bool:
-        """Whether both say the same, at whatever time."""
-        return (self.credits, self.spent) == (other.credits, other.spent)
+        """Whether both leave the same unexplained: what was charged and what left the account differ alike."""
+        if self.credits is None or other.credits is None:
+            return self.credits is other.credits
+        return self.credits + self.spent == other.credits + other.spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,8 @@ def judge(
         slack: credits that may have come back since the baseline without our seeing it, because a project whose id
             was lost settled below its hold; None when no bound is known.
     """
+    if not claims:
+        return Judgement(findings={}, reason="nothing is in question")
     missing = None if baseline is None else _missing(baseline, first)
     if baseline is None or missing is None:
         return _all(claims, Finding.UNDECIDED, "the balance was not known before the submission")
@@ -121,23 +126,60 @@ def judge(
     return _explain(missing, claims, slack)
 
 
-def slack(jobs: Iterable[Job]) -> int | None:
-    """Credits that may come back without our seeing it; None when that has no known bound.
+SHORT_S = 30.0
+"""Within this many seconds of a quiet moment, a render that was just bought is not taken to fail and be refunded."""
 
-    An uncertain job's project may settle below its hold; a failed or canceled one that is still charged may be
-    refunded. That an uncertain one fails and is refunded in full is left out: to pass for another's charge it would
-    have to be the same amount, between the last quiet moment and the reading, and the quiet moment is renewed before
-    every purchase while there is such a job.
+
+def slack(loose: Iterable[Job], *, window_s: float) -> int | None:
+    """Credits that may have come back unseen within `window_s` of the quiet moment; None when that has no known bound.
+
+    An uncertain job's project may settle below its hold, or fail and be refunded; it has no id to be asked by. What
+    remains of an attempt that was given up, or followed by another, is not asked for either.
     """
     total = 0
-    for job in jobs:
-        if job.state is State.UNCERTAIN:
-            if job.spec.low is None or job.spec.hold is None:
-                return None
-            total += job.spec.hold - job.spec.low
+    for job in loose:
+        if job.spec.hold is None:
+            return None
+        if job.state is State.UNCERTAIN and window_s <= SHORT_S:
+            total += job.spec.hold - (job.spec.low or 0)
         else:
-            total += job.charged or 0
+            total += job.charged or job.spec.hold
     return total
+
+
+def is_loose(job: Job, *, is_current: bool) -> bool:
+    """Whether credits of this attempt may come back without any look of ours: it cannot, or will not, be asked for."""
+    if job.state is State.UNCERTAIN:
+        return True
+    ended_badly = job.state in {State.FAILED, State.CANCELED}
+    was_given_up = ended_badly and job.project_id is None and job.trouble is not None and job.trouble.code == UNCERTAIN
+    return was_given_up or (ended_badly and not is_current and bool(job.charged))
+
+
+def may_change(job: Job, *, now: Instant) -> bool:
+    """Whether the charge of this attempt may still be corrected by the provider, and can be asked for."""
+    if job.project_id is None:
+        return False
+    if job.state in {State.RENDERING, State.RENDERED}:
+        return True
+    if job.state in {State.FAILED, State.CANCELED}:
+        return job.charged != 0
+    just_ended = job.ended_at is not None and now - job.ended_at <= LATE_S
+    return job.state is State.DONE and job.kind is Kind.VIDEO_TO_VIDEO and just_ended
+
+
+LATE_S = 120.0
+"""How long after its end a render that is billed by the frame is still looked at when the evidence is read."""
+
+
+def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:
+    """The quiet moment once a lost submission has a project: its charge, off the balance already, enters the ledger.
+
+    None where the last quiet moment was before the submission, and so knows nothing of it.
+    """
+    if baseline is None or job.submitted_at is None or baseline.at <= job.submitted_at:
+        return None
+    return replace(baseline, at=now, ledger=baseline.ledger + (credits or 0))
 
 
 def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:
@@ -151,11 +193,6 @@ def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | Non
     if name != job.name:
         return f"it is named {name!r}, and the submission was named {job.name!r}"
     return None
-
-
-def may_give_back(job: Job) -> bool:
-    """Whether credits of this attempt may come back without any look of ours."""
-    return job.state is State.UNCERTAIN or (job.state in {State.FAILED, State.CANCELED} and bool(job.charged))
 
 
 def _missing(baseline: Baseline, seen: Observation) -> int | None:

@@ -41,6 +41,9 @@ class State(StrEnum):
     CANCELED = "canceled"
 
 
+UNCERTAIN: Final = "uncertain"
+"""The code of a job's trouble while, and after, nobody can tell whether its submission was accepted."""
+
 FINAL: Final = frozenset({State.DONE, State.FAILED, State.CANCELED})
 """Nothing leaves these but the opening of the next attempt; the old attempt is kept."""
 
@@ -295,6 +298,13 @@ class Canceled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected(Event):
+    """The provider changed the charge of a project that is over: a late refund, a late settlement."""
+
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded(Event):
     """The result is on disk under its final name, whole and checked."""
 
@@ -367,10 +377,11 @@ TABLE: Final[Mapping[State, Mapping[type[Event], State | Fork]]] = {
         Downloaded: State.DONE,
         AddressExpired: State.DONE,
         StepFailed: State.DONE,
+        Corrected: State.DONE,
         Opened: State.READY,
     },
-    State.FAILED: {Opened: State.READY},
-    State.CANCELED: {Opened: State.READY},
+    State.FAILED: {Corrected: State.FAILED, Opened: State.READY},
+    State.CANCELED: {Corrected: State.CANCELED, Opened: State.READY},
 }
 
 
@@ -517,6 +528,8 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
             return _news(job, status="canceled", charged=event.credits)
         case RenderFailed():
             return _news(job, status="error", charged=event.credits) | {"trouble": event.failure} | _free_retry(event)
+        case Corrected():
+            return {} if event.credits == job.charged else {"charged": event.credits}
         case Downloaded():
             return {"outputs": event.outputs, "tries": 0, "again_at": None, "is_left": False, "trouble": None}
         case Refused() | StepFailed():
@@ -528,7 +541,7 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case ProvedUnpaid():
             return _setback(job, Failure(code="not_charged", message=event.evidence), event.verdict)
         case Unknowable():
-            return {"trouble": Failure(code="uncertain", message=event.evidence)}
+            return {"trouble": Failure(code=UNCERTAIN, message=event.evidence)}
         case Resolved():
             return {"trouble": job.trouble if isinstance(event.verdict, GiveUp) else None}
         case _:

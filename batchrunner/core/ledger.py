@@ -89,6 +89,9 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
                 yield _line(after, event, Move.CHARGED, after.charged)
         case machine.RenderFailed() | machine.Canceled():
             yield from _change(before, after, event, Move.REFUNDED)
+        case machine.Corrected():
+            came_to_nothing = after.state is not machine.State.DONE
+            yield from _change(before, after, event, Move.REFUNDED if came_to_nothing else Move.SETTLED)
         case _:
             yield from _change(before, after, event, Move.SETTLED)
 

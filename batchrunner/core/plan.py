@@ -14,7 +14,7 @@ from batchrunner.core import pricing
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import BOUGHT, Input, Job, Spec, State
+from batchrunner.core.job import BOUGHT, UNCERTAIN, Input, Job, Spec, State
 from batchrunner.core.kind import Kind
 
 
@@ -286,9 +286,16 @@ def _decide_failed(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
         error += f", and {job.charged:,} credits were not given back"
     if wishes.retry_failed:
         return Do.RETRY, f"{error}; changed since: {changed}" if changed else error
-    if changed and not job.charged:
+    if changed and _cost_nothing(job):
         return Do.RENDER, f"{error}; changed since: {changed}"
     return Do.SKIP, f"{error}; --retry-failed tries again"
+
+
+def _cost_nothing(job: Job) -> bool:
+    """Whether an attempt that came to nothing is known to have cost nothing."""
+    if job.project_id is not None:
+        return job.charged == 0
+    return job.trouble is None or job.trouble.code != UNCERTAIN
 
 
 def _orphan(job: Job) -> Entry:

@@ -52,11 +52,12 @@ class Load:
 
     running: dict[Step, int] = field(default_factory=lambda: dict.fromkeys(Step, 0))
     by_state: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
+    doubtful: int = 0
 
     @property
     def in_flight(self) -> int:
         """Renders that the provider is, or may be, working on."""
-        return self.by_state[State.SUBMITTING] + self.by_state[State.RENDERING]
+        return self.by_state[State.SUBMITTING] + self.by_state[State.RENDERING] - self.doubtful
 
 
 STEP_OF: Mapping[Action, Step] = {

@@ -201,7 +201,8 @@ class Client:
         return await self._read("GET", path, lambda body: wire.project(body, project_id=project_id))
 
     async def _read(self, method: str, path: str, read: Callable[[bytes], T], **options: Any) -> T:
-        async for attempt in self._reads:
+        # A copy each: tenacity keeps a call's count on the object, and reads run side by side.
+        async for attempt in self._reads.copy():
             with attempt:
                 answer = await self._ask(self._api, self._api.build_request(method, path, **options))
                 try:

@@ -76,6 +76,7 @@ def events(at: float, attempt: int) -> dict[type[Event], list[Event]]:
         ],
         machine.Canceled: [machine.Canceled(at=at, credits=0)],
         machine.Downloaded: [machine.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),))],
+        machine.Corrected: [machine.Corrected(at=at, credits=credits) for credits in (0, 240)],
         machine.AddressExpired: [machine.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
         machine.StepFailed: [machine.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
     }
