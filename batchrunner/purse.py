@@ -47,6 +47,13 @@ class Purse:
         if change > 0:
             for text in budget.nears(self._caps, self._spending, now=now):
                 self._say_once(text.partition(":")[0], text)
+        if before.held is None and budget.has_other_price(after):
+            group = self._spending.group_of(after)
+            self._say_once(
+                f"price of {group}",
+                f"{group}: {after.id} was charged {after.held:,} credits where the catalogue says {after.spec.hold:,};"
+                " `batchrunner models --check` compares them all",
+            )
         if before.held is None and budget.is_far_off(after):
             group = self._spending.group_of(after)
             words = (

@@ -39,6 +39,7 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
         click.Abort: the answer was no.
     """
     from batchrunner import batch, outlook
+    from batchrunner.cli import plan
 
     if is_free and saved is None:
         return Answer(wishes=wishes, files=())
@@ -53,6 +54,8 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
     batch.refuse_unpriced(read, seen.plan)
     bill = seen.plan.bill()
     if bill.jobs:
+        if _can_ask() and not says_yes:
+            plan.print_plan(seen.plan, outlook.of(read, seen.plan, account))
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
     return Answer(wishes=wishes, files=seen.files)

@@ -256,6 +256,12 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
     ]
 
 
+def has_other_price(job: Job) -> bool:
+    """Whether the first charge differs from a price that was taken to be exact: the provider's has moved."""
+    is_exact = job.spec.hold is not None and job.spec.low == job.spec.hold and job.spec.is_priced
+    return is_exact and job.held is not None and job.held != job.spec.hold
+
+
 def is_far_off(job: Job) -> bool:
     """Whether the provider charged so much more than the hold that nothing like it may be bought again."""
     return job.held is not None and job.spec.hold is not None and job.held > job.spec.hold * FAR_OFF

@@ -58,6 +58,7 @@ def test_on_a_terminal_no_buys_nothing_and_yes_buys(program, batch):
     code, screen = on_a_terminal(program, "run", batch.name, answers="n\n")
     assert code == 130
     assert "go on?" in screen
+    assert "credits ≤" in screen, "the whole plan is shown first"
     assert program.provider.creates(batch.stem) == []
     code, screen = on_a_terminal(program, "run", batch.name, answers="y\n")
     assert code == 0, screen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 import gzip
 import json
@@ -340,3 +341,12 @@ def test_any_text_may_stand_where_a_time_to_wait_is_expected(value: str) -> None
     response = httpx.Response(429, headers=[(b"Retry-After", value.encode()), (b"Date", value.encode())])
     seconds = client_module._retry_after(response)
     assert seconds is None or 0 <= seconds <= client_module.LONGEST_WAIT_S
+
+
+async def test_reads_side_by_side_do_not_share_their_tries() -> None:
+    """Half of the answers are 503: every read is tried again for itself, and ends with a project or with our error."""
+    busy, there = chaos.answer(status=503), chaos.answer(json.dumps({"id": ID, "status": "queued"}).encode())
+    async with answers(*([busy, there] * 60), there) as server, client(server.url) as provider:
+        results = await asyncio.gather(*(provider.project(ID) for _ in range(40)), return_exceptions=True)
+    assert all(isinstance(each, wire.Project | Rejected) for each in results), results
+    assert any(isinstance(each, wire.Project) for each in results)
