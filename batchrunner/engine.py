@@ -210,7 +210,9 @@ class Engine:
             IllegalTransition: a bug; everything recorded so far stands.
         """
         try:
-            await self._keep(self._inquiry.begin(self._clock.now(), has_unsettled=bool(self._unsettled())))
+            await self._keep(
+                self._inquiry.begin(self._clock.now(), has_unsettled=any(not job.is_final for job in self._unsettled()))
+            )
             while True:
                 self._wake.clear()
                 now = self._clock.now()
@@ -440,12 +442,14 @@ class Engine:
 
     async def _close_books(self) -> None:
         """A last quiet moment, if anything was bought: what the account lost can be held against the ledger."""
-        is_open = any(not job.is_final for job in self._unsettled())
+        unsettled = self._unsettled()
+        is_open = any(not job.is_final for job in unsettled)
         if self._stop is Stop.KEY_REFUSED or self._is_unreachable or is_open:
             return
-        if self._inquiry.has_news or self._unsettled():
+        due = [job for job in unsettled if job.state is not State.DONE]
+        if self._inquiry.has_news or due:
             with suppress(ProviderError):
-                seen = await self._observation()
+                seen = await self._observation(due)
                 self._inbox.extend(self._corrections())
                 await self._keep(self._inquiry.settle(seen))
 
@@ -453,8 +457,9 @@ class Engine:
         if quiet is not None:
             await self._journal.add_baseline(quiet.baseline, moves=quiet.moves)
 
-    async def _observation(self) -> Observation:
-        known, ledger = self._unsettled(), self._inquiry.ledger
+    async def _observation(self, asked: list[Job] | None = None) -> Observation:
+        """What the provider says of these jobs, of all whose charge may still change by default, and of the balance."""
+        known, ledger = self._unsettled() if asked is None else asked, self._inquiry.ledger
         reading = await self._witness([job.project_id for job in known if job.project_id is not None])
         self._charges = dict(reading.charges)
         spent = ledger + sum(

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from batchrunner.core.job import UNCERTAIN, Job, State
-from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 
 
@@ -164,12 +163,11 @@ def may_change(job: Job, *, now: Instant) -> bool:
         return True
     if job.state in {State.FAILED, State.CANCELED}:
         return job.charged != 0
-    just_ended = job.ended_at is not None and now - job.ended_at <= LATE_S
-    return job.state is State.DONE and job.kind is Kind.VIDEO_TO_VIDEO and just_ended
+    return job.state is State.DONE and job.ended_at is not None and now - job.ended_at <= LATE_S
 
 
 LATE_S = 120.0
-"""How long after its end a render that is billed by the frame is still looked at when the evidence is read."""
+"""How long after its end a render is still looked at when the evidence is read: charges settle as it completes."""
 
 
 def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:
@@ -210,6 +208,8 @@ def _explain(missing: int, claims: Sequence[Claim], slack: int | None) -> Judgem
     reason = _words(missing)
     if _cannot_hide(missing, claims, slack):
         return _all(claims, Finding.UNPAID, reason)
+    if missing <= 0 and slack != 0:
+        reason += ", but credits that another attempt may have given back unseen could hide a charge"
     sole = claims[0] if len(claims) == 1 else None
     is_paid = sole is not None and _can_cost(sole, missing, slack)
     return _all(claims, Finding.PAID if is_paid else Finding.UNDECIDED, reason)
