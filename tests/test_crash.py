@@ -85,8 +85,8 @@ def mixed_jobs(count: int) -> str:
 
 @pytest.fixture
 def unhurried(tmp_path):
-    """A provider whose renders take a while, so that a batch of forty lives through ten kills."""
-    with launch.start(Settings(data_dir=tmp_path / "sandbox", scale=0.1, latency_s=0.6)) as running:
+    """A provider whose renders outlast a run: of three in flight, ten runs can collect thirty of forty at the most."""
+    with launch.start(Settings(data_dir=tmp_path / "sandbox", scale=0.1, latency_s=1.6)) as running:
         yield Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
 
 
