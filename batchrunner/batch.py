@@ -89,7 +89,7 @@ def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False)
         UsageError: the file cannot be read.
         ManifestError: it is wrong; every problem is in it.
     """
-    text = text_of(path)
+    text = places.text_of(path)
     catalog = places.load_catalog(path, text, os.environ)
     manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
     root = path.resolve().parent
@@ -111,26 +111,14 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = schema.parse(text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True)
+        manifest = schema.parse(
+            places.text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True
+        )
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
         )
     return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, catalog=catalog, jobs=())
-
-
-def text_of(path: Path) -> str:
-    """The text of a file that the person wrote.
-
-    Raises:
-        UsageError: it cannot be read, or is no UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _look(root: Path, name: str) -> FileFact:

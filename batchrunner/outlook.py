@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batchrunner import batch as batches, store
+from batchrunner import batch as batches, places, store
 from batchrunner.batch import Batch, Flags
 from batchrunner.core import budget as budgeting, plan as planning
 from batchrunner.core.plan import Plan, Wishes
@@ -74,7 +74,7 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     pinned = {
         "batchrunner_plan": PLAN_VERSION,
         "manifest": batch.path.name,
-        "manifest_sha256": hashlib.sha256(batches.text_of(batch.path).encode()).hexdigest(),
+        "manifest_sha256": hashlib.sha256(places.text_of(batch.path).encode()).hexdigest(),
         "catalog_as_of": str(batch.catalog.as_of),
         "tier": tier,
         "jobs": planning.fingerprints(made),
@@ -108,7 +108,7 @@ def _saved(path: Path) -> dict[str, Any]:
         UsageError: it is none.
     """
     try:
-        saved = json.loads(batches.text_of(path))
+        saved = json.loads(places.text_of(path))
         if saved["batchrunner_plan"] == PLAN_VERSION:
             return {"jobs": dict(saved["jobs"]), "tier": saved["tier"]}
     except (ValueError, KeyError, TypeError):

@@ -56,7 +56,9 @@ def with_file(catalog: Catalog, path: Path) -> Catalog:
         UsageError: it cannot be read.
         ManifestError: it is wrong; every problem in it is told with its place.
     """
-    return catalogue.merge(catalog, catalogue.parse_catalog_patch(_text(path), source=str(path)))
+    return catalogue.merge(
+        catalog, catalogue.parse_catalog_patch(text_of(path, what="the catalogue "), source=str(path))
+    )
 
 
 @cache
@@ -65,10 +67,15 @@ def _of_the_package() -> Catalog:
     return catalogue.parse_catalog(file.read_text(encoding="utf-8"), source="catalog.yaml")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, *, what: str = "") -> str:
+    """The text of a file that the person wrote; `what` names its sort in an error.
+
+    Raises:
+        UsageError: it cannot be read, or is no UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
-        raise UsageError(f"cannot read the catalogue {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {what}{path}: {error.strerror or error}") from error

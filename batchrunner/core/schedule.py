@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from batchrunner.core.job import Action, State
+from batchrunner.core.job import IN_FLIGHT, Action, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.errors import Exit
@@ -57,7 +57,7 @@ class Load:
     @property
     def in_flight(self) -> int:
         """Renders that the provider is, or may be, working on."""
-        return self.by_state[State.SUBMITTING] + self.by_state[State.RENDERING] - self.doubtful
+        return sum(self.by_state[state] for state in IN_FLIGHT) - self.doubtful
 
 
 STEP_OF: Mapping[Action, Step] = {
