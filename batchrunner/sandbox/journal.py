@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from batchrunner.errors import BatchrunnerError
+from batchrunner.errors import BatchrunnerError, StateLocked
 
 Record = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ class Journal:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise BatchrunnerError(f"{data_dir} is already used by another sandbox") from error
+            raise StateLocked(f"{data_dir} is already used by another sandbox") from error
         try:
             self._path = data_dir / "journal.jsonl"
             self._past = _read(self._path)

@@ -13,11 +13,12 @@ import threading
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from batchrunner.errors import BatchrunnerError
+from batchrunner.errors import BatchrunnerError, Exit, StateLocked
 from batchrunner.sandbox.settings import Settings
 
 _STOP_S: Final = 10
 _TAIL: Final = 2000
+_LAST_WORDS_S: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ def start(settings: Settings, *, timeout_s: float = 30.0) -> Running:
     """A running sandbox that accepts connections. It ends when it is stopped, or when this process dies.
 
     Raises:
+        StateLocked: another sandbox uses its folder.
         BatchrunnerError: it did not come up in time; the text ends with what it wrote to standard error.
     """
     with tempfile.TemporaryFile() as stderr:
@@ -67,9 +69,12 @@ def start(settings: Settings, *, timeout_s: float = 30.0) -> Running:
         try:
             return Running(base_url=json.loads(line)["base_url"], process=process)
         except (ValueError, KeyError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS_S)  # what ended by itself has an exit code that says why
             process.kill()
             _stop(process)
-            raise BatchrunnerError(f"the sandbox did not start: {_tail(stderr)}") from error
+            kind = StateLocked if process.returncode == Exit.LOCKED else BatchrunnerError
+            raise kind(f"the sandbox did not start: {_tail(stderr)}") from error
 
 
 def _command(settings: Settings) -> list[str]:

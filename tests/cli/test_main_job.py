@@ -322,6 +322,13 @@ def test_two_runs_on_one_manifest_are_one_too_many(slow):
     assert slow.provider.creates_by_job("slow") == {"clip": 1, "still": 1}
 
 
+def test_two_runs_on_sandboxes_of_their_own_are_one_too_many_as_well(slow):
+    data = slow.folder / "slow.sandbox"
+    with launch.start(Settings(data_dir=data, scale=0.1)):
+        ended = slow.run("run", "slow.yaml", "--sandbox")
+    assert (ended.code, "already used by another sandbox" in ended.err) == (11, True)
+
+
 def test_the_first_interrupt_stops_buying_and_collects(slow):
     process = slow.start("run", "slow.yaml")
     wait_for(lambda: slow.provider.creates("slow"))
