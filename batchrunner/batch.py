@@ -210,7 +210,7 @@ def preview(
         known = {job.id: job for job in view.jobs()} if view else {}
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
-    history = planning.history_of([*own, *_elsewhere(batch, history_folder)])
+    history = planning.history_of([*own, *_elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=_trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = _plan(batch, seen, known, wishes, tier=tier, history=history)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
@@ -398,7 +398,7 @@ def begin(
         known = {job.id: job for job in opened.jobs()}
         seen = look(batch, remembered=_trusted(opened.files(), known.values()), tier=account.tier)
         opened.remember_files(seen.fresh)
-        history = planning.history_of(opened.all_attempts())
+        history = planning.history_of(opened.all_attempts(), batch.catalog, tier=account.tier)
         made = _plan(batch, seen, known, wishes, tier=account.tier, history=history)
         refuse_unpriced(batch, made)
         entries = _openings(made, now)

@@ -17,7 +17,7 @@ from batchrunner.core.plan import Plan, Wishes
 from batchrunner.errors import UsageError
 from batchrunner.provider import wire
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Of a saved plan's shape."""
 
 
@@ -74,10 +74,10 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     pinned = {
         "batchrunner_plan": PLAN_VERSION,
         "manifest": batch.path.name,
-        "manifest_sha256": hashlib.sha256(places.text_of(batch.path).encode()).hexdigest(),
+        "manifest_sha256": _sha256(batch.path),
         "catalog_as_of": str(batch.catalog.as_of),
         "tier": tier,
-        "jobs": planning.fingerprints(made),
+        "jobs": planning.pins(made),
     }
     try:
         path.write_text(json.dumps(pinned, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -85,20 +85,28 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check(path: Path, batch: Batch, wishes: Wishes) -> None:
-    """Hold the plan of now against a saved one, priced for the same plan of the account.
+def check(path: Path, batch: Batch, wishes: Wishes, *, tier: str | None) -> None:
+    """Hold the plan of now against a saved one; `tier` is the account's plan as it is now.
 
     Raises:
         UsageError: it is no saved plan, or something moved since; every difference is named.
     """
     saved = _saved(path)
     made = batches.preview(batch, wishes=wishes, tier=saved["tier"]).plan
-    moved = planning.what_moved(saved["jobs"], planning.fingerprints(made))
+    moved = planning.what_moved(saved["jobs"], planning.pins(made))
+    if saved["tier"] not in {None, tier}:
+        moved.append(f"the account's plan: {saved['tier']} -> {tier}")
+    if not moved and saved["manifest_sha256"] != _sha256(batch.path):
+        moved.append(f"{batch.path}: its text, though no job of it (limits or budget, perhaps)")
     if moved:
         raise UsageError(
             "the plan is no longer what was saved:\n" + "\n".join(f"  {line}" for line in moved),
             hint="look at a new plan; nothing was bought",
         )
+
+
+def _sha256(manifest: Path) -> str:
+    return hashlib.sha256(places.text_of(manifest).encode()).hexdigest()
 
 
 def _saved(path: Path) -> dict[str, Any]:
@@ -110,7 +118,10 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         saved = json.loads(places.text_of(path))
         if saved["batchrunner_plan"] == PLAN_VERSION:
-            return {"jobs": dict(saved["jobs"]), "tier": saved["tier"]}
-    except (ValueError, KeyError, TypeError):
+            jobs = {str(job_id): dict(pinned) for job_id, pinned in saved["jobs"].items()}
+            return {"jobs": jobs, "tier": saved["tier"], "manifest_sha256": saved["manifest_sha256"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    raise UsageError(f"{path} is no saved plan", hint="make one with `batchrunner plan MANIFEST -o FILE`")
+    raise UsageError(
+        f"{path} is no saved plan of this version", hint="make one with `batchrunner plan MANIFEST -o FILE`"
+    )

@@ -48,7 +48,7 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
         seen = batch.preview(read, wishes=wishes, tier=account.tier, on_progress=on_progress)
     show.problems(seen.warnings)
     if saved is not None:
-        outlook.check(saved, read, wishes)
+        outlook.check(saved, read, wishes, tier=account.tier)
     elif seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account)
     batch.refuse_unpriced(read, seen.plan)

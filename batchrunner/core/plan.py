@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from fractions import Fraction
 import json
 from statistics import median_low
 from typing import Any
@@ -167,13 +168,21 @@ def _input(field: str, media: str, source: Source, value: str, contents: Mapping
     return Input(field=field, media=media, path=value, sha256=content.sha256, size=content.size)
 
 
-def history_of(attempts: Iterable[Job]) -> pricing.History:
-    """What finished attempts were charged against their holds; the next estimates learn from it."""
-    return pricing.learn(
-        (job.kind, job.spec.body(), job.spec.hold or 0, job.charged)
-        for job in attempts
-        if job.state is State.DONE and job.charged is not None and job.spec.is_priced
-    )
+def history_of(attempts: Iterable[Job], catalog: Catalog, *, tier: str | None) -> pricing.History:
+    """What attempts were charged against their holds; the next estimates learn from it."""
+    return pricing.learn(_charge(job, catalog, tier) for job in attempts if job.held is not None and job.spec.is_priced)
+
+
+def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
+    body = job.spec.body()
+    hold = job.spec.hold or 0
+    excess = Fraction(1)
+    if job.held is not None and job.held > hold:
+        # Against the catalogue of now: a person may have corrected the price since.
+        price = pricing.estimate(job.kind, body, catalog, tier=tier)
+        excess = max(excess, Fraction(job.held, price.hold)) if price is not None and price.hold else excess
+    settled = job.charged if job.state is State.DONE else None
+    return pricing.Charge(sort=pricing.sort_of(job.kind, body), hold=hold, settled=settled, excess=excess)
 
 
 def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:
@@ -213,12 +222,14 @@ def far_dearer(made: Plan) -> dict[str, str]:
     }
 
 
-def fingerprints(made: Plan) -> dict[str, dict[str, Any]]:
-    """What a saved plan pins of each job to be bought: the request and its inputs, the price, the action."""
+def pins(made: Plan) -> dict[str, dict[str, Any]]:
+    """What a saved plan pins of each job to be bought: the action, the request and its inputs, price and output."""
     return {
         entry.id: {
             "action": str(entry.action),
-            "fingerprint": entry.spec.fingerprint,
+            "kind": str(entry.kind),
+            "request": entry.spec.body(),
+            "inputs": {each.path: each.sha256 for each in entry.spec.inputs if each.path is not None},
             "hold": entry.spec.hold,
             "output": entry.spec.output,
         }
@@ -228,22 +239,24 @@ def fingerprints(made: Plan) -> dict[str, dict[str, Any]]:
 
 
 def what_moved(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Where the plan of now is not the one that was saved, job by job, in words."""
-    words = {
-        "fingerprint": "its request or its inputs",
-        "hold": "its price",
-        "action": "what is done",
-        "output": "its output",
-    }
+    """Where the plan of now is not the one that was saved, job by job: which field, which file, which price."""
     moved = [f"{job_id}: was not in the saved plan" for job_id in now if job_id not in saved]
     for job_id, pinned in saved.items():
         if job_id not in now:
             moved.append(f"{job_id}: is no longer to be bought")
-            continue
-        changed = [words[key] for key in words if pinned.get(key) != now[job_id][key]]
-        if changed:
-            moved.append(f"{job_id}: {' and '.join(changed)} changed since")
+        elif changes := _moves(pinned, now[job_id]):
+            moved.append(f"{job_id}: {'; '.join(changes)}")
     return moved
+
+
+def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The differences between two pins of one job, in words."""
+    before = pinned.get("inputs") or {}
+    files = [f"content of {path}" for path, sha in now["inputs"].items() if path in before and before[path] != sha]
+    fields = _differences("", pinned.get("request"), now["request"])
+    words = {"kind": "kind", "hold": "price in credits", "output": "output", "action": "what is done"}
+    others = [line for key, word in words.items() for line in _differences(word, pinned.get(key), now[key])]
+    return files + fields + others
 
 
 def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
@@ -256,9 +269,20 @@ def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
         return _decide_done(job, changed, wishes)
     if job.state in {State.FAILED, State.CANCELED}:
         return _decide_failed(job, changed, wishes)
+    return _decide_open(job, spec, changed)
+
+
+def _decide_open(job: Job, spec: Spec, changed: str) -> tuple[Do, str]:
+    """An attempt of which nothing was bought yet: what is asked for and reserved must be what the manifest says now."""
     if changed:
         return Do.RENDER, f"changed before anything was bought: {changed}"
+    if (job.spec.hold, job.spec.low) != (spec.hold, spec.low):
+        return Do.RENDER, f"its price changed before anything was bought: {_credits(job.spec)} -> {_credits(spec)}"
     return Do.RESUME, "not submitted yet"
+
+
+def _credits(spec: Spec) -> str:
+    return "unknown" if spec.hold is None else f"{spec.hold:,} credits"
 
 
 def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:

@@ -29,11 +29,20 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """What settled renders of one sort came to: how many, and their sum against the sum of their holds."""
+    """What renders of one sort were charged.
+
+    Attributes:
+        renders: how many settled.
+        held: the sum of their holds.
+        settled: the sum of what they came to.
+        dearest: the highest first charge of any, as a share of the hold that the catalogue gives for it now; 1 where
+            none was above it.
+    """
 
     renders: int = 0
     held: int = 0
     settled: int = 0
+    dearest: Fraction = Fraction(1)
 
     @property
     def share(self) -> Fraction:
@@ -43,6 +52,11 @@ class Experience:
     def __str__(self) -> str:
         """The basis of an estimate, as it is told."""
         return f"{self.renders} settled renders: {float(self.share):.2f} of the hold"
+
+    @property
+    def warning(self) -> str:
+        """The basis of a hold above the catalogue's, as it is told."""
+        return f"a charge of {float(self.dearest):.2f} times the catalogue's hold"
 
 
 ENOUGH = 3
@@ -60,26 +74,53 @@ def sort_of(kind: Kind, request: Mapping[str, Any]) -> Sort:
     return (str(kind), str(model), str(request.get("resolution", "")), str(rate))
 
 
-def learn(settled: Iterable[tuple[Kind, Mapping[str, Any], int, int]]) -> History:
-    """The history of settled renders: kind, request, hold and what was charged in the end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one attempt was charged.
+
+    Attributes:
+        sort: what it is alike with.
+        hold: what was assumed when it was bought.
+        settled: what it came to, where it rendered and that is known.
+        excess: its first charge over the hold that the catalogue gives for it now; at least 1.
+    """
+
+    sort: Sort
+    hold: int
+    settled: int | None = None
+    excess: Fraction = Fraction(1)
+
+
+def learn(charges: Iterable[Charge]) -> History:
+    """The history that charges make."""
     history: dict[Sort, Experience] = {}
-    for kind, request, held, charged in settled:
-        if held > 0:
-            sort = sort_of(kind, request)
-            before = history.get(sort, Experience())
-            history[sort] = Experience(
-                renders=before.renders + 1, held=before.held + held, settled=before.settled + charged
+    for charge in charges:
+        before = history.get(charge.sort, Experience())
+        after = replace(before, dearest=max(before.dearest, charge.excess))
+        if charge.settled is not None and charge.hold > 0:
+            after = replace(
+                after,
+                renders=before.renders + 1,
+                held=before.held + charge.hold,
+                settled=before.settled + charge.settled,
             )
+        history[charge.sort] = after
     return history
 
 
 def calibrated(price: Estimate, sort: Sort, history: History) -> tuple[Estimate, str | None]:
-    """The estimate with what this account was charged before in its likely figure, and the basis, where there is one.
+    """The estimate with what this account was charged before in it, and the basis, where there is one.
 
-    The hold stays: it is what must be assumed, whatever was charged before.
+    The likely figure follows what renders settled at. The hold stays, unless the account was charged more than the
+    catalogue says: what must be assumed is then what was seen.
     """
     known = history.get(sort)
-    if known is None or known.renders < ENOUGH or price.low == price.hold:
+    if known is None:
+        return price, None
+    if known.dearest > 1:
+        hold = math.ceil(price.hold * known.dearest)
+        return replace(price, hold=hold, expected=max(price.expected, hold)), known.warning
+    if known.renders < ENOUGH or price.low == price.hold:
         return price, None
     expected = min(price.hold, max(price.low, math.ceil(price.hold * known.share)))
     return replace(price, expected=expected), str(known)

@@ -61,11 +61,18 @@ def test_changes_have_an_exit_code_of_their_own(program, batch):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda folder, text: shutil.copy(folder / "b.mp4", folder / "a.mp4"), "clip: its request or its inputs"),
-        (lambda folder, text: text.replace("art_style: Ink", "art_style: Comic"), "clip: its request or its inputs"),
-        (lambda folder, text: text.replace("version: 1", "version: 1\ncatalog: dear.yaml"), "still: its price"),
+        (lambda folder, text: shutil.copy(folder / "b.mp4", folder / "a.mp4"), "clip: content of a.mp4"),
+        (
+            lambda folder, text: text.replace("art_style: Ink", "art_style: Comic"),
+            'clip: style.art_style: "Ink" -> "Comic"',
+        ),
+        (
+            lambda folder, text: text.replace("version: 1", "version: 1\ncatalog: dear.yaml"),
+            "still: price in credits: 144 -> 231",
+        ),
         (lambda folder, text: text.replace("id: still", "id: other"), "other: was not in the saved plan"),
-        (lambda folder, text: text.replace("jobs:", "output: o/{id}.mp4\njobs:"), "its output"),
+        (lambda folder, text: text.replace("jobs:", "output: o/{id}.mp4\njobs:"), "clip: output: "),
+        (lambda folder, text: text.replace("jobs:", "budget: {credits: 9999}\njobs:"), "its text, though no job"),
     ],
 )
 def test_a_saved_plan_refuses_when_anything_moved(program, batch, edit, words):

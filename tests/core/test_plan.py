@@ -132,7 +132,7 @@ def settled(number: int, *, held: int, charged: int) -> Job:
     request = {"start_seconds": 0, "end_seconds": 5, "style": {"art_style": "Ink"}}
     made = replace(spec(request, kind=Kind.VIDEO_TO_VIDEO), hold=held)
     opened = machine.advance(None, machine.Opened(at=1.0, id=f"s{number}", attempt=1, spec=made))
-    return replace(opened, state=State.DONE, charged=charged)
+    return replace(opened, state=State.DONE, held=held, charged=charged)
 
 
 def test_the_likely_price_is_learned_from_what_was_charged_and_the_hold_stays():
@@ -140,9 +140,9 @@ def test_the_likely_price_is_learned_from_what_was_charged_and_the_hold_stays():
     price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, fps=24)
     assert price is not None
     sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request)
-    few = history_of([settled(n, held=150, charged=147) for n in range(2)])
+    few = history_of([settled(n, held=150, charged=147) for n in range(2)], CATALOG, tier=None)
     assert pricing.calibrated(price, sort, few) == (price, None)
-    enough = history_of([settled(n, held=150, charged=147) for n in range(38)])
+    enough = history_of([settled(n, held=150, charged=147) for n in range(38)], CATALOG, tier=None)
     learned, basis = pricing.calibrated(price, sort, enough)
     assert (learned.expected, learned.hold, learned.low) == (294, price.hold, price.low)
     assert basis == "38 settled renders: 0.98 of the hold"
@@ -154,3 +154,22 @@ def test_an_exact_price_needs_no_learning():
     assert price is not None
     sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request)
     assert pricing.calibrated(price, sort, {sort: pricing.Experience(renders=9, held=9, settled=5)}) == (price, None)
+
+
+def test_a_charge_above_the_catalogue_raises_what_must_be_assumed():
+    request = {"start_seconds": 0, "end_seconds": 10, "style": {"art_style": "Comic"}}
+    price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, fps=24)
+    assert price is not None
+    dear = replace(settled(1, held=150, charged=300), held=300)
+    history = history_of([dear, settled(2, held=150, charged=120)], CATALOG, tier=None)
+    learned, basis = pricing.calibrated(price, pricing.sort_of(Kind.VIDEO_TO_VIDEO, request), history)
+    assert (learned.hold, learned.expected) == (2 * price.hold, 2 * price.hold)
+    assert basis == "a charge of 2.00 times the catalogue's hold"
+
+
+def test_a_job_not_bought_yet_is_planned_at_the_price_of_now():
+    old = spec({"end_seconds": 5})
+    opened = machine.advance(None, machine.Opened(at=1.0, id="a", attempt=1, spec=replace(old, hold=100)))
+    (entry,) = make_plan([("a", replace(old, hold=150))], {"a": opened}, Wishes()).entries
+    assert (entry.action, entry.will_buy) == (Do.RENDER, True)
+    assert entry.reason == "its price changed before anything was bought: 100 credits -> 150 credits"
