@@ -154,6 +154,11 @@ def test_a_charge_that_is_far_off_stops_its_model(own):
     assert bought["still-1"] == 1
     assert "still-7" not in bought
     assert all(bought[f"clip-{n}"] == 1 for n in (0, 2, 4, 6))
+    plan = {job["id"]: job for job in own.run("plan", manifest.name, "--json").json()["jobs"]}
+    assert plan["still-7"]["credits"]["hold"] == 288, "what was charged once is what the next must be assumed to cost"
+    assert "2.00 times the catalogue's hold" in plan["still-7"]["basis"]
+    assert own.run("run", manifest.name, "--max-credits", "287").code == 8
+    assert "still-7" not in own.provider.creates_by_job("far")
 
 
 FAILS = [
