@@ -30,3 +30,8 @@ class WallClock:
             with suppress(TimeoutError):
                 async with asyncio.timeout(nap):
                     await event.wait()
+
+
+def now() -> Instant:
+    """The time, in seconds since 1970."""
+    return WallClock().now()

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batchrunner import batch as batches, places, store
-from batchrunner.batch import Batch, Flags
+from batchrunner import batch as batches, clock, places, session, store
+from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.errors import UsageError
@@ -45,12 +45,12 @@ def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
     for job_id, text in planning.far_dearer(made).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
-        counted = batches.spending(batch, view.all_attempts() if view else [], known)
+        counted = session.spending(batch, view.all_attempts() if view else [], known)
     wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
-    limits = batches.caps(batch if known.tier else _without_usd(batch), Flags(), tier=known.tier)
-    for job_id, text in budgeting.left_out(wanted, limits, counted, now=batches.now()).items():
+    limits = session.caps(batch if known.tier else _without_usd(batch), session.Flags(), tier=known.tier)
+    for job_id, text in budgeting.left_out(wanted, limits, counted, now=clock.now()).items():
         warnings.setdefault(job_id, []).append(f"would not be bought: {text}")
-    rate = batches.usd_per_credit(batch.catalog, known.tier)
+    rate = session.usd_per_credit(batch.catalog, known.tier)
     return Outlook(
         balance=known.credits,
         tier=known.tier,

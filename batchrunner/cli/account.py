@@ -28,7 +28,7 @@ def account(*, as_json: bool) -> int:
 
 
 async def _read() -> wire.Account:
-    from batchrunner import batch
+    from batchrunner import access
 
-    async with batch.client(batch.access(os.environ)) as client:
-        return await batch.account(client)
+    async with access.client(access.access(os.environ)) as client:
+        return await access.account(client)

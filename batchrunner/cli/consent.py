@@ -14,7 +14,8 @@ from batchrunner.cli import show
 from batchrunner.errors import UsageError
 
 if TYPE_CHECKING:
-    from batchrunner.batch import Access, Batch, Preview
+    from batchrunner.access import Access
+    from batchrunner.batch import Batch, Preview
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.plan import Bill, Entry, Wishes
     from batchrunner.provider import wire
@@ -62,10 +63,10 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
 
 
 async def _account(access: Access) -> wire.Account:
-    from batchrunner import batch
+    from batchrunner.access import account, client
 
-    async with batch.client(access) as client:
-        return await batch.account(client)
+    async with client(access) as open_client:
+        return await account(open_client)
 
 
 def _ask_about_changed(read: Batch, wishes: Wishes, seen: Preview, account: wire.Account) -> tuple[Wishes, Preview]:

@@ -76,14 +76,14 @@ def _flags(wishes: Wishes) -> str:
 
 def _account() -> wire.Account | None:
     """The account, where there is a key to read it with; a plan is worth having without it, too."""
-    from batchrunner import batch
+    from batchrunner import access
 
     if not (os.environ.get("MAGIC_HOUR_API_KEY") or os.environ.get("MAGIC_HOUR_API_TOKEN")):
         return None
 
     async def read() -> wire.Account:
-        async with batch.client(batch.access(os.environ)) as client:
-            return await batch.account(client)
+        async with access.client(access.access(os.environ)) as client:
+            return await access.account(client)
 
     try:
         return asyncio.run(read())

@@ -19,13 +19,15 @@ from batchrunner.cli import options, show, signals
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
-    from batchrunner.batch import Access, Batch, Flags
+    from batchrunner.access import Access
+    from batchrunner.batch import Batch
     from batchrunner.cli.progress import Progress
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine, Outcome
+    from batchrunner.session import Flags
     from batchrunner.store import Totals
 
 
@@ -70,11 +72,12 @@ def run(manifest: Path, **given: Any) -> int:
     from batchrunner import batch
     from batchrunner.cli import consent
     from batchrunner.core.plan import Wishes
+    from batchrunner.session import Flags
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
-    flags = batch.Flags(
+    flags = Flags(
         max_credits=given["max_credits"],
         max_credits_per_job=given["max_credits_per_job"],
         cutoff=given["cutoff"],
@@ -118,7 +121,7 @@ class Report:
 @contextmanager
 def provider(batch: Batch, *, is_sandbox: bool, scale: float = 0.5) -> Iterator[Access]:
     """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block."""
-    from batchrunner.batch import Access, access
+    from batchrunner.access import Access, access
 
     if not is_sandbox:
         yield access(os.environ)
@@ -167,24 +170,25 @@ async def carry_out(
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
     """
-    from batchrunner import batch
+    from batchrunner import session as sessions
+    from batchrunner.access import account as read_account, client as client_of
     from batchrunner.core import schedule
 
-    async with batch.client(access) as client:
-        account = await batch.account(client)
-        with batch.begin(
+    async with client_of(access) as client:
+        account = await read_account(client)
+        with sessions.begin(
             read, wishes=wishes, access=access, account=account, is_collecting=fetch_again, files=files
         ) as session:
-            missing = [job.id for job in batch.missing_outputs(read.root, session.jobs)]
-            engine, performer = batch.engine(
+            missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
+            engine, performer = sessions.engine(
                 session,
                 client=client,
                 access=access,
                 # Read again: looking at the files may have taken a while, and this balance is evidence.
-                account=await batch.account(client),
+                account=await read_account(client),
                 observe=progress.observe,
                 tell=show.say,
-                flags=flags or batch.Flags(),
+                flags=flags or sessions.Flags(),
                 fetch_again=missing if fetch_again else (),
             )
             if stop is not None:
@@ -267,7 +271,7 @@ def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
 
 
 def _about_uncertain(job: Job, manifest: Path) -> Iterator[str]:
-    from batchrunner.batch import LIBRARY
+    from batchrunner.access import LIBRARY
 
     yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))

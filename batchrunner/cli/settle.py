@@ -29,7 +29,8 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 
     The project is asked for first: its kind and its name must fit the submission.
     """
-    from batchrunner import batch
+    from batchrunner import batch, clock
+    from batchrunner.access import find_project
     from batchrunner.cli.run import provider
     from batchrunner.core import job as machine
 
@@ -37,8 +38,8 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
     with provider(read, is_sandbox=sandbox) as access:
 
         def decide(known: Job) -> Event:
-            found = asyncio.run(batch.find_project(access, known, project_id))
-            return machine.Adopted(at=batch.now(), project_id=found.id, credits=found.credits_charged)
+            found = asyncio.run(find_project(access, known, project_id))
+            return machine.Adopted(at=clock.now(), project_id=found.id, credits=found.credits_charged)
 
         after = _decide(read.state, job, decide)
     click.echo(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
@@ -54,7 +55,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 @options.state
 def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None) -> int:
     """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
-    from batchrunner import batch, store
+    from batchrunner import clock, store
     from batchrunner.core import job as machine
     from batchrunner.core.retry import Again, GiveUp
 
@@ -62,7 +63,7 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
         raise UsageError("say what became of it: --not-created or --give-up")
 
     def decide(_known: Job) -> Event:
-        now = batch.now()
+        now = clock.now()
         return machine.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
 
     after = _decide(state or store.path_for(manifest), job, decide)
@@ -73,12 +74,12 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
 
 def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
     """Put a person's decision on record; only for a job that waits for one."""
-    from batchrunner import batch, store
+    from batchrunner import clock, store
     from batchrunner.core import evidence, job as machine
 
     if not path.exists():
         raise UsageError(f"there is no state file {path}")
-    with store.open_for_run(path, run_id=secrets.token_hex(6), now=batch.now()) as opened:
+    with store.open_for_run(path, run_id=secrets.token_hex(6), now=clock.now()) as opened:
         known = {each.id: each for each in opened.jobs()}
         before = known.get(job_id)
         if before is None or before.state is not machine.State.UNCERTAIN:
@@ -91,5 +92,5 @@ def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
         quiet = evidence.after_adoption(opened.baseline(), before, after.charged, now=event.at)
         if quiet is not None and after.project_id is not None:
             opened.add_baseline_now(quiet, moves=opened.balance_moves())
-        opened.end_run(at=batch.now(), exit_code=Exit.OK)
+        opened.end_run(at=clock.now(), exit_code=Exit.OK)
         return after

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from batchrunner import batch
+from batchrunner import access as provider_access, batch, session as sessions
 from batchrunner.core import schedule
 from batchrunner.core.plan import Wishes
 from batchrunner.provider import client as provider_client
@@ -56,16 +56,16 @@ class Wire(httpx.AsyncBaseTransport):
 async def main(manifest: Path, deadly: int) -> int:
     points = Points(deadly)
     read = batch.read(manifest)
-    access = batch.access(os.environ)
+    access = provider_access.access(os.environ)
     connections = provider_client._Connections()
     real = connections.transports()
     wires = Transports(api=Wire(real.api, points), paid=Wire(real.paid, points), storage=Wire(real.storage, points))
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
-        account = await batch.account(client)
-        with batch.begin(read, wishes=Wishes(), access=access, account=account) as session:
+        account = await provider_access.account(client)
+        with sessions.begin(read, wishes=Wishes(), access=access, account=account) as session:
             for name in ("append", "add_baseline"):
                 setattr(session.store, name, points.around(getattr(session.store, name)))
-            engine, performer = batch.engine(
+            engine, performer = sessions.engine(
                 session,
                 client=client,
                 access=access,

@@ -1,0 +1,114 @@
+"""The provider as the commands see it: where it is, with which key, and what it says before anything is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from batchrunner.core import (
+    evidence,
+)
+from batchrunner.core.job import Job
+from batchrunner.errors import Rejected, UsageError
+from batchrunner.provider import wire
+from batchrunner.provider.client import BASE_URL, Client
+from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
+
+LIBRARY = "https://magichour.ai/my-library"
+"""Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the provider is and with which key; the key shows in no text of this value."""
+
+    base_url: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Access(base_url={self.base_url!r}, key=…)"
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the provider is a sandbox on this machine; nothing else takes that key, and it opens nothing else."""
+        return self.key == SANDBOX_KEY and urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+    @property
+    def provider(self) -> str:
+        """Whose projects these are: host and port, or `sandbox`, whose port differs from run to run."""
+        parts = urlsplit(self.base_url)
+        return "sandbox" if self.is_sandbox else f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+
+
+def access(environ: Mapping[str, str]) -> Access:
+    """The provider's address and the key, from the environment.
+
+    Raises:
+        UsageError: there is no key, or the address is none.
+    """
+    key = (environ.get("MAGIC_HOUR_API_KEY") or environ.get("MAGIC_HOUR_API_TOKEN") or "").strip()
+    if not key:
+        raise UsageError(
+            "there is no API key",
+            hint="set MAGIC_HOUR_API_KEY (keys are made at https://magichour.ai/developer), or try --sandbox",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
+    base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
+    if not _is_address(base_url):
+        raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name")
+    return Access(base_url=base_url, key=key)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_plain = url.isascii() and url.isprintable() and " " not in url and not parts.query and not parts.fragment
+        is_plain = is_plain and parts.scheme in {"http", "https"} and not parts.username and parts.port != 0
+        return is_plain and bool(parts.hostname) and not str(parts.hostname).endswith("--")
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
+
+
+def client(access: Access) -> Client:
+    """A client for it; use as an async context manager."""
+    return Client(base_url=access.base_url, key=access.key)
+
+
+async def account(client: Client) -> wire.Account:
+    """The account behind the key, before anything else is sent: a refused key stops here.
+
+    A deployment without the endpoint (the documentation of 2026-08 lacks it) gives an account of which nothing is
+    known; its answer has shown that the key is accepted.
+
+    Raises:
+        KeyRefused: the key is wrong.
+        ProviderError: no answer.
+    """
+    try:
+        return await client.account()
+    except Rejected as error:
+        if error.status != 404:
+            raise
+        return wire.Account(id="", tier=None, credits=None, has_subscription=False)
+
+
+async def find_project(access: Access, job: Job, project_id: str) -> wire.Project:
+    """The project that a lost submission became, as the provider has it.
+
+    Raises:
+        UsageError: it is not there, or cannot be that submission.
+        ProviderError: no answer.
+    """
+    async with client(access) as open_client:
+        try:
+            found = await open_client.project(project_id)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            raise UsageError(f"the provider knows no project {project_id!r}", hint=f"look in {LIBRARY}") from error
+    objection = evidence.misfit(job, project_type=found.type, name=found.name)
+    if found.is_deleted or objection:
+        raise UsageError(f"{project_id} is not this submission: {objection or 'it was deleted'}")
+    return found

@@ -1,0 +1,299 @@
+"""A run: the state file is locked, the attempts to be made are on record, and the engine has its real parts.
+
+    begin → engine → (its run)
+
+Part of the composition, as `batch` and `access`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+import random
+import secrets
+
+from batchrunner import store
+from batchrunner.access import Access
+from batchrunner.batch import Batch, look, plan, refuse_unpriced, trusted
+from batchrunner.clock import WallClock
+from batchrunner.core import (
+    budget as budgeting,
+    job as machine,
+    plan as planning,
+)
+from batchrunner.core.budget import Caps, Spending
+from batchrunner.core.catalog import Catalog
+from batchrunner.core.inputs import Inspected
+from batchrunner.core.job import Event, Job, State
+from batchrunner.core.plan import BUYS, Do, Plan, Wishes
+from batchrunner.core.retry import Instant
+from batchrunner.engine import Engine, Settings
+from batchrunner.errors import UsageError
+from batchrunner.inquiry import Money
+from batchrunner.perform import Performer
+from batchrunner.provider import wire
+from batchrunner.provider.client import Client
+from batchrunner.purse import Purse
+from batchrunner.store import Store
+
+GRACE_S = 120.0
+SANDBOX_GRACE_S = 1.5
+"""Seconds after its answer was lost, or its sender died, that a submission may still be taken in: longer than gateways
+wait for what is behind them, and a moment for a sandbox on this machine."""
+
+TOP_UP_CHECK_S = 180.0
+SANDBOX_TOP_UP_CHECK_S = 0.5
+"""Seconds between two looks at the balance of an account that ran out of credits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What was asked for this run: caps in credits, on top of the manifest's, and what to do when credits run out."""
+
+    max_credits: int | None = None
+    max_credits_per_job: int | None = None
+    cutoff: str | None = None
+    waits_for_credits: bool = False
+
+
+# --- beginning -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A run that has begun: the state file is locked, and every job to be done is on record."""
+
+    batch: Batch
+    plan: Plan
+    store: Store
+    jobs: tuple[Job, ...]
+
+
+@contextmanager
+def begin(
+    batch: Batch,
+    *,
+    wishes: Wishes,
+    access: Access,
+    account: wire.Account,
+    files: Sequence[Inspected] = (),
+    is_collecting: bool = False,
+) -> Iterator[Session]:
+    """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
+
+    Args:
+        batch: what is asked for.
+        wishes: what to buy beyond new and unfinished jobs.
+        access: the provider.
+        account: as it was just read.
+        files: what was read of the inputs a moment ago.
+        is_collecting: every job on record is part of the session, whatever the manifest says now.
+
+    Raises:
+        StateLocked: another run holds it.
+        StateUnusable: it cannot be used.
+        UsageError: it records the projects of another provider or account.
+    """
+    now = WallClock().now()
+    with store.open_for_run(batch.state, run_id=secrets.token_hex(6), now=now) as opened:
+        _claim(opened, access, account)
+        opened.remember_files(files)
+        known = {job.id: job for job in opened.jobs()}
+        seen = look(batch, remembered=trusted(opened.files(), known.values()), tier=account.tier)
+        opened.remember_files(seen.fresh)
+        history = planning.history_of(opened.all_attempts(), batch.catalog, tier=account.tier)
+        made = plan(batch, seen, known, wishes, tier=account.tier, history=history)
+        refuse_unpriced(batch, made)
+        entries = _openings(made, now)
+        opened.append_now(entries)
+        jobs = known | {job.id: job for _, job in entries}
+        priorities = {job.id: job.priority for job in batch.jobs}
+        chosen = _to_run(made, jobs, priorities, is_collecting=is_collecting)
+        yield Session(batch=batch, plan=made, store=opened, jobs=chosen)
+
+
+def _claim(opened: Store, access: Access, account: wire.Account) -> None:
+    """Bind a state file to its provider and account: what one holds, the other knows nothing of.
+
+    Renders of the sandbox must never pass for paid ones, and a balance is evidence for its own account only.
+    """
+    for name, mine in (("provider", access.provider), ("account", account.id)):
+        recorded = opened.fact(name)
+        if recorded is None and mine:
+            opened.note_fact(name, mine)
+        elif recorded is not None and mine and recorded != mine:
+            raise UsageError(
+                f"{opened.path} records renders of the {name} {recorded!r}, and this run would use {mine!r}",
+                hint="use the key they were made with, name another state file with --state, or move this one"
+                " (with its -wal and -shm, if they are there) and its renders away",
+            )
+
+
+def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
+    """The attempts to open, as events and the jobs they give."""
+    entries: list[tuple[Event, Job]] = []
+    for entry in made.entries:
+        if entry.action in BUYS and entry.spec is not None:
+            attempt = entry.known.attempt + 1 if entry.known else 1
+            event = machine.Opened(at=now, id=entry.id, attempt=attempt, spec=entry.spec)
+            entries.append((event, machine.advance(entry.known, event)))
+    return entries
+
+
+def _to_run(
+    made: Plan, jobs: Mapping[str, Job], priorities: Mapping[str, int], *, is_collecting: bool
+) -> tuple[Job, ...]:
+    """The jobs of a run, the highest priority first, else in the plan's order.
+
+    One that the manifest no longer names counts only as long as something of it is to be collected.
+    """
+    chosen = [
+        jobs[entry.id]
+        for entry in made.entries
+        if entry.id in jobs and (is_collecting or entry.action is not Do.SKIP or entry.spec is not None)
+    ]
+    return tuple(sorted(chosen, key=lambda job: -priorities.get(job.id, 0)))
+
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+
+def engine(
+    session: Session,
+    *,
+    client: Client,
+    access: Access,
+    account: wire.Account,
+    observe: Callable[[Event, Job], None],
+    tell: Callable[[str], None],
+    flags: Flags | None = None,
+    fetch_again: Collection[str] = (),
+) -> tuple[Engine, Performer]:
+    """The engine of a session with the real parts in it."""
+    clock = WallClock()
+    performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=_jitter)
+    opened = session.store
+    money = Money(
+        credits=account.credits,
+        moves=opened.balance_moves(),
+        baseline=opened.baseline(),
+        ledger=opened.ledger(),
+        past=_past(opened, session.jobs),
+    )
+    top_up_check_s = SANDBOX_TOP_UP_CHECK_S if access.is_sandbox else TOP_UP_CHECK_S
+    settings = Settings(
+        limits=session.batch.manifest.limits,
+        name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
+        grace_s=SANDBOX_GRACE_S if access.is_sandbox else GRACE_S,
+        between_readings_s=0.3 if access.is_sandbox else 3.0,
+        jitter=_jitter,
+        top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,
+    )
+    made = Engine(
+        jobs=session.jobs,
+        journal=opened,
+        perform=performer,
+        witness=performer.read_evidence,
+        clock=clock,
+        settings=settings,
+        money=money,
+        purse=_purse(session, account, flags or Flags(), tell=tell),
+        observe=observe,
+        fetch_again=fetch_again,
+    )
+    return made, performer
+
+
+def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Attempts on record that are not among the jobs of a run."""
+    mine = {(job.id, job.attempt) for job in jobs}
+    return tuple(job for job in opened.all_attempts() if (job.id, job.attempt) not in mine)
+
+
+def _jitter() -> float:
+    return 1.0 - random.random()  # noqa: S311 - spreads waits
+
+
+def submission_name(manifest: str, job: Job, *, tag: str) -> str:
+    """What a submission is called at the provider: the manifest, the job, and a tag that no other submission has.
+
+    It is all there is to find a lost submission by, in the web library or in a notice.
+    """
+    return f"{manifest}/{job.id} [{job.attempt}-{tag}]"
+
+
+# --- caps ------------------------------------------------------------------------------------------------------------
+
+
+def caps(batch: Batch, flags: Flags, *, tier: str | None) -> Caps:
+    """Every cap of a run.
+
+    Raises:
+        UsageError: a cap in dollars cannot be turned into credits.
+    """
+    rate = usd_per_credit(batch.catalog, tier)
+    if batch.manifest.budget.usd is not None and rate is None:
+        raise UsageError(
+            f"budget.usd cannot hold: no price of a credit is published for the plan {tier or 'of this account'}",
+            hint="use budget.credits instead",
+        )
+    return budgeting.caps_of(
+        batch.manifest.budget,
+        usd_per_credit=rate,
+        run=flags.max_credits,
+        per_job=flags.max_credits_per_job,
+        cutoff=flags.cutoff,
+    )
+
+
+def usd_per_credit(catalog: Catalog, tier: str | None) -> Decimal | None:
+    """Dollars for one credit at the dearest band of a plan; None where none is published."""
+    rates = (band.usd_per_credit.get(tier or "") for band in catalog.price_bands)
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
+def spending(batch: Batch, attempts: Iterable[Job], account: wire.Account) -> Spending:
+    """What counts against the caps already: all of this batch, and today's of the folder's other manifests."""
+    counted = Spending(day_of=_local_day, balance=account.credits)
+    counted.begin(attempts)
+    if batch.manifest.budget.per_day is not None:
+        for path in sorted(batch.root.glob("*.state.db")):
+            if path.resolve() != batch.state.resolve():
+                counted.count_elsewhere(_bought_with(path, account))
+    return counted
+
+
+def _bought_with(path: Path, account: wire.Account) -> list[Job]:
+    """Every attempt in another state file, if it is of the same account."""
+    with store.open_to_read(path) as view:
+        is_same = view is not None and view.fact("account") == account.id
+        return view.all_attempts() if view is not None and is_same else []
+
+
+def _purse(session: Session, account: wire.Account, flags: Flags, *, tell: Callable[[str], None]) -> Purse:
+    counted = spending(session.batch, session.store.all_attempts(), account)
+    return Purse(caps=caps(session.batch, flags, tier=account.tier), spending=counted, tell=tell)
+
+
+def _local_day(at: Instant) -> str:
+    return datetime.fromtimestamp(at).astimezone().date().isoformat()
+
+
+# --- fetching again --------------------------------------------------------------------------------------------------
+
+
+def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that are done and whose file is not where it was put, or not as long as it was."""
+    return [job for job in jobs if job.state is State.DONE and not all(_is_there(batch_root, job))]
+
+
+def _is_there(root: Path, job: Job) -> Iterable[bool]:
+    for output in job.outputs:
+        try:
+            yield (root / output.path).stat().st_size == output.bytes
+        except OSError:
+            yield False
