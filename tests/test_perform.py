@@ -22,7 +22,8 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.errors import ProviderError
 from batchrunner.perform import ASSET_LIFE_S, Performer
-from batchrunner.provider.client import Client, Timeouts
+from batchrunner.provider.client import Client
+from batchrunner.provider.connections import Timeouts
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support import chaos

@@ -18,7 +18,8 @@ import pytest
 
 from batchrunner import transfer
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError
-from batchrunner.provider.client import Client, Timeouts
+from batchrunner.provider.client import Client
+from batchrunner.provider.connections import Timeouts
 from batchrunner.transfer import PIECE, Saved
 from tests.support import chaos
 from tests.support.chaos import Connection, Server, answers, serving

@@ -14,7 +14,7 @@ from hypothesis import example, given, strategies as st
 import pytest
 
 from batchrunner.errors import KeyRefused, NoAnswer, OutOfCredits, ProviderError, Rejected
-from batchrunner.provider import client as client_module, wire
+from batchrunner.provider import client as client_module, failures, wire
 from batchrunner.provider.client import Client
 from tests.support import chaos
 from tests.support.chaos import Connection, answers, serving
@@ -208,11 +208,11 @@ async def test_an_error_status(status: int, said: bytes, kind: type[Rejected], c
         ("Retry-After:   7 \r\n", 7),
         ("Retry-After: -5\r\n", None),
         ("Retry-After: soon\r\n", None),
-        ("Retry-After: " + "9" * 400 + "\r\n", client_module.LONGEST_WAIT_S),
+        ("Retry-After: " + "9" * 400 + "\r\n", failures.LONGEST_WAIT_S),
         ("Date: Fri, 31 Dec 1999 23:59:00 GMT\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 59),
         ("Date: Fri, 31 Dec 1999 23:59:59 GMT\r\nRetry-After: Fri, 31 Dec 1999 23:59:00 GMT\r\n", 0),
         ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 0),
-        ("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n", client_module.LONGEST_WAIT_S),
+        ("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n", failures.LONGEST_WAIT_S),
         ("Retry-After: Fri, 31 Dec 1999 23:59:59 +99999999999999999999\r\n", None),
     ],
 )
@@ -339,8 +339,8 @@ def test_any_text_may_stand_where_a_time_to_wait_is_expected(value: str) -> None
     import httpx
 
     response = httpx.Response(429, headers=[(b"Retry-After", value.encode()), (b"Date", value.encode())])
-    seconds = client_module._retry_after(response)
-    assert seconds is None or 0 <= seconds <= client_module.LONGEST_WAIT_S
+    seconds = failures._retry_after(response)
+    assert seconds is None or 0 <= seconds <= failures.LONGEST_WAIT_S
 
 
 async def test_reads_side_by_side_do_not_share_their_tries() -> None:

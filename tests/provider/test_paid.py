@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from batchrunner.errors import NeverSent, NoAnswer, Rejected
-from batchrunner.provider.client import Client, Timeouts
+from batchrunner.provider.client import Client
+from batchrunner.provider.connections import Timeouts
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support import chaos

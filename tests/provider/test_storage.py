@@ -12,7 +12,8 @@ import pytest
 
 from batchrunner.errors import AddressExpired, BatchrunnerError, TransferError
 from batchrunner.provider import client as client_module
-from batchrunner.provider.client import Client, Timeouts
+from batchrunner.provider.client import Client
+from batchrunner.provider.connections import Timeouts
 from tests.support import chaos
 from tests.support.chaos import Connection, Handler, answers, serving
 

@@ -18,8 +18,8 @@ import httpx
 from batchrunner import access as provider_access, batch, session as sessions
 from batchrunner.core import schedule
 from batchrunner.core.plan import Wishes
-from batchrunner.provider import client as provider_client
-from batchrunner.provider.client import Client, Transports
+from batchrunner.provider.client import Client
+from batchrunner.provider.connections import Connections, Transports
 
 
 class Points:
@@ -57,7 +57,7 @@ async def main(manifest: Path, deadly: int) -> int:
     points = Points(deadly)
     read = batch.read(manifest)
     access = provider_access.access(os.environ)
-    connections = provider_client._Connections()
+    connections = Connections()
     real = connections.transports()
     wires = Transports(api=Wire(real.api, points), paid=Wire(real.paid, points), storage=Wire(real.storage, points))
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:

@@ -1,0 +1,123 @@
+"""The connections beneath the client: aiohttp beneath httpx, one session a purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+import ssl
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from yarl import URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds that each part of a request may take; a transfer as a whole has no limit.
+
+    Attributes:
+        connect_s: for one attempt to connect to one address.
+        read_s: between two pieces of an answer.
+        write_s: for the peer to take one piece of an upload.
+        pool_s: for a connection, the wait for a free place, name lookup and TLS included.
+        whole_s: for one request to the API, from the first to the last byte.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    write_s: float = 60.0
+    pool_s: float = 30.0
+    whole_s: float = 120.0
+
+
+Transport = httpx.AsyncBaseTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transports:
+    """What carries the requests; handed in by tests that need a hand on the wire."""
+
+    api: Transport
+    paid: Transport
+    storage: Transport
+
+
+class Connections:
+    """The real connections: aiohttp beneath httpx, one session a purpose."""
+
+    def __init__(self) -> None:
+        tls = ssl.create_default_context()
+        self._sessions = {
+            "api": _Session(limit=64, tls=tls, is_kept=True),
+            "paid": _Session(limit=64, tls=tls, is_kept=False),
+            # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
+            "storage": _Session(limit=128, tls=tls, is_kept=False),
+        }
+        self._tls = tls
+
+    def transports(self) -> Transports:
+        made = {name: AiohttpTransport(verify=self._tls, client=session) for name, session in self._sessions.items()}
+        return Transports(**made)
+
+    async def aclose(self) -> None:
+        for session in self._sessions.values():
+            await session.aclose()
+
+
+class _Session:
+    """An aiohttp session that sends addresses as they stand.
+
+    aiohttp rewrites `%2F` in a query to `/`, and a presigned address is signed as it was written. The transport takes
+    any callable that gives a session, and asks it before each request; so this is both.
+    """
+
+    def __init__(self, *, limit: int, tls: ssl.SSLContext, is_kept: bool) -> None:
+        self._options: dict[str, Any] = {"limit": limit, "ssl": tls, "force_close": not is_kept}
+        if is_kept:
+            self._options["keepalive_timeout"] = 30.0
+        self._session: aiohttp.ClientSession | None = None
+
+    def __call__(self) -> Any:
+        if self._session is None:  # made here, since aiohttp wants a running loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self
+
+    def request(self, *, method: str, url: str, **options: Any) -> Any:
+        assert self._session is not None
+        return _Exchange(self._session.request(method, URL(url, encoded=True), **options))
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Exchange:
+    """One request under way. The transport encodes the reason phrase strictly, and stumbles over bytes that are none.
+
+    It would do so after the answer came, with an error that names no connection and leaves the answer open.
+    """
+
+    def __init__(self, pending: Any) -> None:
+        self._pending = pending
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await self._pending.__aenter__()
+        response.reason = (response.reason or "").encode("ascii", "replace").decode()
+        return response
+
+
+def carrier(
+    transport: Transport, timeouts: Timeouts, *, headers: dict[str, str], base_url: str = ""
+) -> httpx.AsyncClient:
+    """A client that sends what it is told and nothing else: no cookies, no proxy or password of the environment."""
+    timeout = httpx.Timeout(
+        connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
+    )
+    cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(
+        transport=transport, timeout=timeout, headers=headers, base_url=base_url, cookies=cookies, trust_env=False
+    )

@@ -1,0 +1,159 @@
+"""Foreign failures and answers that are errors, as errors of ours.
+
+Every foreign exception becomes one of ours in `translated`, and nowhere else. The aiohttp transport's own mapping
+to httpx names a lost answer `ConnectTimeout`, so what an error proves is read from aiohttp's exception beneath it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+import httpx
+
+from batchrunner.core.retry import PLAN_CODES
+from batchrunner.errors import (
+    AddressExpired,
+    KeyRefused,
+    NeverSent,
+    NoAnswer,
+    OutOfCredits,
+    ProviderError,
+    Rejected,
+    TransferError,
+)
+from batchrunner.provider import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST_WAIT_S = 24 * 3600.0
+"""The longest wait in seconds that a `Retry-After` is believed to mean."""
+
+
+# --- exceptions ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def translated(target: str) -> Iterator[None]:
+    """Foreign exceptions as ours; `ValueError` is what the libraries raise on answers they cannot decode.
+
+    The foreign one is not kept as the cause: its text holds the whole address, and a log would show the signature.
+    """
+    try:
+        yield
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        httpx.StreamError,
+        aiohttp.ClientError,
+        TimeoutError,
+        OSError,
+        ValueError,
+    ) as error:
+        address, _, query = target.partition("?")
+        where, words = wire.without_secrets(address), _words(error, secret=query)
+        if _proves_unsent(error):
+            raise NeverSent(f"cannot connect to {where}: {words}") from None
+        raise NoAnswer(f"no answer from {where}: {words}") from None
+
+
+def _proves_unsent(error: BaseException) -> bool:
+    """Whether the failure happened before the first byte of the request could leave."""
+    beneath = error.__cause__
+    if isinstance(beneath, aiohttp.ClientError | TimeoutError):
+        return isinstance(beneath, _UNSENT_BENEATH)
+    return isinstance(error, _UNSENT)
+
+
+_UNSENT_BENEATH = (
+    aiohttp.ClientConnectorError,  # name lookup, refused, TLS, certificate
+    aiohttp.ConnectionTimeoutError,  # also the wait for a place in the pool
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+_UNSENT = (
+    *_UNSENT_BENEATH,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+    httpx.LocalProtocolError,
+)
+
+
+def _words(error: BaseException, *, secret: str) -> str:
+    """What went wrong, in the words of the innermost error that has any; without the query of the address."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    deepest = error.__cause__ or error
+    text = str(deepest) or str(error) or type(deepest).__name__
+    return wire.without_secrets(text.replace(secret, "…") if secret else text)
+
+
+@contextmanager
+def as_transfer() -> Iterator[None]:
+    """A transfer has no unclear outcome: whatever happened, it is done again."""
+    try:
+        yield
+    except ProviderError as error:
+        raise TransferError(str(error)) from error
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same read may succeed in a moment; a 429 is left to the shared pace."""
+    if isinstance(error, Rejected):
+        return error.status >= 500
+    return isinstance(error, NeverSent | NoAnswer)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def raise_for_status(response: httpx.Response, body: bytes, *, key: str) -> None:
+    """Raise the error that an API answer is; nothing for 2xx. The key is cut out of what the service says."""
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    said = wire.error_body(body)
+    words = said.message.replace(key, "…")  # some services repeat the key that they refuse
+    message = f"HTTP {status}" + (f": {words}" if words else "")
+    kind: type[Rejected] = Rejected
+    if status == 401:
+        kind = KeyRefused
+    elif status == 402 and said.code not in PLAN_CODES:
+        kind = OutOfCredits
+    raise kind(message, status=status, code=said.code, retry_after_s=_retry_after(response))
+
+
+def raise_for_storage(status: int, body: bytes) -> None:
+    """Raise what a storage answer means; S3 and its kin answer 403 to an address that expired, Google's also 400."""
+    if 200 <= status < 300:
+        return
+    said = wire.storage_error(body)
+    message = f"the storage answered HTTP {status}" + (f": {said.message}" if said.message else "")
+    is_expired = status in {401, 403, 404, 410} or said.code == "ExpiredToken"
+    raise AddressExpired(message) if is_expired else TransferError(message)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds to wait, from either form of Retry-After; dates are read against the server's own clock."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:10]), LONGEST_WAIT_S))
+    until, now = _date(value), _date(response.headers.get("date", "")) or datetime.now(UTC)
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT_S) if until else None
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):  # what the standard library raises on other text
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
