@@ -13,121 +13,27 @@ are handed in. No event costs more because there are more jobs: heaps and counte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-import heapq
-from typing import Protocol
+from dataclasses import replace
 
 from batchrunner.core import evidence, job as machine, retry, schedule
-from batchrunner.core.evidence import Baseline, Observation, Reading
+from batchrunner.core.evidence import Observation
 from batchrunner.core.job import Action, Event, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
 from batchrunner.errors import ProviderError, StateUnusable
 from batchrunner.inquiry import Inquiry, Money, Quiet
+from batchrunner.lines import Lines
 from batchrunner.purse import Purse
+from batchrunner.seams import Clock, Journal, Observe, Outcome, Perform, Settings, Witness
 
 LAST_ANSWER_S = 10.0
 """How long a run that is told to leave at once still waits for the answer to a paid request."""
 
 READINGS = 5
 """How often the evidence is read again until two readings in a row agree."""
-
-Perform = Callable[[Action, Job], Awaitable[Event]]
-"""Carries out one action; the seam between deciding and doing."""
-
-Witness = Callable[[Sequence[str]], Awaitable[Reading]]
-"""Reads the charges of projects and the balance."""
-
-Observe = Callable[[Event, Job], None]
-"""Told of every event after it is on disk; what it returns is ignored."""
-
-
-class Journal(Protocol):
-    """Where events are made durable."""
-
-    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
-        """Return when the events and the jobs after them are on disk."""
-
-    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
-        """Remember a quiet moment."""
-
-
-class Clock(Protocol):
-    """Time, and waiting for it."""
-
-    def now(self) -> Instant:
-        """Seconds since 1970."""
-
-    async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
-        """Return when the event is set or the time has come, whichever is first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a run behaves.
-
-    Attributes:
-        limits: how much may go on at once.
-        name: what to send as a submission's name for a job, unique every time it is called.
-        grace_s: how long a submission whose answer was lost may still be on its way.
-        between_readings_s: time between the two readings that must agree.
-        jitter: a random number in (0, 1] for waits.
-        top_up_check_s: when credits run out, look at the balance this often and go on after a top-up; None stops.
-    """
-
-    limits: Limits
-    name: Callable[[Job], str]
-    grace_s: float = 60.0
-    between_readings_s: float = 2.0
-    jitter: Callable[[], float] = lambda: 1.0
-    top_up_check_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        by_state: how many jobs are in each state.
-        stop: why buying stopped, if it did.
-        trouble: the failure behind it, if there was one.
-        is_unreachable: whether work is left because the provider could not be talked to.
-        not_fetched: finished jobs whose file is missing and could not be fetched.
-        held_back: jobs that were not bought because they fit no cap.
-        held_back_why: the cap and the figures.
-        ended_at: when.
-    """
-
-    by_state: Mapping[State, int]
-    stop: Stop | None
-    trouble: Failure | None
-    is_unreachable: bool
-    not_fetched: int
-    held_back: int
-    held_back_why: str | None
-    ended_at: Instant
-
-
-@dataclass(slots=True)
-class _Line:
-    """Jobs that wait for one step: those whose time has not come, by time, and those who may go, by order."""
-
-    later: list[tuple[Instant, int, str]] = field(default_factory=list)
-    ready: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, job_id: str, *, order: int, at: Instant | None) -> None:
-        if at is None:
-            heapq.heappush(self.ready, (order, job_id))
-        else:
-            heapq.heappush(self.later, (at, order, job_id))
-
-    def ripen(self, now: Instant) -> None:
-        while self.later and self.later[0][0] <= now:
-            _, order, job_id = heapq.heappop(self.later)
-            heapq.heappush(self.ready, (order, job_id))
 
 
 class Engine:
@@ -156,7 +62,7 @@ class Engine:
         self._observe = observe
         self._jobs: dict[str, Job] = {}
         self._order: dict[str, int] = {}
-        self._lines = {step: _Line() for step in Step}
+        self._lines = Lines()
         self._tasks: dict[asyncio.Task[None], Step | None] = {}
         self._inbox: list[tuple[str, Event]] = []
         self._crash: BaseException | None = None
@@ -199,7 +105,7 @@ class Engine:
         """For each step that is held back: how many jobs could start it now, and why they may not."""
         gate = self._gate()
         held = {step: schedule.refuses(step, self.load, self._settings.limits, gate) for step in Step}
-        return {step: (len(self._lines[step].ready), why) for step, why in held.items() if why}
+        return {step: (self._lines.ready(step), why) for step, why in held.items() if why}
 
     # --- the loop ---
 
@@ -304,7 +210,7 @@ class Engine:
         if action is Action.POLL and at is None and not is_resumed and job.charged is not None:
             assert job.accepted_at is not None
             at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
-        self._lines[schedule.STEP_OF[action]].add(job.id, order=self._order[job.id], at=at)
+        self._lines.add(schedule.STEP_OF[action], job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
         return Gate(
@@ -319,10 +225,10 @@ class Engine:
         gate = self._gate()
         for job in self._purse.take_back(self._jobs.__getitem__, now=now):
             self._queue(job)
-        for step, line in self._lines.items():
-            line.ripen(now)
-            while line.ready and schedule.refuses(step, self.load, self._settings.limits, gate) is None:
-                order, job_id = heapq.heappop(line.ready)
+        for step in Step:
+            self._lines.ripen(step, now)
+            while self._lines.ready(step) and schedule.refuses(step, self.load, self._settings.limits, gate) is None:
+                order, job_id = self._lines.take(step)
                 job = self._jobs[job_id]
                 too_dear = self._purse.refuses(job, now=now) if step in schedule.BUYING else None
                 if too_dear is not None:
@@ -406,9 +312,9 @@ class Engine:
         return self._stop is not Stop.KEY_REFUSED and not self.load.running[Step.SUBMIT] and not self._inbox
 
     def _wants_to_buy(self) -> bool:
-        lines = [self._lines[step] for step in schedule.BUYING]
         busy = sum(self.load.running[step] for step in schedule.BUYING)
-        return self._stop is None and (busy > 0 or any(line.ready or line.later for line in lines))
+        is_wanted = self._lines.has_ready(schedule.BUYING) or self._lines.has_later(schedule.BUYING)
+        return self._stop is None and (busy > 0 or is_wanted)
 
     async def _inquire(self, jobs: tuple[Job, ...]) -> None:
         """Read the evidence until two readings agree, and put the findings into the inbox."""
@@ -506,10 +412,9 @@ class Engine:
     # --- waiting and ending ---
 
     def _next_time(self) -> Instant | None:
-        times = [line.later[0][0] for line in self._lines.values() if line.later]
         now, wants_to_buy = self._clock.now(), self._wants_to_buy()
         due = self._inquiry.next_at(now, wants_to_buy=wants_to_buy) if self._may_inquire() else None
-        return min([*times, *([due] if due is not None else [])], default=None)
+        return min((at for at in (self._lines.next_at(), due) if at is not None), default=None)
 
     def _is_over(self) -> bool:
         """Whether nothing more can be done in this run, now or later, under what is known."""
@@ -522,13 +427,13 @@ class Engine:
         if self._stop is Stop.KEY_REFUSED:
             return True
         steps = set(Step) - (schedule.BUYING if self._stop else set())
-        if any(self._lines[step].later for step in steps):
+        if self._lines.has_later(steps):
             return False
         if self._inquiry.is_waiting and self._inquiry.due_at() is None:
             # Nothing is under way, nothing is dated: the charge that was waited for will not come.
             self._inquiry.hurry()
             self._wake.set()
-        return not self._inquiry.is_waiting and not any(self._lines[step].ready for step in steps)
+        return not self._inquiry.is_waiting and not self._lines.has_ready(steps)
 
 
 def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:

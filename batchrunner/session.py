@@ -31,13 +31,14 @@ from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Event, Job, State
 from batchrunner.core.plan import BUYS, Do, Plan, Wishes
 from batchrunner.core.retry import Instant
-from batchrunner.engine import Engine, Settings
+from batchrunner.engine import Engine
 from batchrunner.errors import UsageError
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
+from batchrunner.seams import Settings
 from batchrunner.store import Store
 
 GRACE_S = 120.0

@@ -18,10 +18,11 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
-from batchrunner.engine import Engine, Outcome, Settings
+from batchrunner.engine import Engine
 from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
+from batchrunner.seams import Outcome, Settings
 
 HOUR = 3600.0
 UNREACHABLE = Failure(code="unreachable", message="cannot connect")

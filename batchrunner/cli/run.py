@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
-    from batchrunner.engine import Engine, Outcome
+    from batchrunner.engine import Engine
+    from batchrunner.seams import Outcome
     from batchrunner.session import Flags
     from batchrunner.store import Totals
 

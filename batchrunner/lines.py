@@ -1,0 +1,66 @@
+"""Jobs that wait, one line a step.
+
+Part of the engine: heaps, so that no event costs more because there are more jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+import heapq
+
+from batchrunner.core.retry import Instant, Step
+
+
+@dataclass(slots=True)
+class _Line:
+    """Jobs that wait for one step: those whose time has not come, by time, and those who may go, by order."""
+
+    later: list[tuple[Instant, int, str]] = field(default_factory=list)
+    ready: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, job_id: str, *, order: int, at: Instant | None) -> None:
+        if at is None:
+            heapq.heappush(self.ready, (order, job_id))
+        else:
+            heapq.heappush(self.later, (at, order, job_id))
+
+    def ripen(self, now: Instant) -> None:
+        while self.later and self.later[0][0] <= now:
+            _, order, job_id = heapq.heappop(self.later)
+            heapq.heappush(self.ready, (order, job_id))
+
+
+class Lines:
+    """The line of every step."""
+
+    def __init__(self) -> None:
+        self._lines = {step: _Line() for step in Step}
+
+    def add(self, step: Step, job_id: str, *, order: int, at: Instant | None) -> None:
+        """Put a job in line for a step: now, or when a time has come."""
+        self._lines[step].add(job_id, order=order, at=at)
+
+    def ripen(self, step: Step, now: Instant) -> None:
+        """Let those go whose time has come."""
+        self._lines[step].ripen(now)
+
+    def ready(self, step: Step) -> int:
+        """How many could start the step now."""
+        return len(self._lines[step].ready)
+
+    def take(self, step: Step) -> tuple[int, str]:
+        """The order and the id of the first that may go; there must be one."""
+        return heapq.heappop(self._lines[step].ready)
+
+    def has_ready(self, steps: Iterable[Step]) -> bool:
+        """Whether anyone could start one of these steps now."""
+        return any(self._lines[step].ready for step in steps)
+
+    def has_later(self, steps: Iterable[Step]) -> bool:
+        """Whether anyone waits for a time to start one of these steps."""
+        return any(self._lines[step].later for step in steps)
+
+    def next_at(self) -> Instant | None:
+        """When the next time comes that somebody waits for."""
+        return min((line.later[0][0] for line in self._lines.values() if line.later), default=None)

@@ -1,0 +1,89 @@
+"""What the engine is handed, and what it gives back: the seams between deciding and doing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchrunner.core.evidence import Baseline, Reading
+from batchrunner.core.job import Action, Event, Job, State
+from batchrunner.core.manifest import Limits
+from batchrunner.core.retry import Failure, Instant
+from batchrunner.core.schedule import Stop
+
+Perform = Callable[[Action, Job], Awaitable[Event]]
+"""Carries out one action; the seam between deciding and doing."""
+
+Witness = Callable[[Sequence[str]], Awaitable[Reading]]
+"""Reads the charges of projects and the balance."""
+
+Observe = Callable[[Event, Job], None]
+"""Told of every event after it is on disk; what it returns is ignored."""
+
+
+class Journal(Protocol):
+    """Where events are made durable."""
+
+    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
+        """Return when the events and the jobs after them are on disk."""
+
+    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
+        """Remember a quiet moment."""
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def now(self) -> Instant:
+        """Seconds since 1970."""
+
+    async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
+        """Return when the event is set or the time has come, whichever is first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a run behaves.
+
+    Attributes:
+        limits: how much may go on at once.
+        name: what to send as a submission's name for a job, unique every time it is called.
+        grace_s: how long a submission whose answer was lost may still be on its way.
+        between_readings_s: time between the two readings that must agree.
+        jitter: a random number in (0, 1] for waits.
+        top_up_check_s: when credits run out, look at the balance this often and go on after a top-up; None stops.
+    """
+
+    limits: Limits
+    name: Callable[[Job], str]
+    grace_s: float = 60.0
+    between_readings_s: float = 2.0
+    jitter: Callable[[], float] = lambda: 1.0
+    top_up_check_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        by_state: how many jobs are in each state.
+        stop: why buying stopped, if it did.
+        trouble: the failure behind it, if there was one.
+        is_unreachable: whether work is left because the provider could not be talked to.
+        not_fetched: finished jobs whose file is missing and could not be fetched.
+        held_back: jobs that were not bought because they fit no cap.
+        held_back_why: the cap and the figures.
+        ended_at: when.
+    """
+
+    by_state: Mapping[State, int]
+    stop: Stop | None
+    trouble: Failure | None
+    is_unreachable: bool
+    not_fetched: int
+    held_back: int
+    held_back_why: str | None
+    ended_at: Instant
