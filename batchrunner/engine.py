@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from batchrunner.core import evidence, job as machine, retry, schedule
+from batchrunner.core import events, evidence, job as machine, retry, schedule
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Observation
-from batchrunner.core.job import Action, Event, Job, State
+from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
@@ -163,7 +164,7 @@ class Engine:
         for job_id, event in arrived:
             before = self._jobs[job_id]
             after = self._apply(before, event)
-            if isinstance(event, machine.Downloaded):
+            if isinstance(event, events.Downloaded):
                 self._fetch_again.discard(job_id)
             if after is not before:
                 entries.append((event, after))
@@ -245,13 +246,13 @@ class Engine:
         if step is not Step.SUBMIT:
             return schedule.ACTION_OF[step]
         if machine.has_stale_assets(job, now=now):
-            event: Event = machine.AssetsExpired(at=now)
+            event: Event = events.AssetsExpired(at=now)
             after = self._apply(job, event)
             entries.append((event, after))
             self._queue(after)
             self._wake.set()
             return None
-        event = machine.SubmitStarted(at=now, name=self._settings.name(job))
+        event = events.SubmitStarted(at=now, name=self._settings.name(job))
         entries.append((event, self._apply(job, event)))
         return Action.SUBMIT
 
@@ -382,7 +383,7 @@ class Engine:
         """What the last reading told of renders that are over; the others' next look tells it anyway."""
         now = self._clock.now()
         return [
-            (job.id, machine.Corrected(at=now, credits=self._charges[job.project_id]))
+            (job.id, events.Corrected(at=now, credits=self._charges[job.project_id]))
             for job in self._unsettled()
             if job.is_final and job.project_id in self._charges
         ]
@@ -438,6 +439,6 @@ class Engine:
 
 def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:
     """The error of a log that cannot be written, with every project id that would be lost with it."""
-    accepted = [f"{job.id} = {event.project_id}" for event, job in entries if isinstance(event, machine.Accepted)]
+    accepted = [f"{job.id} = {event.project_id}" for event, job in entries if isinstance(event, events.Accepted)]
     told = f"; accepted but NOT recorded, keep this: {', '.join(accepted)}" if accepted else ""
     return StateUnusable(f"{error}{told}", hint=error.hint)

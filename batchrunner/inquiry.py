@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import math
 
-from batchrunner.core import evidence, job as machine, retry
+from batchrunner.core import events, evidence, retry
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
-from batchrunner.core.job import Event, Job
+from batchrunner.core.job import Job
 from batchrunner.core.retry import Failure, Instant, Step
 
 BASELINE_LIFE_S = 60.0
@@ -204,6 +205,6 @@ class Inquiry:
         finding = judgement.findings[job.id]
         if finding is Finding.UNPAID:
             verdict = retry.unpaid_verdict(submits=job.submits, now=now, jitter=self._jitter())
-            return machine.ProvedUnpaid(at=now, evidence=judgement.reason, verdict=verdict)
+            return events.ProvedUnpaid(at=now, evidence=judgement.reason, verdict=verdict)
         paid = "paid, but its project id is not known: " if finding is Finding.PAID else ""
-        return machine.Unknowable(at=now, evidence=paid + judgement.reason)
+        return events.Unknowable(at=now, evidence=paid + judgement.reason)

@@ -14,10 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from batchrunner import media, transfer
-from batchrunner.core import job as machine, retry
+from batchrunner.core import events, retry
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
-from batchrunner.core.job import Action, Asset, Event, Input, Job, Output
+from batchrunner.core.job import Action, Job
 from batchrunner.core.retry import Failure, GiveUp, Instant, Step, Verdict
+from batchrunner.core.spec import Asset, Input, Output
 from batchrunner.errors import (
     AddressExpired,
     BatchrunnerError,
@@ -129,7 +131,7 @@ class Performer:
             assets = await self._send(local) if local else ()
         except BatchrunnerError as error:
             return self._step_failed(Step.UPLOAD, job, retry.failure_of(error))
-        return machine.Uploaded(at=self._now(), assets=assets)
+        return events.Uploaded(at=self._now(), assets=assets)
 
     async def _send(self, inputs: Sequence[Input]) -> tuple[Asset, ...]:
         targets = await self._client.upload_targets([(each.media, _extension(each)) for each in inputs])
@@ -156,20 +158,20 @@ class Performer:
             created = await self._client.create(job.kind, _paid_body(job))
         except NoAnswer as error:
             if error.project_id is not None:
-                return machine.Accepted(at=self._now(), project_id=error.project_id, credits=None)
-            return machine.AnswerLost(at=self._now(), failure=retry.failure_of(error))
+                return events.Accepted(at=self._now(), project_id=error.project_id, credits=None)
+            return events.AnswerLost(at=self._now(), failure=retry.failure_of(error))
         except Rejected as error:
             if not retry.proves_refusal(error.status):
-                return machine.AnswerLost(at=self._now(), failure=retry.failure_of(error))
+                return events.AnswerLost(at=self._now(), failure=retry.failure_of(error))
             return self._refused(job, retry.failure_of(error))
         except NeverSent as error:
             return self._refused(job, retry.failure_of(error))
-        return machine.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
+        return events.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
 
     def _refused(self, job: Job, failure: Failure) -> Event:
         now = self._now()
         verdict = retry.submit_verdict(failure, tries=job.tries + 1, now=now, jitter=self._jitter())
-        return machine.Refused(at=now, failure=failure, verdict=verdict)
+        return events.Refused(at=now, failure=failure, verdict=verdict)
 
     # --- poll ---
 
@@ -198,15 +200,15 @@ class Performer:
         match project.status:
             case wire.COMPLETE:
                 self._addresses[project.id] = project.downloads
-                return machine.Rendered(at=now, status=project.status, credits=credits)
+                return events.Rendered(at=now, status=project.status, credits=credits)
             case wire.ERROR:
                 code = project.error_code or "unknown_error"
                 failure = Failure(code=code, message=project.error_message or "the provider gave no reason")
-                return machine.RenderFailed(at=now, failure=failure, credits=credits, verdict=GiveUp())
+                return events.RenderFailed(at=now, failure=failure, credits=credits, verdict=GiveUp())
             case wire.CANCELED:
-                return machine.Canceled(at=now, credits=credits)
+                return events.Canceled(at=now, credits=credits)
             case _:
-                return machine.Looked(at=now, status=project.status, credits=credits)
+                return events.Looked(at=now, status=project.status, credits=credits)
 
     def _look_failed(self, step: Step, job: Job, error: ProviderError) -> Event:
         """Not known any more after enough looks that say so; those that failed otherwise say nothing of it."""
@@ -218,7 +220,7 @@ class Performer:
 
     def _gone(self, credits: int | None, message: str) -> Event:
         failure = Failure(code="project_gone", message=message)
-        return machine.RenderFailed(at=self._now(), failure=failure, credits=credits, verdict=GiveUp())
+        return events.RenderFailed(at=self._now(), failure=failure, credits=credits, verdict=GiveUp())
 
     # --- download ---
 
@@ -234,12 +236,12 @@ class Performer:
             outputs = tuple([await self._fetch(job, address) for address in addresses])
         except AddressExpired as error:
             failure = retry.failure_of(error)
-            return machine.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
+            return events.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
         except ProviderError as error:
             return self._look_failed(Step.DOWNLOAD, job, error)
         except TransferError as error:
             return self._step_failed(Step.DOWNLOAD, job, retry.failure_of(error))
-        return machine.Downloaded(at=self._now(), outputs=outputs)
+        return events.Downloaded(at=self._now(), outputs=outputs)
 
     async def _fetch(self, job: Job, address: wire.Download) -> Output:
         saved = await transfer.download(
@@ -255,7 +257,7 @@ class Performer:
     # --- verdicts ---
 
     def _step_failed(self, step: Step, job: Job, failure: Failure) -> Event:
-        return machine.StepFailed(at=self._now(), failure=failure, verdict=self._verdict(step, job, failure))
+        return events.StepFailed(at=self._now(), failure=failure, verdict=self._verdict(step, job, failure))
 
     def _verdict(self, step: Step, job: Job, failure: Failure) -> Verdict:
         return retry.repeat_verdict(step, failure, tries=job.tries + 1, now=self._now(), jitter=self._jitter())

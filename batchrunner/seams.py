@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
-from batchrunner.core.job import Action, Event, Job, State
+from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant
 from batchrunner.core.schedule import Stop

@@ -22,13 +22,15 @@ from batchrunner.batch import Batch, look, plan, refuse_unpriced, trusted
 from batchrunner.clock import WallClock
 from batchrunner.core import (
     budget as budgeting,
+    events,
     job as machine,
     plan as planning,
 )
 from batchrunner.core.budget import Caps, Spending
 from batchrunner.core.catalog import Catalog
+from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import Event, Job, State
+from batchrunner.core.job import Job, State
 from batchrunner.core.plan import BUYS, Do, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine
@@ -140,7 +142,7 @@ def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
     for entry in made.entries:
         if entry.action in BUYS and entry.spec is not None:
             attempt = entry.known.attempt + 1 if entry.known else 1
-            event = machine.Opened(at=now, id=entry.id, attempt=attempt, spec=entry.spec)
+            event = events.Opened(at=now, id=entry.id, attempt=attempt, spec=entry.spec)
             entries.append((event, machine.advance(entry.known, event)))
     return entries
 

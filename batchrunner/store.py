@@ -26,9 +26,10 @@ from filelock import FileLock, Timeout
 
 from batchrunner import __version__
 from batchrunner.core import record
+from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import Event, Job, Opened
+from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateLocked, StateUnusable
 

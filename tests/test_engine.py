@@ -10,14 +10,16 @@ import itertools
 
 import pytest
 
-from batchrunner.core import job as machine, schedule
+from batchrunner.core import events, job as machine, schedule
 from batchrunner.core.budget import Caps, Cutoff, Spending
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
-from batchrunner.core.job import Action, Asset, Event, Job, Output, Spec, State
+from batchrunner.core.job import Action, Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
+from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer
 from batchrunner.inquiry import Money
@@ -80,7 +82,7 @@ def a_job(number: int, **changes: object) -> Job:
         expected=100,
         hold=100,
     )
-    opened = machine.advance(None, machine.Opened(at=1.0, id=f"j{number}", attempt=1, spec=spec))
+    opened = machine.advance(None, events.Opened(at=1.0, id=f"j{number}", attempt=1, spec=spec))
     return replace(opened, **changes)  # type: ignore[arg-type]
 
 
@@ -115,11 +117,11 @@ class World:
         asset = Asset(
             field="image_file_path", file_path=f"api-assets/{job.id}", expires_at=self.clock.now() + 7 * 24 * HOUR
         )
-        return machine.Uploaded(at=self.clock.now(), assets=(asset,))
+        return events.Uploaded(at=self.clock.now(), assets=(asset,))
 
     def submit(self, job: Job) -> Event:
         last, known = next((e, j) for e, j in reversed(self.memory.log) if j.id == job.id)
-        assert isinstance(last, machine.SubmitStarted), "the intent must be on disk before the request leaves"
+        assert isinstance(last, events.SubmitStarted), "the intent must be on disk before the request leaves"
         assert known.name == job.name == last.name
         return self.accept(job)
 
@@ -127,18 +129,18 @@ class World:
         self.credits -= 100
         self.rendering[job.id] = self.clock.now()
         self.most_rendering = max(self.most_rendering, len(self.rendering))
-        return machine.Accepted(at=self.clock.now(), project_id=f"p-{job.id}-{job.submits}", credits=100)
+        return events.Accepted(at=self.clock.now(), project_id=f"p-{job.id}-{job.submits}", credits=100)
 
     def poll(self, job: Job) -> Event:
         now = self.clock.now()
         if now - self.rendering[job.id] < self.render_s:
-            return machine.Looked(at=now, status="rendering", credits=100)
+            return events.Looked(at=now, status="rendering", credits=100)
         del self.rendering[job.id]
-        return machine.Rendered(at=now, status="complete", credits=100)
+        return events.Rendered(at=now, status="complete", credits=100)
 
     def download(self, job: Job) -> Event:
         output = Output(path=job.spec.output, bytes=1, sha256="00")
-        return machine.Downloaded(at=self.clock.now(), outputs=(output,))
+        return events.Downloaded(at=self.clock.now(), outputs=(output,))
 
     async def read_evidence(self, projects: Sequence[str]) -> Reading:
         self.evidence_reads += 1
@@ -219,7 +221,7 @@ def test_the_log_replays_to_the_jobs():
     table = bench([a_job(n) for n in range(20)])
     table.run()
     for job in table.engine.jobs().values():
-        opened = machine.Opened(at=1.0, id=job.id, attempt=1, spec=job.spec)
+        opened = events.Opened(at=1.0, id=job.id, attempt=1, spec=job.spec)
         assert machine.replay([opened, *(event for event, after in table.memory.log if after.id == job.id)]) == job
 
 
@@ -240,8 +242,8 @@ def test_events_that_arrive_together_are_one_transaction():
 def test_a_render_is_noticed_at_most_a_tenth_of_its_time_late():
     table = bench([a_job(0)], render_s=600)
     table.run()
-    rendered = next(event for event, _ in table.memory.log if isinstance(event, machine.Rendered))
-    accepted = next(event for event, _ in table.memory.log if isinstance(event, machine.Accepted))
+    rendered = next(event for event, _ in table.memory.log if isinstance(event, events.Rendered))
+    accepted = next(event for event, _ in table.memory.log if isinstance(event, events.Accepted))
     assert 600 <= rendered.at - accepted.at <= 660
 
 
@@ -254,7 +256,7 @@ def test_jobs_start_in_the_order_given():
 def test_a_refused_key_stops_everything_at_once():
     table = bench([a_job(n) for n in range(50)], limits=Limits(in_flight=5))
     refused = Failure(code="unauthorized", message="HTTP 401", status=401)
-    table.world.overrides[Action.SUBMIT] = lambda job: machine.Refused(
+    table.world.overrides[Action.SUBMIT] = lambda job: events.Refused(
         at=table.clock.now(), failure=refused, verdict=Leave()
     )
     outcome = table.run()
@@ -267,7 +269,7 @@ def test_out_of_credits_stops_buying_and_collects_the_rest():
     table = bench([a_job(n) for n in range(30)], limits=Limits(in_flight=10))
     empty = Failure(code="insufficient_credits", message="HTTP 402", status=402)
     table.world.overrides[Action.SUBMIT] = lambda job: (
-        machine.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if int(job.id[1:]) >= 12 else None
+        events.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if int(job.id[1:]) >= 12 else None
     )
     outcome = table.run()
     assert outcome.stop is Stop.OUT_OF_CREDITS
@@ -280,7 +282,7 @@ def test_a_plan_that_lacks_one_model_fails_that_job_alone():
     table = bench([a_job(n) for n in range(5)])
     plan = Failure(code="plan_upgrade_required", message="HTTP 402", status=402)
     table.world.overrides[Action.SUBMIT] = lambda job: (
-        machine.Refused(at=table.clock.now(), failure=plan, verdict=GiveUp()) if job.id == "j2" else None
+        events.Refused(at=table.clock.now(), failure=plan, verdict=GiveUp()) if job.id == "j2" else None
     )
     outcome = table.run()
     assert outcome.stop is None
@@ -292,7 +294,7 @@ def test_an_interrupt_buys_no_more_and_collects():
     table = bench([a_job(n) for n in range(30)], limits=Limits(in_flight=4))
 
     def interrupt_after_five(event: Event, _job: Job) -> None:
-        if isinstance(event, machine.Downloaded) and len(table.world.times(Action.DOWNLOAD)) >= 5:
+        if isinstance(event, events.Downloaded) and len(table.world.times(Action.DOWNLOAD)) >= 5:
             table.engine.stop(Stop.INTERRUPTED)
 
     table.engine._observe = interrupt_after_five
@@ -307,7 +309,7 @@ def test_an_interrupt_buys_no_more_and_collects():
 def test_a_date_in_a_verdict_is_waited_for():
     table = bench([a_job(0)])
     table.world.overrides[Action.UPLOAD] = lambda job: (
-        machine.StepFailed(at=table.clock.now(), failure=UNREACHABLE, verdict=Again(at=table.clock.now() + HOUR))
+        events.StepFailed(at=table.clock.now(), failure=UNREACHABLE, verdict=Again(at=table.clock.now() + HOUR))
         if job.tries < 2
         else None
     )
@@ -332,7 +334,7 @@ def test_what_was_left_is_taken_up_by_the_next_run():
 
 def test_a_provider_that_cannot_be_reached_ends_the_run_and_keeps_the_jobs():
     table = bench([a_job(n) for n in range(3)])
-    table.world.overrides[Action.POLL] = lambda job: machine.StepFailed(
+    table.world.overrides[Action.POLL] = lambda job: events.StepFailed(
         at=table.clock.now(), failure=UNREACHABLE, verdict=Leave()
     )
     outcome = table.run()
@@ -360,7 +362,7 @@ def test_inputs_that_the_provider_may_have_deleted_are_sent_again():
 def test_a_finished_job_whose_file_is_gone_is_fetched_again():
     done = a_job(0, state=State.DONE, project_id="p")
     table = bench([done, a_job(1, state=State.DONE, project_id="q")], fetch_again=["j0"])
-    failures = iter([machine.StepFailed(at=0, failure=UNREACHABLE, verdict=Again(at=1_000_000.0 + HOUR))])
+    failures = iter([events.StepFailed(at=0, failure=UNREACHABLE, verdict=Again(at=1_000_000.0 + HOUR))])
     table.world.overrides[Action.DOWNLOAD] = lambda job: next(failures, None)
     outcome = table.run()
     assert table.memory.names("j0") == ["StepFailed", "Downloaded"]
@@ -370,7 +372,7 @@ def test_a_finished_job_whose_file_is_gone_is_fetched_again():
 
 def test_a_bug_in_a_performer_ends_the_run_loudly():
     table = bench([a_job(n) for n in range(3)])
-    table.world.overrides[Action.POLL] = lambda job: machine.Uploaded(at=0, assets=())
+    table.world.overrides[Action.POLL] = lambda job: events.Uploaded(at=0, assets=())
     with pytest.raises(IllegalTransition):
         table.run()
 
@@ -387,7 +389,7 @@ def lose(table: Bench, *, accepted: bool, job_ids: set[str]) -> None:
         if accepted:
             table.world.accept(job)
             table.world.rendering.pop(job.id)
-        return machine.AnswerLost(at=table.clock.now(), failure=Failure(code="no_answer", message="reset"))
+        return events.AnswerLost(at=table.clock.now(), failure=Failure(code="no_answer", message="reset"))
 
     table.world.overrides[Action.SUBMIT] = submit
 
@@ -400,7 +402,7 @@ def test_a_lost_submission_that_was_not_charged_is_proved_unpaid_and_submitted_a
     assert table.world.times(Action.SUBMIT)["j3"] == 2
     assert "ProvedUnpaid" in table.memory.names("j3")
     names = [
-        event.name for event, job in table.memory.log if isinstance(event, machine.SubmitStarted) and job.id == "j3"
+        event.name for event, job in table.memory.log if isinstance(event, events.SubmitStarted) and job.id == "j3"
     ]
     assert len(set(names)) == 2, "each submission has a name of its own"
 
@@ -421,8 +423,8 @@ def test_the_evidence_is_read_only_after_the_request_had_its_time_to_arrive():
     table = bench([a_job(0)])
     lose(table, accepted=False, job_ids={"j0"})
     table.run()
-    asked = next(event.at for event, _ in table.memory.log if isinstance(event, machine.SubmitStarted))
-    proved = next(event.at for event, _ in table.memory.log if isinstance(event, machine.ProvedUnpaid))
+    asked = next(event.at for event, _ in table.memory.log if isinstance(event, events.SubmitStarted))
+    proved = next(event.at for event, _ in table.memory.log if isinstance(event, events.ProvedUnpaid))
     assert proved - asked >= 60.0
 
 
@@ -476,7 +478,7 @@ def test_a_balance_that_stands_still_while_others_are_charged_is_recognised():
 def test_a_submission_that_is_lost_again_and_again_is_left_to_another_run():
     table = bench([a_job(n) for n in range(2)])
     table.world.overrides[Action.SUBMIT] = lambda job: (
-        machine.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
+        events.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
         if job.id == "j0"
         else None
     )
@@ -529,7 +531,7 @@ def test_a_refused_key_while_the_evidence_is_read_is_told_as_that():
 
 def test_a_file_that_cannot_be_fetched_again_is_told():
     table = bench([a_job(0, state=State.DONE, project_id="p")], fetch_again=["j0"])
-    table.world.overrides[Action.DOWNLOAD] = lambda job: machine.StepFailed(at=0, failure=UNREACHABLE, verdict=Leave())
+    table.world.overrides[Action.DOWNLOAD] = lambda job: events.StepFailed(at=0, failure=UNREACHABLE, verdict=Leave())
     outcome = table.run()
     assert outcome.not_fetched == 1
     assert schedule.exit_code(outcome.by_state, not_fetched=1) is Exit.INCOMPLETE
@@ -640,7 +642,7 @@ def test_what_is_given_back_is_spent_again():
         if now - table.world.rendering[job.id] < 60:
             return None
         del table.world.rendering[job.id]
-        return machine.Rendered(at=now, status="complete", credits=50)
+        return events.Rendered(at=now, status="complete", credits=50)
 
     table.world.overrides[Action.POLL] = settle
     outcome = table.run()
@@ -664,7 +666,7 @@ def test_a_charge_that_is_far_off_stops_its_model_and_no_other():
         if job.id != "j1":
             return None
         table.world.rendering[job.id] = table.clock.now()
-        return machine.Accepted(at=table.clock.now(), project_id="p", credits=900)
+        return events.Accepted(at=table.clock.now(), project_id="p", credits=900)
 
     table.world.overrides[Action.SUBMIT] = charge
     outcome = table.run()
@@ -687,7 +689,7 @@ def test_a_job_without_a_price_is_bought_under_no_cap():
 def out_of_credits(table: Bench, *, until: float) -> None:
     empty = Failure(code="insufficient_credits", message="HTTP 402", status=402)
     table.world.overrides[Action.SUBMIT] = lambda job: (
-        machine.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if table.clock.now() < until else None
+        events.Refused(at=table.clock.now(), failure=empty, verdict=Leave()) if table.clock.now() < until else None
     )
 
     async def balance(projects: Sequence[str]) -> Reading:
@@ -722,7 +724,7 @@ def lose_first(table: Bench, count: int) -> None:
     """The first submissions of all are answered with a bare 502, and nothing comes of them."""
     left = iter(range(count))
     table.world.overrides[Action.SUBMIT] = lambda job: (
-        machine.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
+        events.AnswerLost(at=table.clock.now(), failure=Failure(code="http_502", message="HTTP 502", status=502))
         if next(left, None) is not None
         else None
     )

@@ -16,10 +16,12 @@ import httpx
 import pytest
 
 from batchrunner import perform, transfer
-from batchrunner.core import job as machine, retry
-from batchrunner.core.job import Action, Asset, Event, Input, Job, Spec, State, advance, next_action
+from batchrunner.core import events, job as machine, retry
+from batchrunner.core.events import Event
+from batchrunner.core.job import Action, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, GiveUp, Leave
+from batchrunner.core.spec import Asset, Input, Spec
 from batchrunner.errors import ProviderError
 from batchrunner.perform import ASSET_LIFE_S, Performer
 from batchrunner.provider.client import Client
@@ -67,37 +69,37 @@ def opened(
     spec = Spec(
         kind=kind, request=json.dumps(request), inputs=tuple(inputs), output=output, seconds=0.5, fingerprint="f"
     )
-    return advance(None, machine.Opened(at=NOW, id="j", attempt=1, spec=spec))
+    return advance(None, events.Opened(at=NOW, id="j", attempt=1, spec=spec))
 
 
 def submitting(job: Job) -> Job:
-    return advance(job, machine.SubmitStarted(at=NOW, name=f"perform {uuid4()}"))
+    return advance(job, events.SubmitStarted(at=NOW, name=f"perform {uuid4()}"))
 
 
 def rendering(root: Path, project_id: str = PROJECT) -> Job:
-    job = submitting(advance(opened(root, Kind.IMAGE_TO_VIDEO, STILL), machine.Uploaded(at=NOW, assets=())))
-    return advance(job, machine.Accepted(at=NOW, project_id=project_id, credits=1))
+    job = submitting(advance(opened(root, Kind.IMAGE_TO_VIDEO, STILL), events.Uploaded(at=NOW, assets=())))
+    return advance(job, events.Accepted(at=NOW, project_id=project_id, credits=1))
 
 
 def rendered(root: Path, project_id: str = PROJECT) -> Job:
-    return advance(rendering(root, project_id), machine.Rendered(at=NOW, status="complete", credits=1))
+    return advance(rendering(root, project_id), events.Rendered(at=NOW, status="complete", credits=1))
 
 
 async def carried_out(performer: Performer, job: Job, *, until: frozenset[State]) -> tuple[Job, list[Event]]:
     """The job after doing what is next until it is in one of these states, and the events on the way."""
-    events: list[Event] = []
+    happened: list[Event] = []
     deadline = time.monotonic() + 60
     while job.state not in until:
-        assert time.monotonic() < deadline, events
+        assert time.monotonic() < deadline, happened
         action = next_action(job)
         assert action is not None, job
         if action is Action.SUBMIT:
             job = submitting(job)
         event = await performer(action, job)
-        if not isinstance(event, machine.Looked):
-            events.append(event)
+        if not isinstance(event, events.Looked):
+            happened.append(event)
         job = advance(job, event)
-    return job, events
+    return job, happened
 
 
 def created(provider: Provider, job: Job) -> dict[str, Any]:
@@ -126,12 +128,12 @@ async def test_a_job_from_its_files_to_its_result(
 ) -> None:
     job = opened(root, kind, request_body, local)
     async with performing(provider.base_url, root) as performer:
-        job, events = await carried_out(performer, job, until=machine.FINAL)
-    assert [type(event) for event in events] == [
-        machine.Uploaded,
-        machine.Accepted,
-        machine.Rendered,
-        machine.Downloaded,
+        job, happened = await carried_out(performer, job, until=machine.FINAL)
+    assert [type(event) for event in happened] == [
+        events.Uploaded,
+        events.Accepted,
+        events.Rendered,
+        events.Downloaded,
     ]
     assert [asset.field for asset in job.assets] == list(local)
     assert {asset.expires_at for asset in job.assets} == {NOW + ASSET_LIFE_S}
@@ -175,7 +177,7 @@ async def test_a_result_is_fetched_again_by_another_run(provider: Provider, root
     (root / job.outputs[0].path).unlink()
     async with performing(provider.base_url, root) as performer:
         event = await performer(Action.DOWNLOAD, job)
-    assert isinstance(event, machine.Downloaded)
+    assert isinstance(event, events.Downloaded)
     assert event.outputs == job.outputs
     assert advance(job, event).state is State.DONE
 
@@ -196,15 +198,15 @@ async def _cancel_and_delete(base_url: str, root: Path) -> None:
         canceled, deleted = [(await carried_out(performer, job, until=frozenset({State.RENDERING})))[0] for job in jobs]
         (await http.post(f"/_sandbox/projects/{canceled.project_id}/cancel")).raise_for_status()
         (await http.delete(f"/v1/video-projects/{deleted.project_id}")).raise_for_status()
-        assert await performer(Action.POLL, canceled) == machine.Canceled(at=NOW, credits=0)
+        assert await performer(Action.POLL, canceled) == events.Canceled(at=NOW, credits=0)
         for _ in range(retry.LOST_AFTER - 1):
             event = await performer(Action.POLL, deleted)
-            assert isinstance(event, machine.StepFailed)
+            assert isinstance(event, events.StepFailed)
             assert event.failure.status == 404
             assert isinstance(event.verdict, Again)
             deleted = advance(deleted, event)
         event = await performer(Action.POLL, deleted)
-        assert isinstance(event, machine.RenderFailed)
+        assert isinstance(event, events.RenderFailed)
         assert event.failure.code == "project_gone"
         assert event.verdict == GiveUp()
 
@@ -230,7 +232,7 @@ async def test_a_file_that_changed_is_left_to_a_run_that_reads_it_anew(provider:
     shutil.copy(root / "b.png", root / "a.png")
     async with performing(provider.base_url, root) as performer:
         event = await performer(Action.UPLOAD, job)
-    assert isinstance(event, machine.StepFailed)
+    assert isinstance(event, events.StepFailed)
     assert (event.failure.code, event.verdict) == ("input_changed", Leave())
     left = advance(job, event)
     assert (left.state, left.is_left) == (State.READY, True)
@@ -241,7 +243,7 @@ async def test_an_extension_the_provider_does_not_take_ends_the_attempt(provider
     job = opened(root, Kind.IMAGE_TO_VIDEO, STILL, {"image_file_path": "a.xyz"})
     async with performing(provider.base_url, root) as performer:
         event = await performer(Action.UPLOAD, job)
-    assert isinstance(event, machine.StepFailed)
+    assert isinstance(event, events.StepFailed)
     assert (event.failure.status, event.verdict) == (422, GiveUp())
 
 
@@ -258,7 +260,7 @@ async def test_an_upload_that_fails_is_done_again(root: Path, answer: bytes, cod
             performing(api.url, root) as performer,
         ):
             event = await performer(Action.UPLOAD, job)
-    assert isinstance(event, machine.StepFailed)
+    assert isinstance(event, events.StepFailed)
     assert event.failure.code == code
     assert "SIGNED" not in repr(event)
     assert isinstance(event.verdict, Again)
@@ -270,7 +272,7 @@ async def test_an_upload_that_fails_is_done_again(root: Path, answer: bytes, cod
 async def submitted(root: Path, base_url: str) -> Event:
     assets = (Asset(field="image_file_path", file_path="api-assets/x.png", expires_at=NOW + ASSET_LIFE_S),)
     job = opened(root, Kind.IMAGE_TO_VIDEO, STILL, {"image_file_path": "a.png"})
-    job = submitting(advance(job, machine.Uploaded(at=NOW, assets=assets)))
+    job = submitting(advance(job, events.Uploaded(at=NOW, assets=assets)))
     async with performing(base_url, root, HASTY) as performer:
         event = await performer(Action.SUBMIT, job)
     advance(job, event)
@@ -286,7 +288,7 @@ async def test_a_refusal_that_proves_itself(root: Path, status: int, verdict: ty
         chaos.answer(b'{"code":"c","message":"m"}', status=status, headers="Retry-After: 77\r\n")
     ) as api:
         event = await submitted(root, api.url)
-    assert isinstance(event, machine.Refused)
+    assert isinstance(event, events.Refused)
     assert (event.failure.status, event.failure.code, event.failure.retry_after_s) == (status, "c", 77)
     assert isinstance(event.verdict, verdict)
     if isinstance(event.verdict, Again):
@@ -296,13 +298,13 @@ async def test_a_refusal_that_proves_itself(root: Path, status: int, verdict: ty
 async def test_a_plan_that_does_not_include_it_ends_the_attempt(root: Path) -> None:
     async with answers(chaos.answer(b'{"code":"plan_upgrade_required"}', status=402)) as api:
         event = await submitted(root, api.url)
-    assert isinstance(event, machine.Refused)
+    assert isinstance(event, events.Refused)
     assert event.verdict == GiveUp()
 
 
 async def test_what_never_left_may_be_sent_again(root: Path) -> None:
     event = await submitted(root, f"http://127.0.0.1:{chaos.closed_port()}")
-    assert isinstance(event, machine.Refused)
+    assert isinstance(event, events.Refused)
     assert event.failure.code == "unreachable"
     assert event.failure.is_unreachable
     assert isinstance(event.verdict, Again)
@@ -312,7 +314,7 @@ async def test_what_never_left_may_be_sent_again(root: Path) -> None:
 async def test_a_status_that_proves_nothing(root: Path, status: int) -> None:
     async with answers(chaos.answer(status=status)) as api:
         event = await submitted(root, api.url)
-    assert isinstance(event, machine.AnswerLost)
+    assert isinstance(event, events.AnswerLost)
     assert event.failure.status == status
 
 
@@ -330,7 +332,7 @@ async def test_an_answer_that_does_not_come(root: Path, handle: chaos.Handler) -
     async with serving(handle) as api:
         event = await submitted(root, api.url)
         assert len(api.requests) == 1
-    assert isinstance(event, machine.AnswerLost)
+    assert isinstance(event, events.AnswerLost)
     assert event.failure.code == "no_answer"
 
 
@@ -338,7 +340,7 @@ async def test_an_id_in_a_broken_answer_is_accepted(root: Path) -> None:
     cut = b'HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"id":"%s","credits_ch' % PROJECT.encode()
     async with answers(cut) as api:
         event = await submitted(root, api.url)
-    assert event == machine.Accepted(at=NOW, project_id=PROJECT, credits=None)
+    assert event == events.Accepted(at=NOW, project_id=PROJECT, credits=None)
 
 
 # --- poll ---
@@ -351,10 +353,10 @@ def state_of_project(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "event"),
     [
-        ({"status": "queued"}, machine.Looked(at=NOW, status="queued", credits=3)),
-        ({"status": "unheard_of"}, machine.Looked(at=NOW, status="unheard_of", credits=3)),
-        ({"status": "complete", "credits_charged": None}, machine.Rendered(at=NOW, status="complete", credits=None)),
-        ({"status": "canceled", "credits_charged": 0}, machine.Canceled(at=NOW, credits=0)),
+        ({"status": "queued"}, events.Looked(at=NOW, status="queued", credits=3)),
+        ({"status": "unheard_of"}, events.Looked(at=NOW, status="unheard_of", credits=3)),
+        ({"status": "complete", "credits_charged": None}, events.Rendered(at=NOW, status="complete", credits=None)),
+        ({"status": "canceled", "credits_charged": 0}, events.Canceled(at=NOW, credits=0)),
     ],
 )
 async def test_a_look(root: Path, fields: dict[str, Any], event: Event) -> None:
@@ -375,7 +377,7 @@ async def test_a_render_that_failed(root: Path, error: object, code: str) -> Non
     answer = state_of_project(status="error", error=error, credits_charged=0)
     async with answers(answer) as api, performing(api.url, root) as performer:
         event = await performer(Action.POLL, rendering(root))
-    assert isinstance(event, machine.RenderFailed)
+    assert isinstance(event, events.RenderFailed)
     assert (event.failure.code, event.credits, event.verdict) == (code, 0, GiveUp())
 
 
@@ -384,7 +386,7 @@ async def test_a_deleted_project_is_gone_at_once(root: Path) -> None:
     for action, job in ((Action.POLL, rendering(root)), (Action.DOWNLOAD, rendered(root))):
         async with answers(answer) as api, performing(api.url, root) as performer:
             event = await performer(action, job)
-        assert isinstance(event, machine.RenderFailed)
+        assert isinstance(event, events.RenderFailed)
         assert (event.failure.code, event.credits) == ("project_gone", 3)
         advance(job, event)
 
@@ -401,9 +403,9 @@ async def test_only_looks_that_say_404_make_a_project_gone(root: Path, make: Cal
     async with answers(*said, unknown) as api, performing(api.url, root) as performer:
         for _ in said:
             event = await performer(action, job)
-            assert isinstance(event, machine.StepFailed | machine.Rendered), event
+            assert isinstance(event, events.StepFailed | events.Rendered), event
         event = await performer(action, job)
-    assert isinstance(event, machine.RenderFailed)
+    assert isinstance(event, events.RenderFailed)
     assert event.failure.code == "project_gone"
 
 
@@ -412,7 +414,7 @@ async def test_a_look_that_fails_is_repeated_and_never_given_up(root: Path) -> N
     async with performing(f"http://127.0.0.1:{chaos.closed_port()}", root) as performer:
         for _ in range(20):
             event = await performer(Action.POLL, job)
-            assert isinstance(event, machine.StepFailed)
+            assert isinstance(event, events.StepFailed)
             assert not isinstance(event.verdict, GiveUp)
             job = advance(job, event)
     assert job.is_left
@@ -437,7 +439,7 @@ async def test_an_expired_address_is_asked_for_anew(root: Path, status: int) -> 
     async with storing(chaos.answer(status=status)) as (api, storage), performing(api.url, root) as performer:
         job = advance(job, await performer(Action.POLL, job))
         event = await performer(Action.DOWNLOAD, job)
-        assert isinstance(event, machine.AddressExpired)
+        assert isinstance(event, events.AddressExpired)
         assert isinstance(event.verdict, Again)
         assert len(api.requests) == 1, "the address of the look was used"
         await performer(Action.DOWNLOAD, advance(job, event))
@@ -458,7 +460,7 @@ async def test_a_result_that_does_not_arrive_whole(root: Path, answer: bytes, co
     job = rendered(root)
     async with storing(answer) as (api, _), performing(api.url, root) as performer:
         event = await performer(Action.DOWNLOAD, job)
-    assert isinstance(event, machine.StepFailed)
+    assert isinstance(event, events.StepFailed)
     assert event.failure.code == code
     assert "SIGNED" not in repr(event)
     assert isinstance(event.verdict, Again)
@@ -472,13 +474,13 @@ async def test_a_complete_project_without_an_address(root: Path) -> None:
         performing(api.url, root) as performer,
     ):
         event = await performer(Action.DOWNLOAD, rendered(root))
-    assert isinstance(event, machine.StepFailed)
+    assert isinstance(event, events.StepFailed)
     assert "no address" in event.failure.message
 
 
 async def test_a_done_job_stays_done_when_the_provider_has_lost_it(root: Path) -> None:
     job = rendered(root)
-    job = advance(job, machine.Downloaded(at=NOW, outputs=()))
+    job = advance(job, events.Downloaded(at=NOW, outputs=()))
     for answer in (chaos.answer(status=404), state_of_project(status="complete", enabled=False)):
         async with answers(answer) as api, performing(api.url, root) as performer:
             for _ in range(6):
@@ -495,7 +497,7 @@ async def test_several_results_each_get_a_name(root: Path) -> None:
             performing(api.url, root) as performer,
         ):
             event = await performer(Action.DOWNLOAD, rendered(root))
-    assert isinstance(event, machine.Downloaded)
+    assert isinstance(event, events.Downloaded)
     assert [output.path for output in event.outputs] == ["out/r.mp4", "out/r.2.mp4"]
     assert [(root / output.path).read_bytes() for output in event.outputs] == contents
 
@@ -503,13 +505,13 @@ async def test_several_results_each_get_a_name(root: Path) -> None:
 async def test_an_output_outside_the_folder_is_recorded_whole(root: Path, tmp_path: Path) -> None:
     spec_output = str(tmp_path / "elsewhere" / "r.mp4")
     job = opened(root, Kind.IMAGE_TO_VIDEO, STILL, output=spec_output)
-    job = submitting(advance(job, machine.Uploaded(at=NOW, assets=())))
-    job = advance(job, machine.Accepted(at=NOW, project_id=PROJECT, credits=1))
-    job = advance(job, machine.Rendered(at=NOW, status="complete", credits=1))
+    job = submitting(advance(job, events.Uploaded(at=NOW, assets=())))
+    job = advance(job, events.Accepted(at=NOW, project_id=PROJECT, credits=1))
+    job = advance(job, events.Rendered(at=NOW, status="complete", credits=1))
     content = (root / "a.mp4").read_bytes()
     async with storing(chaos.answer(content)) as (api, _), performing(api.url, root) as performer:
         event = await performer(Action.DOWNLOAD, job)
-    assert isinstance(event, machine.Downloaded)
+    assert isinstance(event, events.Downloaded)
     assert event.outputs[0].path == spec_output
 
 

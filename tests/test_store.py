@@ -11,30 +11,31 @@ import sys
 import pytest
 
 from batchrunner import store
-from batchrunner.core import job as machine
+from batchrunner.core import events, job as machine
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Facts, Inspected
-from batchrunner.core.job import Event, Job
+from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
 from tests.core.test_job import FAILURE, SPEC, opened
 
 
 def a_history() -> list[tuple[Event, Job]]:
-    events: list[Event] = [
+    log: list[Event] = [
         opened(),
-        machine.Uploaded(at=2, assets=()),
-        machine.SubmitStarted(at=3, name="m/a [1-77]"),
-        machine.Accepted(at=4, project_id="p1", credits=240),
-        machine.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=GiveUp()),
-        machine.Opened(at=6, id="a", attempt=2, spec=SPEC),
-        machine.Uploaded(at=7, assets=()),
-        machine.SubmitStarted(at=8, name="m/a [2-78]"),
-        machine.Accepted(at=9, project_id="p2", credits=240),
+        events.Uploaded(at=2, assets=()),
+        events.SubmitStarted(at=3, name="m/a [1-77]"),
+        events.Accepted(at=4, project_id="p1", credits=240),
+        events.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=GiveUp()),
+        events.Opened(at=6, id="a", attempt=2, spec=SPEC),
+        events.Uploaded(at=7, assets=()),
+        events.SubmitStarted(at=8, name="m/a [2-78]"),
+        events.Accepted(at=9, project_id="p2", credits=240),
     ]
     entries = []
     job = None
-    for event in events:
+    for event in log:
         job = machine.advance(job, event)
         entries.append((event, job))
     return entries

@@ -14,8 +14,8 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit, ProviderError
 
 if TYPE_CHECKING:
-    from batchrunner.core.job import Spec
     from batchrunner.core.plan import Plan, Wishes
+    from batchrunner.core.spec import Spec
     from batchrunner.outlook import Outlook
     from batchrunner.provider import wire
 

@@ -14,8 +14,9 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli import show
-from batchrunner.core import job as machine, schedule
-from batchrunner.core.job import Event, Job, State
+from batchrunner.core import events, job as machine, schedule
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Again
 
 if TYPE_CHECKING:
@@ -41,29 +42,29 @@ class Progress(Protocol):
 def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one line an event, no logic
     """An event as a person would tell it; None for what is not worth a line."""
     match event:
-        case machine.Uploaded():
+        case events.Uploaded():
             return "uploaded" if event.assets else None
-        case machine.SubmitStarted():
+        case events.SubmitStarted():
             return "submitting"
-        case machine.Accepted() | machine.Adopted():
+        case events.Accepted() | events.Adopted():
             return f"accepted as project {job.project_id}, {show.credits(job.charged)} credits"
-        case machine.Looked():
+        case events.Looked():
             return event.status if event.status != "queued" else None
-        case machine.Rendered():
+        case events.Rendered():
             return f"rendered, {show.credits(job.charged)} credits"
-        case machine.Downloaded():
+        case events.Downloaded():
             return "done: " + ", ".join(f"{output.path} ({show.bytes_(output.bytes)})" for output in job.outputs)
-        case machine.Canceled():
+        case events.Canceled():
             return "canceled at the provider"
-        case machine.RenderFailed():
+        case events.RenderFailed():
             return f"failed: {event.failure.code}: {event.failure.message}"
-        case machine.Refused() | machine.StepFailed():
+        case events.Refused() | events.StepFailed():
             return f"{event.failure.message}{_then(event.verdict)}"
-        case machine.AnswerLost():
+        case events.AnswerLost():
             return f"no answer to the submission; it is checked whether it was charged ({event.failure.message})"
-        case machine.ProvedUnpaid():
+        case events.ProvedUnpaid():
             return f"was not charged: {event.evidence}"
-        case machine.Unknowable():
+        case events.Unknowable():
             return f"uncertain: {event.evidence}"
         case _:
             return None
@@ -115,7 +116,7 @@ class Live:
     def observe(self, event: Event, job: Job) -> None:
         self._credits += (job.charged or 0) - self._last.get(job.id, 0)
         self._last[job.id] = job.charged or 0
-        if isinstance(event, machine.Rendered) and job.accepted_at is not None:
+        if isinstance(event, events.Rendered) and job.accepted_at is not None:
             self._durations.append(event.at - job.accepted_at)
         text = words(event, job)
         if text is not None:

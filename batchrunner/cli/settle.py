@@ -15,7 +15,8 @@ from batchrunner.errors import Exit, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.core.job import Event, Job
+    from batchrunner.core.events import Event
+    from batchrunner.core.job import Job
 
 
 @click.command()
@@ -32,14 +33,14 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
     from batchrunner import batch, clock
     from batchrunner.access import find_project
     from batchrunner.cli.run import provider
-    from batchrunner.core import job as machine
+    from batchrunner.core import events
 
     read = batch.read_for_collecting(manifest, state=state)
     with provider(read, is_sandbox=sandbox) as access:
 
         def decide(known: Job) -> Event:
             found = asyncio.run(find_project(access, known, project_id))
-            return machine.Adopted(at=clock.now(), project_id=found.id, credits=found.credits_charged)
+            return events.Adopted(at=clock.now(), project_id=found.id, credits=found.credits_charged)
 
         after = _decide(read.state, job, decide)
     click.echo(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
@@ -56,7 +57,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None) -> int:
     """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
     from batchrunner import clock, store
-    from batchrunner.core import job as machine
+    from batchrunner.core import events
     from batchrunner.core.retry import Again, GiveUp
 
     if verdict is None:
@@ -64,7 +65,7 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
 
     def decide(_known: Job) -> Event:
         now = clock.now()
-        return machine.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
+        return events.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
 
     after = _decide(state or store.path_for(manifest), job, decide)
     click.echo(f"{job} is {after.state}")

@@ -16,8 +16,9 @@ from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
 
-from batchrunner.core.job import Job, Spec, State
+from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Instant
+from batchrunner.core.spec import Spec
 
 WARN_AT = Decimal("0.8")
 """Share of a cap at which a warning is due."""

@@ -19,11 +19,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-import json
 from typing import Any, Final, assert_never
 
+from batchrunner.core.events import (
+    Accepted,
+    AddressExpired,
+    Adopted,
+    AnswerLost,
+    AssetsExpired,
+    Canceled,
+    Corrected,
+    Downloaded,
+    Event,
+    Looked,
+    Opened,
+    ProvedUnpaid,
+    Refused,
+    Rendered,
+    RenderFailed,
+    Resolved,
+    StepFailed,
+    SubmitStarted,
+    Unknowable,
+    Uploaded,
+)
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Leave, Verdict
+from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.errors import IllegalTransition
 
 
@@ -52,79 +74,6 @@ IN_FLIGHT: Final = frozenset({State.SUBMITTING, State.RENDERING})
 
 BOUGHT: Final = frozenset({State.SUBMITTING, State.RENDERING, State.RENDERED, State.UNCERTAIN})
 """Credits are, or may be, spent, and the result is not on disk yet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """One asset of the request.
-
-    Attributes:
-        field: its key under `assets` in the request body.
-        path: for a local file, its path relative to the manifest's folder; else None.
-        reference: for anything else, what is sent as it stands (an address, a provider's file path).
-        media: `video` or `image`, as the upload endpoint calls it.
-        sha256: of a local file's content when the attempt was opened, lower-case hex.
-        size: of a local file, in bytes.
-    """
-
-    field: str
-    media: str
-    path: str | None = None
-    reference: str | None = None
-    sha256: str | None = None
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What an attempt is to render; fixed when the attempt is opened.
-
-    Attributes:
-        request: the body as it travels, as JSON text, without `name` and with local inputs as they were written.
-        output: path of the result relative to the manifest's folder, with forward slashes.
-        seconds: length asked for.
-        hold: credits that must be assumed until it settles; None where no price is known.
-        basis: what the likely price was learned from, if it was.
-        is_priced: whether hold comes from a published rate, rather than from the manifest.
-        low: the least it can cost if it renders; None where no price is known.
-        expected: what it will most likely cost; None where no price is known.
-        fingerprint: hash of the request and of its inputs' content.
-    """
-
-    kind: Kind
-    request: str
-    inputs: tuple[Input, ...]
-    output: str
-    seconds: float
-    fingerprint: str
-    low: int | None = None
-    expected: int | None = None
-    hold: int | None = None
-    is_priced: bool = True
-    basis: str | None = None
-
-    def body(self) -> dict[str, Any]:
-        """The request body, a fresh copy each time."""
-        body: dict[str, Any] = json.loads(self.request)
-        return body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asset:
-    """An input that the provider now holds: what to send for `field`, and until when it is kept."""
-
-    field: str
-    file_path: str
-    expires_at: Instant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """A file on disk, whole and checked; `path` is relative to the manifest's folder, with forward slashes."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,158 +121,6 @@ class Job:
     def is_final(self) -> bool:
         """Whether this attempt is over."""
         return self.state in FINAL
-
-
-# --- events: what happened, in the past tense --------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened to one job, at a time."""
-
-    at: Instant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened(Event):
-    """An attempt began: the manifest asks for this render and nobody has paid for it."""
-
-    id: str
-    attempt: int
-    spec: Spec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uploaded(Event):
-    """Every local input is with the provider (or there was none to send)."""
-
-    assets: tuple[Asset, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetsExpired(Event):
-    """The provider no longer keeps what was uploaded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitStarted(Event):
-    """The paid request is about to leave. On disk before it does: the only protection against paying twice."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted(Event):
-    """The provider gave the submission a project id; `credits` is what it charged, where it said so."""
-
-    project_id: str
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(Event):
-    """The submission was surely not accepted."""
-
-    failure: Failure
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerLost(Event):
-    """The submission may or may not have been accepted; evidence must decide."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvedUnpaid(Event):
-    """The evidence says that the submission was not charged."""
-
-    evidence: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknowable(Event):
-    """No machine can tell; `evidence` says what is known, for the person who decides."""
-
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted(Event):
-    """A person (or a notice) named the project that a lost submission became."""
-
-    project_id: str
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved(Event):
-    """A person said that the submission created nothing (again), or that it is to be written off (give up)."""
-
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked(Event):
-    """A poll showed that it is still waiting or rendering."""
-
-    status: str
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered(Event):
-    """The render is complete and can be fetched."""
-
-    status: str
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderFailed(Event):
-    """The provider gave up on it, or no longer has it; `credits` is what remains charged."""
-
-    failure: Failure
-    credits: int | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canceled(Event):
-    """Somebody canceled it in the provider's web application."""
-
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrected(Event):
-    """The provider changed the charge of a project that is over: a late refund, a late settlement."""
-
-    credits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downloaded(Event):
-    """The result is on disk under its final name, whole and checked."""
-
-    outputs: tuple[Output, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressExpired(Event):
-    """The download address was no longer accepted; the provider is asked for a new one."""
-
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFailed(Event):
-    """An upload, a poll or a download did not succeed; the verdict says what follows."""
-
-    failure: Failure
-    verdict: Verdict
 
 
 # --- the table ---------------------------------------------------------------------------------------------------

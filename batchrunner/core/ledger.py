@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batchrunner.core import job as machine
+from batchrunner.core import events, job as machine
 from batchrunner.core.budget import group
+from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline
-from batchrunner.core.job import Event, Job
+from batchrunner.core.job import Job
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 
@@ -52,16 +53,16 @@ class Line:
 
 
 _SOURCES: dict[type[Event], str] = {
-    machine.SubmitStarted: "intent",
-    machine.Accepted: "create",
-    machine.Adopted: "a person",
-    machine.Refused: "create",
-    machine.ProvedUnpaid: "balance",
-    machine.Resolved: "a person",
-    machine.Looked: "look",
-    machine.Rendered: "look",
-    machine.RenderFailed: "look",
-    machine.Canceled: "look",
+    events.SubmitStarted: "intent",
+    events.Accepted: "create",
+    events.Adopted: "a person",
+    events.Refused: "create",
+    events.ProvedUnpaid: "balance",
+    events.Resolved: "a person",
+    events.Looked: "look",
+    events.Rendered: "look",
+    events.RenderFailed: "look",
+    events.Canceled: "look",
 }
 
 
@@ -79,17 +80,17 @@ def lines(log: Iterable[tuple[str, Event]]) -> Iterator[Line]:
 def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
     hold = after.spec.hold or 0
     match event:
-        case machine.SubmitStarted():
+        case events.SubmitStarted():
             yield _line(after, event, Move.RESERVED, hold)
-        case machine.Refused() | machine.ProvedUnpaid() | machine.Resolved():
+        case events.Refused() | events.ProvedUnpaid() | events.Resolved():
             yield _line(after, event, Move.RELEASED, -hold)
-        case machine.Accepted() | machine.Adopted():
+        case events.Accepted() | events.Adopted():
             yield _line(after, event, Move.RELEASED, -hold)
             if after.charged is not None:
                 yield _line(after, event, Move.CHARGED, after.charged)
-        case machine.RenderFailed() | machine.Canceled():
+        case events.RenderFailed() | events.Canceled():
             yield from _change(before, after, event, Move.REFUNDED)
-        case machine.Corrected():
+        case events.Corrected():
             came_to_nothing = after.state is not machine.State.DONE
             yield from _change(before, after, event, Move.REFUNDED if came_to_nothing else Move.SETTLED)
         case _:

@@ -15,8 +15,9 @@ from batchrunner.core import pricing
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import BOUGHT, UNCERTAIN, Input, Job, Spec, State
+from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
+from batchrunner.core.spec import Input, Spec
 
 
 class Do(StrEnum):

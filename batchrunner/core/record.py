@@ -11,8 +11,9 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from batchrunner.core.events import Event
 from batchrunner.core.inputs import Facts
-from batchrunner.core.job import EVENTS, Event, Job
+from batchrunner.core.job import EVENTS, Job
 
 EVENT_VERSION: Final = 1
 

@@ -10,9 +10,11 @@ import pytest
 
 from batchrunner import store
 from batchrunner.cli.models import lengths, models
-from batchrunner.core import job as machine
-from batchrunner.core.job import Event, Job, Spec
+from batchrunner.core import events, job as machine
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job
 from batchrunner.core.kind import Kind
+from batchrunner.core.spec import Spec
 from batchrunner.errors import ManifestError
 
 
@@ -110,13 +112,13 @@ def write_state(folder: Path, *charges: tuple[str, int], name: str = "night") ->
             fingerprint=str(number),
         )
         job: Job | None = None
-        events: list[Event] = [
-            machine.Opened(at=1, id=f"j{number}", attempt=1, spec=spec),
-            machine.Uploaded(at=2, assets=()),
-            machine.SubmitStarted(at=3, name="n"),
-            machine.Accepted(at=4, project_id=f"p{number}", credits=credits),
+        log: list[Event] = [
+            events.Opened(at=1, id=f"j{number}", attempt=1, spec=spec),
+            events.Uploaded(at=2, assets=()),
+            events.SubmitStarted(at=3, name="n"),
+            events.Accepted(at=4, project_id=f"p{number}", credits=credits),
         ]
-        for event in events:
+        for event in log:
             job = machine.advance(job, event)
             entries.append((event, job))
     with store.open_for_run(store.path_for(manifest), run_id="r", now=0) as opened:

@@ -7,11 +7,13 @@ from decimal import Decimal
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner.core import budget, job as machine
+from batchrunner.core import budget, events, job as machine
 from batchrunner.core.budget import Budget, Caps, Cutoff, Spending, exposure, left_out, refuses
-from batchrunner.core.job import Event, Job, Spec, State
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, Failure, GiveUp
+from batchrunner.core.spec import Spec
 
 FAILURE = Failure(code="x", message="x")
 
@@ -28,7 +30,7 @@ def a_job(number: int, hold: int | None, model: str = "m") -> Job:
         expected=hold,
         hold=hold,
     )
-    return machine.advance(None, machine.Opened(at=0, id=f"j{number}", attempt=1, spec=spec))
+    return machine.advance(None, events.Opened(at=0, id=f"j{number}", attempt=1, spec=spec))
 
 
 def a_spending() -> Spending:
@@ -48,23 +50,23 @@ STEPS: dict[State, list[str]] = {
 def happen(job: Job, step: str, share: float, at: float) -> Event:
     hold = job.spec.hold or 0
     charge = round(hold * share)
-    events: dict[str, Event] = {
-        "upload": machine.Uploaded(at=at, assets=()),
-        "submit": machine.SubmitStarted(at=at, name="n"),
-        "accept": machine.Accepted(at=at, project_id="p", credits=None if share < 0.1 else charge),
-        "refuse": machine.Refused(at=at, failure=FAILURE, verdict=Again(at=at)),
-        "lose": machine.AnswerLost(at=at, failure=FAILURE),
-        "unpaid": machine.ProvedUnpaid(at=at, evidence="e", verdict=Again(at=at)),
-        "unknown": machine.Unknowable(at=at, evidence="e"),
-        "settle": machine.Looked(at=at, status="rendering", credits=min(charge, exposure(job))),
-        "render": machine.Rendered(at=at, status="complete", credits=min(charge, exposure(job))),
-        "fail": machine.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=GiveUp()),
-        "cancel": machine.Canceled(at=at, credits=0),
-        "download": machine.Downloaded(at=at, outputs=()),
-        "adopt": machine.Adopted(at=at, project_id="q", credits=charge),
-        "resolve": machine.Resolved(at=at, verdict=Again(at=at)),
+    steps: dict[str, Event] = {
+        "upload": events.Uploaded(at=at, assets=()),
+        "submit": events.SubmitStarted(at=at, name="n"),
+        "accept": events.Accepted(at=at, project_id="p", credits=None if share < 0.1 else charge),
+        "refuse": events.Refused(at=at, failure=FAILURE, verdict=Again(at=at)),
+        "lose": events.AnswerLost(at=at, failure=FAILURE),
+        "unpaid": events.ProvedUnpaid(at=at, evidence="e", verdict=Again(at=at)),
+        "unknown": events.Unknowable(at=at, evidence="e"),
+        "settle": events.Looked(at=at, status="rendering", credits=min(charge, exposure(job))),
+        "render": events.Rendered(at=at, status="complete", credits=min(charge, exposure(job))),
+        "fail": events.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=GiveUp()),
+        "cancel": events.Canceled(at=at, credits=0),
+        "download": events.Downloaded(at=at, outputs=()),
+        "adopt": events.Adopted(at=at, project_id="q", credits=charge),
+        "resolve": events.Resolved(at=at, verdict=Again(at=at)),
     }
-    return events[step]
+    return steps[step]
 
 
 @given(
@@ -150,7 +152,7 @@ def test_a_new_attempt_counts_beside_the_old_one():
     first = a_job(0, 100)
     for step in ("upload", "submit", "accept", "render", "download"):
         first = machine.advance(first, happen(first, step, 1.0, 1.0))
-    second = machine.advance(first, machine.Opened(at=2, id="j0", attempt=2, spec=first.spec))
+    second = machine.advance(first, events.Opened(at=2, id="j0", attempt=2, spec=first.spec))
     spending = a_spending()
     spending.begin([first, second])
     for step in ("upload", "submit"):

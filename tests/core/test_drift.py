@@ -5,8 +5,9 @@ import pytest
 
 from batchrunner.core import drift
 from batchrunner.core.drift import Match
-from batchrunner.core.job import Job, Spec, State
+from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
+from batchrunner.core.spec import Spec
 from tests.core.case_text import CATALOG
 
 

@@ -8,29 +8,18 @@ import itertools
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner.core import job as machine, record
-from batchrunner.core.job import (
-    FINAL,
-    TABLE,
-    Action,
-    Asset,
-    Event,
-    Fork,
-    Job,
-    Output,
-    Spec,
-    State,
-    advance,
-    next_action,
-)
+from batchrunner.core import events, job as machine, record
+from batchrunner.core.events import Event
+from batchrunner.core.job import FINAL, TABLE, Action, Fork, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
+from batchrunner.core.spec import Asset, Input, Output, Spec
 from batchrunner.errors import IllegalTransition
 
 SPEC = Spec(
     kind=Kind.IMAGE_TO_VIDEO,
     request='{"assets":{"image_file_path":"a.png"},"end_seconds":5}',
-    inputs=(machine.Input(field="image_file_path", media="image", path="a.png", sha256="00", size=3),),
+    inputs=(Input(field="image_file_path", media="image", path="a.png", sha256="00", size=3),),
     output="renders/a.mp4",
     seconds=5,
     fingerprint="f",
@@ -42,43 +31,41 @@ FAILURE = Failure(code="http_503", message="HTTP 503", status=503)
 VERDICTS = (Again(at=50.0), GiveUp(), Leave())
 
 
-def opened(attempt: int = 1) -> machine.Opened:
-    return machine.Opened(at=1.0, id="a", attempt=attempt, spec=SPEC)
+def opened(attempt: int = 1) -> events.Opened:
+    return events.Opened(at=1.0, id="a", attempt=attempt, spec=SPEC)
 
 
-def events(at: float, attempt: int) -> dict[type[Event], list[Event]]:
+def examples_of(at: float, attempt: int) -> dict[type[Event], list[Event]]:
     """One or more examples of every event there is."""
     return {
-        machine.Opened: [machine.Opened(at=at, id="a", attempt=attempt + 1, spec=SPEC)],
-        machine.Uploaded: [
-            machine.Uploaded(
-                at=at, assets=(Asset(field="image_file_path", file_path="api-assets/1.png", expires_at=9),)
-            )
+        events.Opened: [events.Opened(at=at, id="a", attempt=attempt + 1, spec=SPEC)],
+        events.Uploaded: [
+            events.Uploaded(at=at, assets=(Asset(field="image_file_path", file_path="api-assets/1.png", expires_at=9),))
         ],
-        machine.AssetsExpired: [machine.AssetsExpired(at=at)],
-        machine.SubmitStarted: [machine.SubmitStarted(at=at, name="m/a [1-77]")],
-        machine.Accepted: [machine.Accepted(at=at, project_id="p1", credits=credits) for credits in (240, None)],
-        machine.Refused: [machine.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
-        machine.AnswerLost: [machine.AnswerLost(at=at, failure=FAILURE)],
-        machine.ProvedUnpaid: [
-            machine.ProvedUnpaid(at=at, evidence="the ledger explains it", verdict=verdict) for verdict in VERDICTS
+        events.AssetsExpired: [events.AssetsExpired(at=at)],
+        events.SubmitStarted: [events.SubmitStarted(at=at, name="m/a [1-77]")],
+        events.Accepted: [events.Accepted(at=at, project_id="p1", credits=credits) for credits in (240, None)],
+        events.Refused: [events.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
+        events.AnswerLost: [events.AnswerLost(at=at, failure=FAILURE)],
+        events.ProvedUnpaid: [
+            events.ProvedUnpaid(at=at, evidence="the ledger explains it", verdict=verdict) for verdict in VERDICTS
         ],
-        machine.Unknowable: [machine.Unknowable(at=at, evidence="nobody knows")],
-        machine.Adopted: [machine.Adopted(at=at, project_id="p2", credits=240)],
-        machine.Resolved: [machine.Resolved(at=at, verdict=verdict) for verdict in VERDICTS],
-        machine.Looked: [
-            machine.Looked(at=at, status=status, credits=credits)
+        events.Unknowable: [events.Unknowable(at=at, evidence="nobody knows")],
+        events.Adopted: [events.Adopted(at=at, project_id="p2", credits=240)],
+        events.Resolved: [events.Resolved(at=at, verdict=verdict) for verdict in VERDICTS],
+        events.Looked: [
+            events.Looked(at=at, status=status, credits=credits)
             for status, credits in itertools.product(("queued", "rendering", "thinking"), (240, 120, None))
         ],
-        machine.Rendered: [machine.Rendered(at=at, status="complete", credits=credits) for credits in (192, None)],
-        machine.RenderFailed: [
-            machine.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict) for verdict in VERDICTS
+        events.Rendered: [events.Rendered(at=at, status="complete", credits=credits) for credits in (192, None)],
+        events.RenderFailed: [
+            events.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict) for verdict in VERDICTS
         ],
-        machine.Canceled: [machine.Canceled(at=at, credits=0)],
-        machine.Downloaded: [machine.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),))],
-        machine.Corrected: [machine.Corrected(at=at, credits=credits) for credits in (0, 240)],
-        machine.AddressExpired: [machine.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
-        machine.StepFailed: [machine.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
+        events.Canceled: [events.Canceled(at=at, credits=0)],
+        events.Downloaded: [events.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),))],
+        events.Corrected: [events.Corrected(at=at, credits=credits) for credits in (0, 240)],
+        events.AddressExpired: [events.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
+        events.StepFailed: [events.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
     }
 
 
@@ -89,7 +76,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     job = advance(None, log[0])
     for number in range(draw(st.integers(0, 40))):
         kinds = sorted(TABLE[job.state], key=str)
-        examples = events(at=2.0 + number, attempt=job.attempt)[draw(st.sampled_from(kinds))]
+        examples = examples_of(at=2.0 + number, attempt=job.attempt)[draw(st.sampled_from(kinds))]
         log.append(draw(st.sampled_from(examples)))
         job = advance(job, log[-1])
     return log
@@ -97,8 +84,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 def test_the_table_is_total():
     assert set(TABLE) == set(State)
-    defined = {each for each in vars(machine).values() if isinstance(each, type) and issubclass(each, Event)}
-    assert set(events(1, 1)) == machine.EVENTS == defined - {Event}
+    defined = {each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Event)}
+    assert set(examples_of(1, 1)) == machine.EVENTS == defined - {Event}
 
 
 def test_every_forked_event_carries_a_verdict():
@@ -127,7 +114,7 @@ def test_a_next_action_exists_exactly_when_nobody_else_decides(state):
 @pytest.mark.parametrize("kind", sorted(machine.EVENTS, key=str))
 def test_what_the_table_does_not_allow_is_a_bug(state, kind):
     job = in_state(state)
-    for event in events(at=99, attempt=job.attempt)[kind]:
+    for event in examples_of(at=99, attempt=job.attempt)[kind]:
         if kind in TABLE[state]:
             advance(job, event)
         else:
@@ -137,16 +124,16 @@ def test_what_the_table_does_not_allow_is_a_bug(state, kind):
 
 def in_state(state: State) -> Job:
     """A job that came to a state by a real history."""
-    example = {kind: each[0] for kind, each in events(2, 1).items()}
+    example = {kind: each[0] for kind, each in examples_of(2, 1).items()}
     path: dict[State, list[Event]] = {State.READY: [opened()]}
-    path[State.UPLOADED] = [*path[State.READY], example[machine.Uploaded]]
-    path[State.SUBMITTING] = [*path[State.UPLOADED], example[machine.SubmitStarted]]
-    path[State.UNCERTAIN] = [*path[State.SUBMITTING], example[machine.Unknowable]]
-    path[State.RENDERING] = [*path[State.SUBMITTING], example[machine.Accepted]]
-    path[State.CANCELED] = [*path[State.RENDERING], example[machine.Canceled]]
-    path[State.FAILED] = [*path[State.RENDERING], events(2, 1)[machine.RenderFailed][1]]
-    path[State.RENDERED] = [*path[State.RENDERING], example[machine.Rendered]]
-    path[State.DONE] = [*path[State.RENDERED], example[machine.Downloaded]]
+    path[State.UPLOADED] = [*path[State.READY], example[events.Uploaded]]
+    path[State.SUBMITTING] = [*path[State.UPLOADED], example[events.SubmitStarted]]
+    path[State.UNCERTAIN] = [*path[State.SUBMITTING], example[events.Unknowable]]
+    path[State.RENDERING] = [*path[State.SUBMITTING], example[events.Accepted]]
+    path[State.CANCELED] = [*path[State.RENDERING], example[events.Canceled]]
+    path[State.FAILED] = [*path[State.RENDERING], examples_of(2, 1)[events.RenderFailed][1]]
+    path[State.RENDERED] = [*path[State.RENDERING], example[events.Rendered]]
+    path[State.DONE] = [*path[State.RENDERED], example[events.Downloaded]]
     job = machine.replay(path[state])
     assert job.state is state
     return job
@@ -158,7 +145,7 @@ def test_final_states_stay_until_the_next_attempt_is_opened(log):
     for event in log[1:]:
         after = advance(job, event)
         if job.state in FINAL:
-            assert after.state is job.state or isinstance(event, machine.Opened)
+            assert after.state is job.state or isinstance(event, events.Opened)
         job = after
 
 
@@ -177,11 +164,11 @@ def test_a_submission_has_its_own_intent_before_it(log):
     asked = 0
     job = advance(None, log[0])
     for event in log[1:]:
-        asked += isinstance(event, machine.SubmitStarted)
-        if isinstance(event, machine.Accepted | machine.Adopted):
+        asked += isinstance(event, events.SubmitStarted)
+        if isinstance(event, events.Accepted | events.Adopted):
             assert asked == 1
             asked = 0
-        if isinstance(event, machine.Opened | machine.ProvedUnpaid | machine.Refused | machine.Resolved):
+        if isinstance(event, events.Opened | events.ProvedUnpaid | events.Refused | events.Resolved):
             asked = 0
         job = advance(job, event)
     assert job.id == "a"
@@ -205,23 +192,23 @@ def test_a_setback_is_either_dated_or_left_or_the_end(log):
 
 
 def test_a_look_that_tells_nothing_new_changes_nothing():
-    job = advance(in_state(State.RENDERING), machine.Looked(at=3, status="queued", credits=240))
-    assert advance(job, machine.Looked(at=4, status="queued", credits=240)) is job
-    assert advance(job, machine.Looked(at=4, status="queued", credits=None)) is job
-    assert advance(job, machine.Looked(at=4, status="rendering", credits=None)).status == "rendering"
+    job = advance(in_state(State.RENDERING), events.Looked(at=3, status="queued", credits=240))
+    assert advance(job, events.Looked(at=4, status="queued", credits=240)) is job
+    assert advance(job, events.Looked(at=4, status="queued", credits=None)) is job
+    assert advance(job, events.Looked(at=4, status="rendering", credits=None)).status == "rendering"
 
 
 def test_a_look_after_a_failed_one_is_news():
     job = in_state(State.RENDERING)
-    failed = advance(job, machine.StepFailed(at=3, failure=FAILURE, verdict=Again(at=5)))
+    failed = advance(job, events.StepFailed(at=3, failure=FAILURE, verdict=Again(at=5)))
     assert (failed.tries, failed.again_at) == (1, 5)
-    seen = advance(failed, machine.Looked(at=6, status="queued", credits=None))
+    seen = advance(failed, events.Looked(at=6, status="queued", credits=None))
     assert (seen.tries, seen.again_at, seen.trouble) == (0, None, None)
 
 
 def test_a_charge_that_is_not_told_does_not_wipe_the_one_that_is_known():
     job = in_state(State.RENDERING)
-    done = advance(job, machine.Rendered(at=3, status="complete", credits=None))
+    done = advance(job, events.Rendered(at=3, status="complete", credits=None))
     assert (done.held, done.charged) == (240, 240)
 
 
@@ -233,8 +220,8 @@ def test_a_failed_render_keeps_what_it_still_costs():
 def test_tries_of_a_submission_survive_the_way_back():
     job = in_state(State.UPLOADED)
     for number in range(1, 4):
-        job = advance(job, machine.SubmitStarted(at=number, name=f"n{number}"))
-        job = advance(job, machine.Refused(at=number, failure=FAILURE, verdict=Again(at=number + 1)))
+        job = advance(job, events.SubmitStarted(at=number, name=f"n{number}"))
+        job = advance(job, events.Refused(at=number, failure=FAILURE, verdict=Again(at=number + 1)))
         assert (job.state, job.tries, job.submits) == (State.UPLOADED, number, number)
 
 
@@ -245,7 +232,7 @@ def test_a_log_that_skips_an_attempt_is_refused():
 
 def test_an_event_for_a_job_that_was_never_opened_is_refused():
     with pytest.raises(IllegalTransition, match="never opened"):
-        advance(None, machine.Looked(at=1, status="queued", credits=None))
+        advance(None, events.Looked(at=1, status="queued", credits=None))
 
 
 def test_an_unknown_event_in_the_log_says_so():

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from batchrunner import places
-from batchrunner.core import job as machine, pricing
-from batchrunner.core.job import Input, Job, Spec, State
+from batchrunner.core import events, job as machine, pricing
+from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.plan import Do, Wishes, fingerprint, history_of, make_plan, what_changed
 from batchrunner.core.retry import Failure
+from batchrunner.core.spec import Input, Spec
 
 REQUEST = {"end_seconds": 5, "style": {"prompt": "slow"}, "assets": {"image_file_path": "a.png"}}
 
@@ -35,7 +36,7 @@ CHANGED = spec(REQUEST | {"style": {"prompt": "fast"}})
 
 
 def known(state: State, **changes: object) -> Job:
-    opened = machine.advance(None, machine.Opened(at=1.0, id="a", attempt=1, spec=spec()))
+    opened = machine.advance(None, events.Opened(at=1.0, id="a", attempt=1, spec=spec()))
     return replace(opened, state=state, **changes)  # type: ignore[arg-type]
 
 
@@ -131,7 +132,7 @@ def test_video_to_video_is_held_at_thirty_frames(rate, hold, expected):
 def settled(number: int, *, held: int, charged: int) -> Job:
     request = {"start_seconds": 0, "end_seconds": 5, "style": {"art_style": "Ink"}}
     made = replace(spec(request, kind=Kind.VIDEO_TO_VIDEO), hold=held)
-    opened = machine.advance(None, machine.Opened(at=1.0, id=f"s{number}", attempt=1, spec=made))
+    opened = machine.advance(None, events.Opened(at=1.0, id=f"s{number}", attempt=1, spec=made))
     return replace(opened, state=State.DONE, held=held, charged=charged)
 
 
@@ -169,7 +170,7 @@ def test_a_charge_above_the_catalogue_raises_what_must_be_assumed():
 
 def test_a_job_not_bought_yet_is_planned_at_the_price_of_now():
     old = spec({"end_seconds": 5})
-    opened = machine.advance(None, machine.Opened(at=1.0, id="a", attempt=1, spec=replace(old, hold=100)))
+    opened = machine.advance(None, events.Opened(at=1.0, id="a", attempt=1, spec=replace(old, hold=100)))
     (entry,) = make_plan([("a", replace(old, hold=150))], {"a": opened}, Wishes()).entries
     assert (entry.action, entry.will_buy) == (Do.RENDER, True)
     assert entry.reason == "its price changed before anything was bought: 100 credits -> 150 credits"

@@ -1,0 +1,83 @@
+"""What an attempt is to render, what goes in and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+from typing import Any
+
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One asset of the request.
+
+    Attributes:
+        field: its key under `assets` in the request body.
+        path: for a local file, its path relative to the manifest's folder; else None.
+        reference: for anything else, what is sent as it stands (an address, a provider's file path).
+        media: `video` or `image`, as the upload endpoint calls it.
+        sha256: of a local file's content when the attempt was opened, lower-case hex.
+        size: of a local file, in bytes.
+    """
+
+    field: str
+    media: str
+    path: str | None = None
+    reference: str | None = None
+    sha256: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What an attempt is to render; fixed when the attempt is opened.
+
+    Attributes:
+        request: the body as it travels, as JSON text, without `name` and with local inputs as they were written.
+        output: path of the result relative to the manifest's folder, with forward slashes.
+        seconds: length asked for.
+        hold: credits that must be assumed until it settles; None where no price is known.
+        basis: what the likely price was learned from, if it was.
+        is_priced: whether hold comes from a published rate, rather than from the manifest.
+        low: the least it can cost if it renders; None where no price is known.
+        expected: what it will most likely cost; None where no price is known.
+        fingerprint: hash of the request and of its inputs' content.
+    """
+
+    kind: Kind
+    request: str
+    inputs: tuple[Input, ...]
+    output: str
+    seconds: float
+    fingerprint: str
+    low: int | None = None
+    expected: int | None = None
+    hold: int | None = None
+    is_priced: bool = True
+    basis: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The request body, a fresh copy each time."""
+        body: dict[str, Any] = json.loads(self.request)
+        return body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """An input that the provider now holds: what to send for `field`, and until when it is kept."""
+
+    field: str
+    file_path: str
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file on disk, whole and checked; `path` is relative to the manifest's folder, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
