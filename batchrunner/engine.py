@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+import itertools
 
 from batchrunner.core import events, evidence, job as machine, retry, schedule
 from batchrunner.core.events import Event
@@ -76,7 +77,8 @@ class Engine:
         self._charges: dict[str, int] = {}
         self._fetch_again = set(fetch_again)
         self.load = Load()
-        self._inquiry = Inquiry(grace_s=settings.grace_s, money=money, jitter=settings.jitter)
+        self._inquiry = Inquiry(grace_s=settings.grace_s, life_s=settings.life_s, money=money, jitter=settings.jitter)
+        self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
         self._purse = purse
         for job in jobs:
             self._order[job.id] = len(self._order)
@@ -117,9 +119,7 @@ class Engine:
             IllegalTransition: a bug; everything recorded so far stands.
         """
         try:
-            await self._keep(
-                self._inquiry.begin(self._clock.now(), has_unsettled=any(not job.is_final for job in self._unsettled()))
-            )
+            await self._open_books()
             while True:
                 self._wake.clear()
                 now = self._clock.now()
@@ -177,12 +177,16 @@ class Engine:
         if after.state is not before.state:
             self.load.by_state[before.state] -= 1
             self.load.by_state[after.state] += 1
-        self._inquiry.saw(before, after)
-        self._purse.saw(before, after, now=self._clock.now())
+        self._count(before, after)
         failure = getattr(event, "failure", None)
         if failure is not None:
             self._heed(failure, after)
         return after
+
+    def _count(self, before: Job, after: Job) -> None:
+        """Keep both accounts in step with one change: the one to judge by, and the one the caps are held against."""
+        self._inquiry.saw(before, after)
+        self._purse.saw(before, after, now=self._clock.now())
 
     def _heed(self, failure: Failure, job: Job) -> None:
         """A failure that says something about the whole account stops the run."""
@@ -217,6 +221,7 @@ class Engine:
         return Gate(
             stop=self._stop,
             is_reconciling=self._inquiry.forbids_buying(self._clock.now()),
+            holds_until=self._inquiry.holds_until(self._clock.now()),
             awaits_credits=bool(self._penniless),
         )
 
@@ -328,7 +333,7 @@ class Engine:
         except ProviderError as error:
             self._could_not_inquire(error)
             return
-        self._inbox.extend(self._corrections())
+        await self._correct()
         self._inbox.extend(self._inquiry.judge(jobs, first, second, now=self._clock.now()))
         await self._keep(self._inquiry.settle(second))
 
@@ -355,10 +360,23 @@ class Engine:
             return
         due = [job for job in unsettled if job.state is not State.DONE]
         if self._inquiry.has_news or due:
-            with suppress(ProviderError):
-                seen = await self._observation(due)
-                self._inbox.extend(self._corrections())
-                await self._keep(self._inquiry.settle(seen))
+            await self._read_books(due)
+
+    async def _open_books(self) -> None:
+        """A first quiet moment, if there can be one: nothing renders, and what may be refunded is asked for."""
+        unsettled = self._unsettled()
+        if any(not job.is_final for job in unsettled):
+            return
+        if unsettled:
+            await self._read_books(unsettled)
+        else:
+            await self._keep(self._inquiry.begin(self._clock.now()))
+
+    async def _read_books(self, asked: list[Job]) -> None:
+        with suppress(ProviderError):
+            seen = await self._observation(asked)
+            await self._correct()
+            await self._keep(self._inquiry.settle(seen))
 
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:
@@ -375,18 +393,29 @@ class Engine:
         return Observation(at=reading.at, credits=reading.credits, spent=spent)
 
     def _unsettled(self) -> list[Job]:
-        """Jobs whose charge may still change."""
+        """Attempts whose charge may still change, those included that were followed by another."""
         now = self._clock.now()
-        return [job for job in self._jobs.values() if evidence.may_change(job, now=now)]
+        everything = itertools.chain(self._jobs.values(), self._past.values())
+        return [job for job in everything if evidence.may_change(job, now=now)]
 
-    def _corrections(self) -> list[tuple[str, Event]]:
-        """What the last reading told of renders that are over; the others' next look tells it anyway."""
-        now = self._clock.now()
-        return [
-            (job.id, events.Corrected(at=now, credits=self._charges[job.project_id]))
-            for job in self._unsettled()
-            if job.is_final and job.project_id in self._charges
-        ]
+    async def _correct(self) -> None:
+        """Record what the last reading told of renders that are over; the others' next look tells it anyway."""
+        entries: list[tuple[Event, Job]] = []
+        for before in self._unsettled():
+            if before.is_final and before.project_id in self._charges:
+                event: Event = events.Corrected(at=self._clock.now(), credits=self._charges[before.project_id])
+                if (before.id, before.attempt) in self._past:
+                    after = machine.advance(before, event)
+                    self._past[before.id, before.attempt] = after
+                    self._count(before, after)
+                else:
+                    after = self._apply(before, event)
+                if after is not before:
+                    entries.append((event, after))
+        if entries:
+            await self._journal.append(entries)
+            for event, job in entries:
+                self._show(event, job)
 
     # --- a top-up ---
 

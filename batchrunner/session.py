@@ -48,6 +48,11 @@ SANDBOX_GRACE_S = 1.5
 """Seconds after its answer was lost, or its sender died, that a submission may still be taken in: longer than gateways
 wait for what is behind them, and a moment for a sandbox on this machine."""
 
+LIFE_S = 6 * 3600.0
+SANDBOX_LIFE_S = 10.0
+"""Seconds from its submission to the end of the slowest render, its refund included. The provider's medians are 74 s
+and 772 s, and its queue is longer at its worst; a sandbox is done in a moment."""
+
 TOP_UP_CHECK_S = 180.0
 SANDBOX_TOP_UP_CHECK_S = 0.5
 """Seconds between two looks at the balance of an account that ran out of credits."""
@@ -192,6 +197,7 @@ def engine(
         limits=session.batch.manifest.limits,
         name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
         grace_s=SANDBOX_GRACE_S if access.is_sandbox else GRACE_S,
+        life_s=SANDBOX_LIFE_S if access.is_sandbox else LIFE_S,
         between_readings_s=0.3 if access.is_sandbox else 3.0,
         jitter=_jitter,
         top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,

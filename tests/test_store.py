@@ -59,7 +59,7 @@ def test_what_was_appended_is_there_after_reopening(path):
         assert view is not None
         assert view.jobs() == [entries[-1][1]]
         assert [job.attempt for job in view.attempts("a")] == [1, 2]
-        assert [event for _, event in view.events("a")] == [event for event, _ in entries]
+        assert [event for _, _, event in view.events("a")] == [event for event, _ in entries]
         assert view.ledger() == 240
         assert view.totals() == store.Totals(held=480, charged=240, refunded=240)
 
