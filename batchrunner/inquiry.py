@@ -33,6 +33,7 @@ class Money:
         baseline: the last quiet moment on record.
         ledger: credits charged over every attempt in the state file.
         past: attempts that the run itself does not look after: those followed by another, and jobs no longer asked for.
+        elsewhere: attempts of the account's other batches.
     """
 
     credits: int | None = None
@@ -40,6 +41,7 @@ class Money:
     baseline: Baseline | None = None
     ledger: int = 0
     past: tuple[Job, ...] = ()
+    elsewhere: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ class Inquiry:
         self.is_running = False
         for job in money.past:
             self._watch(job)
+        for job in money.elsewhere:
+            self._watch_elsewhere(job)
 
     # --- following along ---
 
@@ -101,6 +105,15 @@ class Inquiry:
         over_at = evidence.over_at(job, self._life_s)
         self._over_at = max(self._over_at, over_at)
         self._hold_until = max(self._hold_until, min(over_at, over_at - self._life_s + evidence.HOLD_S))
+
+    def _watch_elsewhere(self, job: Job) -> None:
+        """Keep in mind an attempt of another batch whose charge may still change: nobody looks at it meanwhile."""
+        if not evidence.is_loose_elsewhere(job):
+            return
+        if job.project_id is None:
+            self._hold_until = max(self._hold_until, evidence.over_at(job, min(self._life_s, evidence.HOLD_S)))
+        self._loose[f"elsewhere {len(self._loose)}", 0] = job
+        self._over_at = max(self._over_at, evidence.over_at(job, self._life_s))
 
     def add(self, job: Job, *, now: Instant) -> None:
         """A submission whose answer is lost; its grace counts from the last that is known of it.

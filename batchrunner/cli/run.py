@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
     from batchrunner.seams import Outcome
-    from batchrunner.session import Flags
+    from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
 
 
@@ -173,7 +173,7 @@ async def carry_out(
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
-    from batchrunner.core import schedule
+    from batchrunner.till import Noted, Till
 
     async with client_of(access) as client:
         account = await read_account(client)
@@ -181,36 +181,48 @@ async def carry_out(
             read, wishes=wishes, access=access, account=account, is_collecting=fetch_again, files=files
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
-            engine, performer = sessions.engine(
-                session,
-                client=client,
-                access=access,
-                # Read again: looking at the files may have taken a while, and this balance is evidence.
-                account=await read_account(client),
-                observe=progress.observe,
-                tell=show.say,
-                flags=flags or sessions.Flags(),
-                fetch_again=missing if fetch_again else (),
-            )
-            if stop is not None:
-                engine.stop(stop)
-            async with progress.shown(engine, performer.traffic):
-                outcome = await _run_engine(engine)
-            code = schedule.exit_code(
-                outcome.by_state,
-                stop=outcome.stop,
-                is_unreachable=outcome.is_unreachable,
-                held_back=outcome.held_back,
-                not_fetched=outcome.not_fetched,
-            )
-            session.store.end_run(at=outcome.ended_at, exit_code=code)
-            return Report(
-                outcome=outcome,
-                exit_code=code,
-                jobs=tuple(engine.jobs().values()),
-                totals=session.store.totals(),
-                missing=outcome.not_fetched if fetch_again else len(missing),
-            )
+            with Till.of(os.environ, provider=access.provider, account=account.id) as till:
+                till.note(Noted(state=session.store.path, root=read.root))
+                if stop is None:
+                    await till.wait(batch=read.path, tell=show.say)
+                engine, performer = sessions.engine(
+                    session,
+                    client=client,
+                    access=access,
+                    # Read again: looking and waiting may have taken a while, and this balance is evidence.
+                    account=await read_account(client),
+                    till=till,
+                    observe=progress.observe,
+                    tell=show.say,
+                    flags=flags or sessions.Flags(),
+                    fetch_again=missing if fetch_again else (),
+                )
+                if stop is not None:
+                    engine.stop(stop)
+                async with progress.shown(engine, performer.traffic):
+                    outcome = await _run_engine(engine)
+            return _report(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
+
+
+def _report(session: Session, engine: Engine, outcome: Outcome, *, missing: int) -> Report:
+    """What a run came to; its exit code is noted in the state file."""
+    from batchrunner.core import schedule
+
+    code = schedule.exit_code(
+        outcome.by_state,
+        stop=outcome.stop,
+        is_unreachable=outcome.is_unreachable,
+        held_back=outcome.held_back,
+        not_fetched=outcome.not_fetched,
+    )
+    session.store.end_run(at=outcome.ended_at, exit_code=code)
+    return Report(
+        outcome=outcome,
+        exit_code=code,
+        jobs=tuple(engine.jobs().values()),
+        totals=session.store.totals(),
+        missing=missing,
+    )
 
 
 async def _run_engine(engine: Engine) -> Outcome:

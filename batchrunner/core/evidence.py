@@ -157,6 +157,13 @@ def is_loose(job: Job) -> bool:
     return job.state is State.UNCERTAIN or was_given_up
 
 
+def is_loose_elsewhere(job: Job) -> bool:
+    """As `is_loose`, for an attempt of another batch: this run does not look at it, whether or not it could."""
+    if job.state in {State.SUBMITTING, State.RENDERING, State.RENDERED} or is_loose(job):
+        return True
+    return job.state in {State.FAILED, State.CANCELED} and bool(job.charged)
+
+
 def over_at(job: Job, life_s: float) -> Instant:
     """When a render that nobody can look at is surely over, and its charge final."""
     return (job.submitted_at or job.updated_at) + life_s
