@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
     from batchrunner.seams import Outcome
-    from batchrunner.session import Flags
+    from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
 
 
@@ -173,7 +173,6 @@ async def carry_out(
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
-    from batchrunner.core import schedule
 
     async with client_of(access) as client:
         account = await read_account(client)
@@ -196,21 +195,7 @@ async def carry_out(
                 engine.stop(stop)
             async with progress.shown(engine, performer.traffic):
                 outcome = await _run_engine(engine)
-            code = schedule.exit_code(
-                outcome.by_state,
-                stop=outcome.stop,
-                is_unreachable=outcome.is_unreachable,
-                held_back=outcome.held_back,
-                not_fetched=outcome.not_fetched,
-            )
-            session.store.end_run(at=outcome.ended_at, exit_code=code)
-            return Report(
-                outcome=outcome,
-                exit_code=code,
-                jobs=tuple(engine.jobs().values()),
-                totals=session.store.totals(),
-                missing=outcome.not_fetched if fetch_again else len(missing),
-            )
+            return _close(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
 
 
 async def _run_engine(engine: Engine) -> Outcome:
@@ -236,6 +221,27 @@ async def _run_engine(engine: Engine) -> Outcome:
             return await task
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int) -> Report:
+    """Put on record how the run ended; what it came to."""
+    from batchrunner.core import schedule
+
+    code = schedule.exit_code(
+        outcome.by_state,
+        stop=outcome.stop,
+        is_unreachable=outcome.is_unreachable,
+        held_back=outcome.held_back,
+        not_fetched=outcome.not_fetched,
+    )
+    session.store.end_run(at=outcome.ended_at, exit_code=code)
+    return Report(
+        outcome=outcome,
+        exit_code=code,
+        jobs=tuple(engine.jobs().values()),
+        totals=session.store.totals(),
+        missing=missing,
+    )
 
 
 def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
