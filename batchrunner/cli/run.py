@@ -201,28 +201,7 @@ async def carry_out(
                     engine.stop(stop)
                 async with progress.shown(engine, performer.traffic):
                     outcome = await _run_engine(engine)
-            return _report(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
-
-
-def _report(session: Session, engine: Engine, outcome: Outcome, *, missing: int) -> Report:
-    """What a run came to; its exit code is noted in the state file."""
-    from batchrunner.core import schedule
-
-    code = schedule.exit_code(
-        outcome.by_state,
-        stop=outcome.stop,
-        is_unreachable=outcome.is_unreachable,
-        held_back=outcome.held_back,
-        not_fetched=outcome.not_fetched,
-    )
-    session.store.end_run(at=outcome.ended_at, exit_code=code)
-    return Report(
-        outcome=outcome,
-        exit_code=code,
-        jobs=tuple(engine.jobs().values()),
-        totals=session.store.totals(),
-        missing=missing,
-    )
+            return _close(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
 
 
 async def _run_engine(engine: Engine) -> Outcome:
@@ -248,6 +227,27 @@ async def _run_engine(engine: Engine) -> Outcome:
             return await task
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int) -> Report:
+    """Put on record how the run ended; what it came to."""
+    from batchrunner.core import schedule
+
+    code = schedule.exit_code(
+        outcome.by_state,
+        stop=outcome.stop,
+        is_unreachable=outcome.is_unreachable,
+        held_back=outcome.held_back,
+        not_fetched=outcome.not_fetched,
+    )
+    session.store.end_run(at=outcome.ended_at, exit_code=code)
+    return Report(
+        outcome=outcome,
+        exit_code=code,
+        jobs=tuple(engine.jobs().values()),
+        totals=session.store.totals(),
+        missing=missing,
+    )
 
 
 def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
