@@ -358,7 +358,7 @@ class Engine:
         is_open = any(not job.is_final for job in unsettled)
         if self._stop is Stop.KEY_REFUSED or self._is_unreachable or is_open:
             return
-        due = [job for job in unsettled if job.state is not State.DONE]
+        due = [job for job in unsettled if job.state is not State.DONE or evidence.may_settle(job)]
         if self._inquiry.has_news or due:
             await self._read_books(due)
 

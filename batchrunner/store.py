@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -329,6 +329,7 @@ def open_to_read(path: Path) -> Iterator[View | None]:
         _refuse_orphan(path)
         yield None
         return
+    _undo_creation(path)
     with _translated(path):
         connection = sqlite3.connect(_uri(path, _reading_mode(path)), uri=True, isolation_level=None, timeout=10)
     try:
@@ -395,6 +396,13 @@ def _migrations() -> tuple[str, ...]:
     folder = resources.files("batchrunner.data") / "migrations"
     scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)
+
+
+def _undo_creation(path: Path) -> None:
+    """Take back a creation that was killed half-way: a connection that only reads may not, and could open nothing."""
+    if path.with_name(f"{path.name}-journal").exists() and os.access(path.parent, os.W_OK):
+        with _translated(path), closing(sqlite3.connect(_uri(path, "rw"), uri=True, timeout=10)) as connection:
+            connection.execute("PRAGMA user_version").fetchone()
 
 
 def _reading_mode(path: Path) -> str:

@@ -51,6 +51,10 @@ def test_a_wild_night_with_three_kills(tmp_path, media, seed):
                 process.kill()
                 process.communicate()
         finish(program, manifest)
+        wait_for_the_books(program.provider)
+        before = program.provider.creates(manifest.stem)
+        program.run("run", manifest.name)
+        assert len(program.provider.creates(manifest.stem)) == len(before), "what has ended is not bought again"
         check_night(program, manifest)
 
 
@@ -65,6 +69,15 @@ def finish(program: Program, manifest: Path) -> None:
         if not set(program.status(manifest)["totals"]["by_state"]) & set(OPEN):
             return
     pytest.fail(f"work was left after {codes}")
+
+
+def wait_for_the_books(provider: Provider) -> None:
+    """Return when the provider has given back and settled all that it will."""
+    while any(
+        each["settled_at"] is None or (each["status"] in {"error", "canceled"} and each["charged"])
+        for each in provider.ledger()["creates"]
+    ):
+        pass
 
 
 OPEN = [state for state in machine.State if state not in machine.FINAL and state is not machine.State.UNCERTAIN]

@@ -211,3 +211,24 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path):
     blocked.touch()
     with pytest.raises(StateUnusable, match="cannot write"):
         store.open_for_run(blocked / "x.state.db", run_id="r", now=1.0)
+
+
+KILLED_WHILE_CREATING = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN IMMEDIATE")
+db.execute("CREATE TABLE half (made TEXT)")
+db.executemany("INSERT INTO half VALUES (?)", [("x" * 3000,)] * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_creation_that_was_killed_half_way_is_taken_back(tmp_path):
+    path = tmp_path / "m.state.db"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING, str(path)], check=False)
+    assert path.with_name("m.state.db-journal").exists()
+    with store.open_to_read(path) as view:
+        assert view is None
+    with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
+        assert opened_store.jobs() == []

@@ -180,8 +180,15 @@ def may_change(job: Job, *, now: Instant) -> bool:
     return job.state is State.DONE and job.ended_at is not None and now - job.ended_at <= LATE_S
 
 
-LATE_S = 120.0
+LATE_S = 600.0
 """How long after its end a render is still looked at when the evidence is read: charges settle as it completes."""
+
+
+def may_settle(job: Job) -> bool:
+    """Whether a finished render is charged what was held for it, though it may settle for less."""
+    spec = job.spec
+    can_settle = spec.low is not None and spec.hold is not None and spec.low < spec.hold
+    return job.state is State.DONE and can_settle and job.charged == job.held
 
 
 def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:
