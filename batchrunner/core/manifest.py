@@ -22,6 +22,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhooks:
+    """Where a run listens for the provider's notices; port 0 takes a free one."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobEntry:
     """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
 
@@ -54,3 +62,4 @@ class Manifest:
     warnings: tuple[Problem, ...]
     catalog: str | None = None
     budget: Budget = field(default_factory=Budget)
+    webhooks: Webhooks | None = None

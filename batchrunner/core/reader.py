@@ -15,7 +15,7 @@ from batchrunner.core.catalog import Catalog
 from batchrunner.core.entries import KINDS, Jobs, check_output, name_flaw
 from batchrunner.core.findings import Findings
 from batchrunner.core.kind import Kind
-from batchrunner.core.manifest import Limits, Manifest
+from batchrunner.core.manifest import Limits, Manifest, Webhooks
 from batchrunner.core.problem import Problem
 from batchrunner.core.typed import Checked, checked, not_yet_keys, problem_at, refused_in_job, value_of
 
@@ -72,6 +72,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         output=head.get("output", DEFAULT_OUTPUT),
         limits=Limits(**head.get("limits", {})),
         budget=Budget.of(head.get("budget", {})),
+        webhooks=Webhooks(**head["webhooks"]) if "webhooks" in head else None,
         jobs=jobs,
         warnings=found.warnings(),
         catalog=head.get("catalog"),
