@@ -76,6 +76,8 @@ class Engine:
         self._stopped = asyncio.Event()
         self._charges: dict[str, int] = {}
         self._fetch_again = set(fetch_again)
+        self._projects: dict[str, str] = {}
+        self._noticed: set[str] = set()
         self.load = Load()
         self._inquiry = Inquiry(grace_s=settings.grace_s, life_s=settings.life_s, money=money, jitter=settings.jitter)
         self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
@@ -85,6 +87,7 @@ class Engine:
             self._jobs[job.id] = job
             self.load.by_state[job.state] += 1
             self._inquiry.saw(None, job)
+            self._index(None, job)
             self._queue(replace(job, is_left=False), is_resumed=True)
 
     # --- what the outside may ask and tell ---
@@ -93,6 +96,19 @@ class Engine:
         """Buy no more; what was bought is still collected, unless the key itself was refused."""
         self._stop = schedule.graver(self._stop, reason)
         self._stopped.set()
+        self._wake.set()
+
+    def notice(self, project_id: str) -> None:
+        """Look at a project now, if its render is waited for; whoever says so, and however often, decides nothing.
+
+        A wait after a look that failed stays: the provider asked for it.
+        """
+        job_id = self._projects.get(project_id)
+        if job_id is None or self._jobs[job_id].again_at is not None:
+            return
+        if not self._lines.hasten(Step.POLL, job_id, order=self._order[job_id]):
+            # A look is under way, and may have come a moment too early.
+            self._noticed.add(job_id)
         self._wake.set()
 
     @property
@@ -178,6 +194,7 @@ class Engine:
             self.load.by_state[before.state] -= 1
             self.load.by_state[after.state] += 1
         self._count(before, after)
+        self._index(before, after)
         failure = getattr(event, "failure", None)
         if failure is not None:
             self._heed(failure, after)
@@ -187,6 +204,13 @@ class Engine:
         """Keep both accounts in step with one change: the one to judge by, and the one the caps are held against."""
         self._inquiry.saw(before, after)
         self._purse.saw(before, after, now=self._clock.now())
+
+    def _index(self, before: Job | None, after: Job) -> None:
+        """Keep what finds a job by the project whose render is waited for."""
+        if before is not None and before.project_id is not None:
+            self._projects.pop(before.project_id, None)
+        if after.state is State.RENDERING and after.project_id is not None:
+            self._projects[after.project_id] = after.id
 
     def _heed(self, failure: Failure, job: Job) -> None:
         """A failure that says something about the whole account stops the run."""
@@ -202,6 +226,8 @@ class Engine:
 
     def _queue(self, job: Job, *, is_resumed: bool = False) -> None:
         """Put a job in line for its next action; a render that was waited for in an earlier run is looked at first."""
+        is_noticed = job.id in self._noticed
+        self._noticed.discard(job.id)
         action = machine.next_action(job)
         if action is None and job.id in self._fetch_again:
             action = Action.DOWNLOAD
@@ -212,7 +238,8 @@ class Engine:
             return
         at = schedule.believable(job.again_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
-        if action is Action.POLL and at is None and not is_resumed and job.charged is not None:
+        may_wait = not is_resumed and not is_noticed and job.charged is not None
+        if action is Action.POLL and at is None and may_wait:
             assert job.accepted_at is not None
             at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
         self._lines.add(schedule.STEP_OF[action], job.id, order=self._order[job.id], at=at)
@@ -249,6 +276,7 @@ class Engine:
     def _begin(self, step: Step, job: Job, now: Instant, entries: list[tuple[Event, Job]]) -> Action | None:
         """The action that starts; None when the job must first go back a step."""
         if step is not Step.SUBMIT:
+            self._noticed.discard(job.id)
             return schedule.ACTION_OF[step]
         if machine.has_stale_assets(job, now=now):
             event: Event = events.AssetsExpired(at=now)

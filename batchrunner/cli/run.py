@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from batchrunner.seams import Outcome
     from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
+    from batchrunner.web.door import Door
 
 
 @click.command()
@@ -61,6 +62,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="When the account cannot pay: stop buying, or wait for a top-up.",
 )
+@click.option(
+    "--webhook-port",
+    type=click.IntRange(0, 65535),
+    help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
+)
+@click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.as_json
@@ -74,9 +81,13 @@ def run(manifest: Path, **given: Any) -> int:
     from batchrunner.cli import consent
     from batchrunner.core.plan import Wishes
     from batchrunner.session import Flags
+    from batchrunner.web import door as doors
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
+    door = doors.wanted(
+        read.manifest.webhooks, port=given["webhook_port"], host=given["webhook_host"], environ=os.environ
+    )
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
     flags = Flags(
         max_credits=given["max_credits"],
@@ -94,6 +105,7 @@ def run(manifest: Path, **given: Any) -> int:
                 progress=progress(quiet=given["quiet"]),
                 flags=flags,
                 files=asked.files,
+                door=door,
             )
         )
     again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
@@ -158,6 +170,7 @@ async def carry_out(
     files: Sequence[Inspected] = (),
     stop: Stop | None = None,
     fetch_again: bool = False,
+    door: Door | None = None,
 ) -> Report:
     """Check the key, lock the state, and run the engine to its end.
 
@@ -170,6 +183,7 @@ async def carry_out(
         files: what was read of the inputs a moment ago.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
+        door: where to listen for the provider's notices, if anywhere.
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
@@ -199,9 +213,23 @@ async def carry_out(
                 )
                 if stop is not None:
                     engine.stop(stop)
-                async with progress.shown(engine, performer.traffic):
+                async with _listening(door, engine), progress.shown(engine, performer.traffic):
                     outcome = await _run_engine(engine)
             return _close(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
+
+
+@asynccontextmanager
+async def _listening(door: Door | None, engine: Engine) -> AsyncIterator[None]:
+    """Take the provider's notices while the engine runs."""
+    if door is None:
+        yield
+        return
+    from batchrunner.clock import WallClock
+    from batchrunner.web import receiver
+
+    async with receiver.listening(door, on_notice=engine.notice, now=WallClock().now, tell=show.say) as address:
+        show.say(f"webhooks: listening on {address}")
+        yield
 
 
 async def _run_engine(engine: Engine) -> Outcome:

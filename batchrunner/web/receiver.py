@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 import logging
 import os
 import socket
@@ -22,14 +21,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 import uvicorn
 
-from batchrunner.core.manifest import Webhooks
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable, UsageError
 from batchrunner.provider import webhooks
 from batchrunner.provider.webhooks import Mailbox
+from batchrunner.web.door import SECRET, Door
 
 PATH: Final = "/webhook"
-SECRET: Final = "MAGIC_HOUR_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
-"""The environment variable that holds the secret; nothing else does."""
 
 LONGEST_BODY_S = 10.0
 """Seconds that a body may take to arrive: the provider waits that long for an answer."""
@@ -51,39 +48,6 @@ _ADVICE: Final[Mapping[type[NoticeRefused], str]] = {
 
 OnNotice = Callable[[str], None]
 """Told the id of a project that a look would now show something new of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """Where to listen, and the secret that deliveries are signed with; it shows in no text of this value."""
-
-    host: str
-    port: int
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"Door(host={self.host!r}, port={self.port}, secret=…)"
-
-
-def door(block: Webhooks | None, *, port: int | None, host: str | None, environ: Mapping[str, str]) -> Door | None:
-    """Where a run listens: the options, then the manifest's block; None where neither asks for it.
-
-    Raises:
-        UsageError: an address without a port, or no secret in the environment.
-    """
-    chosen = port if port is not None else block.port if block is not None else None
-    if chosen is None:
-        if host is not None:
-            raise UsageError("--webhook-host says where to listen, and no port is named", hint="add --webhook-port")
-        return None
-    secret = environ.get(SECRET, "").strip()
-    if not secret:
-        raise UsageError(
-            "there is no secret to check webhooks with",
-            hint=f"set {SECRET} to the one that the provider showed when the webhook was made",
-        )
-    usual = block.host if block is not None else "127.0.0.1"
-    return Door(host=host if host is not None else usual, port=chosen, secret=secret)
 
 
 @asynccontextmanager

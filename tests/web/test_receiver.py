@@ -17,8 +17,8 @@ import pytest
 
 from batchrunner.core.manifest import Webhooks
 from batchrunner.errors import UsageError
-from batchrunner.web import receiver
-from batchrunner.web.receiver import SECRET as VARIABLE, Door
+from batchrunner.web import door as doors, receiver
+from batchrunner.web.door import SECRET as VARIABLE, Door
 from tests.support.notices import SECRET, body_of, post, signed
 
 PRIVATE = "a prompt that nobody else may read"
@@ -204,7 +204,7 @@ BLOCK = Webhooks(port=8765, host="0.0.0.0")
 def test_an_option_counts_before_the_manifest(
     block: Webhooks | None, port: int | None, host: str | None, expected: tuple[str, int] | None
 ) -> None:
-    made = receiver.door(block, port=port, host=host, environ=SET)
+    made = doors.wanted(block, port=port, host=host, environ=SET)
     assert (None if made is None else (made.host, made.port)) == expected
     if made is not None:
         assert made.secret == SECRET
@@ -214,10 +214,10 @@ def test_an_option_counts_before_the_manifest(
 @pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}, {VARIABLE: " "}])
 def test_without_a_secret_nothing_listens(environ: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="no secret to check webhooks with") as caught:
-        receiver.door(BLOCK, port=None, host=None, environ=environ)
+        doors.wanted(BLOCK, port=None, host=None, environ=environ)
     assert VARIABLE in str(caught.value.hint)
 
 
 def test_a_host_without_a_port_is_a_slip() -> None:
     with pytest.raises(UsageError, match="no port is named"):
-        receiver.door(None, port=None, host="127.0.0.1", environ=SET)
+        doors.wanted(None, port=None, host="127.0.0.1", environ=SET)
