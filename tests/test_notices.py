@@ -23,9 +23,11 @@ from batchrunner.core.plan import Wishes
 from batchrunner.core.retry import Again, Step
 from batchrunner.engine import Engine
 from batchrunner.lines import _Line
+from batchrunner.provider.webhooks import Notice
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from batchrunner.seams import Outcome
+from batchrunner.till import Till
 from batchrunner.web import receiver
 from batchrunner.web.door import Door
 from tests.support.notices import SECRET, body_of, post, signed
@@ -282,7 +284,7 @@ async def night(provider: Provider, folder: Path, media: Path, *, is_told: bool 
         account = await providers.account(client)
         with sessions.begin(batch.read(manifest), wishes=Wishes(), access=access, account=account) as session:
             engine, performer = sessions.engine(
-                session, client=client, access=access, account=account, observe=observe, tell=print
+                session, client=client, access=access, account=account, till=Till(None), observe=observe, tell=print
             )
 
             async def perform(action: Action, job: Job) -> Event:
@@ -290,9 +292,10 @@ async def night(provider: Provider, folder: Path, media: Path, *, is_told: bool 
                     looks.append(job.id)
                 return await performer(action, job)
 
-            def on_notice(project_id: str) -> None:
-                noticed.append(project_id)
-                engine.notice(project_id)
+            def on_notice(notice: Notice) -> None:
+                if notice.asks_for_a_look:
+                    noticed.append(notice.project_id)
+                    engine.notice(notice.project_id)
 
             engine._clock, engine._perform = StandingClock(), perform
             door = Door(host="127.0.0.1", port=0, secret=SECRET)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import os
 from pathlib import Path
 import shlex
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
+    from batchrunner.provider.webhooks import Notice
     from batchrunner.seams import Outcome
     from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
@@ -122,6 +123,7 @@ class Report:
         jobs: every job as it is now.
         totals: credits over every attempt on record.
         missing: finished jobs whose file is not where it was put.
+        named: the projects that notices told of, by the name they were submitted under.
     """
 
     outcome: Outcome
@@ -129,6 +131,7 @@ class Report:
     jobs: tuple[Job, ...]
     totals: Totals
     missing: int
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -213,23 +216,31 @@ async def carry_out(
                 )
                 if stop is not None:
                     engine.stop(stop)
-                async with _listening(door, engine), progress.shown(engine, performer.traffic):
+                async with _listening(door, engine) as named, progress.shown(engine, performer.traffic):
                     outcome = await _run_engine(engine)
-            return _close(session, engine, outcome, missing=outcome.not_fetched if fetch_again else len(missing))
+            lacking = outcome.not_fetched if fetch_again else len(missing)
+            return _close(session, engine, outcome, missing=lacking, named=named)
 
 
 @asynccontextmanager
-async def _listening(door: Door | None, engine: Engine) -> AsyncIterator[None]:
-    """Take the provider's notices while the engine runs."""
+async def _listening(door: Door | None, engine: Engine) -> AsyncIterator[Mapping[str, str]]:
+    """Take the provider's notices while the engine runs; gives the projects they name, for a lost submission."""
+    named: dict[str, str] = {}
     if door is None:
-        yield
+        yield named
         return
     from batchrunner.clock import WallClock
     from batchrunner.web import receiver
 
-    async with receiver.listening(door, on_notice=engine.notice, now=WallClock().now, tell=show.say) as address:
+    def heed(notice: Notice) -> None:
+        if notice.name is not None:
+            named[notice.name] = notice.project_id
+        if notice.asks_for_a_look:
+            engine.notice(notice.project_id)
+
+    async with receiver.listening(door, on_notice=heed, now=WallClock().now, tell=show.say) as address:
         show.say(f"webhooks: listening on {address}")
-        yield
+        yield named
 
 
 async def _run_engine(engine: Engine) -> Outcome:
@@ -257,7 +268,7 @@ async def _run_engine(engine: Engine) -> Outcome:
             raise KeyboardInterrupt from None
 
 
-def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int) -> Report:
+def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int, named: Mapping[str, str]) -> Report:
     """Put on record how the run ended; what it came to."""
     from batchrunner.core import schedule
 
@@ -275,6 +286,7 @@ def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int) 
         jobs=tuple(engine.jobs().values()),
         totals=session.store.totals(),
         missing=missing,
+        named=named,
     )
 
 
@@ -307,14 +319,18 @@ def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
         yield "hint: top up the account and run again; what was bought is on disk"
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
-            yield from _about_uncertain(job, manifest)
+            yield from _about_uncertain(job, manifest, project_id=report.named.get(job.name or ""))
     yield from _next_command(report, again, manifest)
 
 
-def _about_uncertain(job: Job, manifest: Path) -> Iterator[str]:
+def _about_uncertain(job: Job, manifest: Path, *, project_id: str | None) -> Iterator[str]:
     from batchrunner.access import LIBRARY
 
     yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
+    if project_id is not None:
+        yield "hint: a notice of the provider names the project it became; adopt checks it, then run again:"
+        yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} {project_id}"
+        return
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
     yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
     yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"

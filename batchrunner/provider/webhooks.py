@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import hashlib
 import hmac
 import json
+import re
 from typing import Any, Final
 
 from batchrunner.errors import NoticeForged, NoticeStale, NoticeTooLarge, NoticeUnreadable
@@ -34,6 +35,7 @@ REMEMBERED: Final = 10_000
 """Notices that are known again when they come twice; older ones make a look due once more, which does no harm."""
 
 _LONGEST_TIMESTAMP: Final = 15
+_PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _ABOUT_VIDEO: Final = "video."
 _STARTED: Final = "video.started"
 
@@ -112,7 +114,10 @@ class Mailbox:
 
 
 def _read(body: bytes) -> Notice:
-    """What a body says. Its project stands under `payload`; one example in the documentation has `object` instead."""
+    """What a body says. Its project stands under `payload`; one example in the documentation has `object` instead.
+
+    An id of another shape than the provider's is refused, so that it can be shown and typed.
+    """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -122,7 +127,8 @@ def _read(body: bytes) -> Notice:
     event = data.get("type")
     project = data.get("payload", data.get("object"))
     project_id = _value(project, "id")
-    if not isinstance(event, str) or not isinstance(project_id, str) or not project_id:
+    is_named = isinstance(project_id, str) and _PROJECT_ID.fullmatch(project_id) is not None
+    if not isinstance(event, str) or not is_named:
         raise NoticeUnreadable("a notice does not say what happened to which project")
     name = _value(project, "name")
     return Notice(event=event, project_id=project_id, name=name if isinstance(name, str) else None)

@@ -23,7 +23,7 @@ import uvicorn
 
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable, UsageError
 from batchrunner.provider import webhooks
-from batchrunner.provider.webhooks import Mailbox
+from batchrunner.provider.webhooks import Mailbox, Notice
 from batchrunner.web.door import SECRET, Door
 
 PATH: Final = "/webhook"
@@ -46,8 +46,8 @@ _ADVICE: Final[Mapping[type[NoticeRefused], str]] = {
     NoticeStale: "if it came from the provider, this machine's clock is wrong",
 }
 
-OnNotice = Callable[[str], None]
-"""Told the id of a project that a look would now show something new of."""
+OnNotice = Callable[[Notice], None]
+"""Told of every notice that is real and new."""
 
 
 @asynccontextmanager
@@ -101,8 +101,8 @@ def app(mailbox: Mailbox, *, on_notice: OnNotice, now: Callable[[], float], tell
             return Response(status_code=408)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
-        if notice is not None and notice.asks_for_a_look:
-            on_notice(notice.project_id)
+        if notice is not None:
+            on_notice(notice)
         return Response(status_code=204)
 
     return Starlette(routes=[Route(PATH, deliver, methods=["POST"])])
