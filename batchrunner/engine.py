@@ -26,6 +26,7 @@ from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
 from batchrunner.errors import ProviderError, StateUnusable
+from batchrunner.governor import Governor, Held
 from batchrunner.inquiry import Inquiry, Money, Quiet
 from batchrunner.lines import Lines
 from batchrunner.purse import Purse
@@ -52,6 +53,7 @@ class Engine:
         settings: Settings,
         money: Money,
         purse: Purse,
+        governor: Governor,
         observe: Observe,
         fetch_again: Collection[str] = (),
     ) -> None:
@@ -82,12 +84,15 @@ class Engine:
         self._inquiry = Inquiry(grace_s=settings.grace_s, life_s=settings.life_s, money=money, jitter=settings.jitter)
         self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
         self._purse = purse
+        self._governor = governor
+        self._held: dict[Step, Held] = {}
         for job in jobs:
             self._order[job.id] = len(self._order)
             self._jobs[job.id] = job
             self.load.by_state[job.state] += 1
             self._inquiry.saw(None, job)
             self._index(None, job)
+            governor.resume(job, now=clock.now())
             self._queue(replace(job, is_left=False), is_resumed=True)
 
     # --- what the outside may ask and tell ---
@@ -124,6 +129,7 @@ class Engine:
         """For each step that is held back: how many jobs could start it now, and why they may not."""
         gate = self._gate()
         held = {step: schedule.refuses(step, self.load, self._settings.limits, gate) for step in Step}
+        held |= {step: held[step] or why.why for step, why in self._held.items()}
         return {step: (self._lines.ready(step), why) for step, why in held.items() if why}
 
     # --- the loop ---
@@ -146,6 +152,8 @@ class Engine:
                     await self._journal.append(entries)
                     for event, job in entries:
                         self._show(event, job)
+                for name, value in self._governor.news():
+                    await self._journal.learn(name, value)
                 for step, action, job_id in started:
                     self._start(step, self._do(action, self._jobs[job_id]))
                 if self._crash is not None:
@@ -195,6 +203,9 @@ class Engine:
             self.load.by_state[after.state] += 1
         self._count(before, after)
         self._index(before, after)
+        for job_id, at in self._governor.saw(before, after, event, now=self._clock.now()):
+            if self._jobs[job_id].again_at is None:
+                self._lines.move(Step.POLL, job_id, order=self._order[job_id], at=at)
         failure = getattr(event, "failure", None)
         if failure is not None:
             self._heed(failure, after)
@@ -238,10 +249,9 @@ class Engine:
             return
         at = schedule.believable(job.again_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
-        may_wait = not is_resumed and not is_noticed and job.charged is not None
-        if action is Action.POLL and at is None and may_wait:
-            assert job.accepted_at is not None
-            at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
+        is_untold = job.charged is None and job.status is None
+        if action is Action.POLL and at is None and not (is_resumed or is_noticed or is_untold):
+            at = self._governor.look_at(job, now=self._clock.now())
         self._lines.add(schedule.STEP_OF[action], job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
@@ -256,22 +266,44 @@ class Engine:
         """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
         started: list[tuple[Step | None, Action, str]] = []
         gate = self._gate()
-        for job in self._purse.take_back(self._jobs.__getitem__, now=now):
+        for job in (*self._purse.take_back(self._jobs.__getitem__, now=now), *self._governor.unpark(self._jobs)):
             self._queue(job)
         for step in Step:
             self._lines.ripen(step, now)
-            while self._lines.ready(step) and schedule.refuses(step, self.load, self._settings.limits, gate) is None:
+            while self._may_start(step, gate, now):
                 order, job_id = self._lines.take(step)
                 job = self._jobs[job_id]
-                too_dear = self._purse.refuses(job, now=now) if step in schedule.BUYING else None
-                if too_dear is not None:
-                    self._purse.set_aside(job, order=order, why=too_dear)
+                if step in schedule.BUYING and self._is_kept_back(step, job, order, now):
                     continue
                 action = self._begin(step, job, now, entries)
                 if action is not None:
                     self.load.running[step] += 1
+                    self._governor.started(step, now=now)
                     started.append((step, action, job_id))
         return started
+
+    def _may_start(self, step: Step, gate: Gate, now: Instant) -> bool:
+        """Whether a job waits for this step and nothing that concerns all jobs stands in its way."""
+        self._held.pop(step, None)
+        if not self._lines.ready(step) or schedule.refuses(step, self.load, self._settings.limits, gate) is not None:
+            return False
+        held = self._governor.holds(step, self.load.in_flight, now=now)
+        if held is not None:
+            self._held[step] = held
+        return held is None
+
+    def _is_kept_back(self, step: Step, job: Job, order: int, now: Instant) -> bool:
+        """Whether this job is not bought now though others may be; it then waits where room for it will be noticed."""
+        too_dear = self._purse.refuses(job, now=now)
+        if too_dear is not None:
+            self._purse.set_aside(job, order=order, why=too_dear)
+        elif self._governor.stops(job) is not None:
+            pass  # left to another run; the words were told when its group was stopped
+        elif step is Step.SUBMIT and self._governor.refuses(job) is not None:
+            self._governor.park(job, order=order)
+        else:
+            return False
+        return True
 
     def _begin(self, step: Step, job: Job, now: Instant, entries: list[tuple[Event, Job]]) -> Action | None:
         """The action that starts; None when the job must first go back a step."""
@@ -470,28 +502,38 @@ class Engine:
     # --- waiting and ending ---
 
     def _next_time(self) -> Instant | None:
+        """When something can be done that cannot be done now; None where only an event can change that."""
         now, wants_to_buy = self._clock.now(), self._wants_to_buy()
         due = self._inquiry.next_at(now, wants_to_buy=wants_to_buy) if self._may_inquire() else None
-        return min((at for at in (self._lines.next_at(), due) if at is not None), default=None)
+        steps = set(Step) - (schedule.BUYING if self._stop else set())
+        held = [self._held[step].until for step in steps if step in self._held]
+        return min((at for at in (self._lines.next_at(steps), due, *held) if at is not None), default=None)
 
     def _is_over(self) -> bool:
         """Whether nothing more can be done in this run, now or later, under what is known."""
         if self._inbox:
             return False
-        if self._purse.leaves_at_once and not self.load.running[Step.SUBMIT]:
+        if (self._purse.leaves_at_once or self._is_cut_off()) and not self.load.running[Step.SUBMIT]:
             return True
         if self._tasks:
             return False
         if self._stop is Stop.KEY_REFUSED:
             return True
-        steps = set(Step) - (schedule.BUYING if self._stop else set())
-        if self._lines.has_later(steps):
+        if self._next_time() is not None or self._wake.is_set():
             return False
         if self._inquiry.is_waiting and self._inquiry.due_at() is None:
             # Nothing is under way, nothing is dated: the charge that was waited for will not come.
             self._inquiry.hurry()
             self._wake.set()
-        return not self._inquiry.is_waiting and not self._lines.has_ready(steps)
+        return not self._inquiry.is_waiting
+
+    def _is_cut_off(self) -> bool:
+        """Whether collecting has failed for so long that the run ends; where only buying has, that alone stops."""
+        out = {step for step in Step if self._governor.is_out(step, now=self._clock.now())}
+        if out and self._stop is None:
+            self._is_unreachable = True
+            self.stop(Stop.UNREACHABLE)
+        return bool(out - schedule.BUYING)
 
 
 def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:

@@ -42,6 +42,12 @@ class _Line:
         self._forget_hastened()
         return True
 
+    def move(self, job_id: str, *, order: int, at: Instant) -> None:
+        if job_id in self._dates:
+            self._dates[job_id] = at
+            heapq.heappush(self.later, (at, order, job_id))
+            self._forget_hastened()
+
     def _forget_hastened(self) -> None:
         """What stands first waits for its time in truth; an entry of a job that went early is left where it is."""
         while self.later and self._dates.get(self.later[0][2]) != self.later[0][0]:
@@ -66,6 +72,10 @@ class Lines:
         """Let a job go whose time has not come; False when it does not wait for a time."""
         return self._lines[step].hasten(job_id, order=order)
 
+    def move(self, step: Step, job_id: str, *, order: int, at: Instant) -> None:
+        """Give a job that waits for a time another one; one that may go already is left alone."""
+        self._lines[step].move(job_id, order=order, at=at)
+
     def ready(self, step: Step) -> int:
         """How many could start the step now."""
         return len(self._lines[step].ready)
@@ -82,6 +92,6 @@ class Lines:
         """Whether anyone waits for a time to start one of these steps."""
         return any(self._lines[step].later for step in steps)
 
-    def next_at(self) -> Instant | None:
-        """When the next time comes that somebody waits for."""
-        return min((line.later[0][0] for line in self._lines.values() if line.later), default=None)
+    def next_at(self, steps: Iterable[Step]) -> Instant | None:
+        """When the next time comes that somebody waits for to start one of these steps."""
+        return min((self._lines[step].later[0][0] for step in steps if self._lines[step].later), default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
@@ -29,6 +29,9 @@ class Journal(Protocol):
 
     async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
         """Return when the events and the jobs after them are on disk."""
+
+    async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Remember something that is worth knowing the next time, in place of what was remembered under that name."""
 
     async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
         """Remember a quiet moment."""

@@ -24,6 +24,8 @@ from batchrunner.core import (
     budget as budgeting,
     events,
     job as machine,
+    looks,
+    pace as pacing,
     plan as planning,
 )
 from batchrunner.core.budget import Caps, Spending
@@ -35,6 +37,7 @@ from batchrunner.core.plan import BUYS, Do, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable, UsageError
+from batchrunner.governor import PACE, Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -217,10 +220,29 @@ def engine(
         settings=settings,
         money=money,
         purse=_purse(session, account, flags or Flags(), till, tell=tell),
+        governor=_governor(session, now=clock.now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
     )
     return made, performer
+
+
+def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) -> Governor:
+    """What the last nights taught: the pace that the provider took, and how long its renders are out."""
+    limits = session.batch.manifest.limits
+    stored = session.store.learned(PACE)
+    return Governor(
+        limits=limits,
+        pace=pacing.from_learned(
+            stored if isinstance(stored, dict) else None,
+            most_in_flight=limits.in_flight,
+            most_per_minute=limits.submits_per_minute,
+            now=now,
+        ),
+        past=looks.past_of(session.store.all_attempts()),
+        show=lambda at: datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S"),
+        tell=tell,
+    )
 
 
 def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -8,18 +8,19 @@ committed together, with full sync: when `append` returns, they survive a power 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+import json
 import os
 from pathlib import Path
 import platform
 import sqlite3
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 import urllib.parse
 
 from filelock import FileLock, Timeout
@@ -144,6 +145,13 @@ class View:
             None,
         )
 
+    def learned(self, name: str) -> Any:
+        """What an earlier run remembered under a name, from JSON; None where it remembered nothing."""
+        for (body,) in self._rows("SELECT body FROM learned WHERE name = ?", name):
+            with suppress(ValueError):
+                return json.loads(body)
+        return None
+
     def files(self) -> dict[str, Inspected]:
         """What is remembered of local files, by path."""
         rows = self._rows("SELECT path, size, modified_ns, sha256, facts FROM file")
@@ -222,6 +230,18 @@ class Store(View):
             db.execute(
                 "INSERT INTO baseline (at, credits, ledger, moves) VALUES (?, ?, ?, ?)",
                 (baseline.at, baseline.credits, baseline.ledger, int(moves)),
+            )
+
+    async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Remember what is worth knowing the next time, in place of what was remembered under that name."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, self._learn, name, json.dumps(value))
+
+    def _learn(self, name: str, body: str) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO learned (name, body) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (name, body),
             )
 
     def note_fact(self, name: str, value: str) -> None:

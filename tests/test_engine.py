@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 import itertools
+import random
+import statistics
+from typing import Any
 
 import pytest
 
-from batchrunner.core import events, job as machine, schedule
+from batchrunner.core import events, job as machine, pace as pacing, schedule
+from batchrunner.core.breaker import TIMES
 from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
+from batchrunner.core.pace import Pace
 from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer
+from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
 from batchrunner.seams import Outcome, Settings
@@ -57,11 +63,15 @@ class Memory:
     log: list[tuple[Event, Job]] = field(default_factory=list)
     transactions: int = 0
     baselines: list[tuple[Baseline, bool]] = field(default_factory=list)
+    learned: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
         await asyncio.sleep(0)
         self.transactions += 1
         self.log.extend(entries)
+
+    async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
+        self.learned[name] = value
 
     async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
         self.baselines.append((baseline, moves))
@@ -177,6 +187,7 @@ def bench(
     fetch_again: Sequence[str] = (),
     render_s: float = 60.0,
     caps: Caps | None = None,
+    pace: Pace | None = None,
     top_up_check_s: float | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
@@ -200,6 +211,13 @@ def bench(
         ),
         money=money or Money(credits=10_000, moves=True),
         purse=purse,
+        governor=Governor(
+            limits=limits or Limits(),
+            pace=pace or pacing.unthrottled(most_in_flight=(limits or Limits()).in_flight),
+            past={},
+            show=str,
+            tell=told.append,
+        ),
         observe=observe,
         fetch_again=fetch_again,
     )
@@ -815,3 +833,129 @@ def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
     assert table.world.times(Action.SUBMIT)["j1"] == 1
     assert table.engine.jobs()["j1"].state is State.UNCERTAIN
     assert "Corrected" in [type(event).__name__ for event, job in table.memory.log if job.attempt == 1]
+
+
+# --- pace, breakers, looks ---
+
+
+def refuse(table: Bench, failure: Failure, *, when: Callable[[Job], bool], wait_s: float = 1.0) -> None:
+    """Submissions that `when` picks are refused, to be tried again after a while."""
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        events.Refused(at=table.clock.now(), failure=failure, verdict=Again(at=table.clock.now() + wait_s))
+        if when(job)
+        else None
+    )
+
+
+def test_too_many_requests_slow_everyone_down_once_and_are_remembered():
+    table = bench([a_job(n) for n in range(60)], limits=Limits(in_flight=20))
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        events.Refused(
+            at=table.clock.now(),
+            failure=Failure(code="http_429", message="HTTP 429", status=429, retry_after_s=30.0),
+            verdict=Again(at=table.clock.now() + 30.0),
+        )
+        if job.id == "j5" and job.submits == 1
+        else None
+    )
+    assert table.run().by_state[State.DONE] == 60
+    submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    refused = submits[5]
+    assert not [at for at in submits if refused < at < refused + 30], "nobody submits before the time that was asked"
+    assert 16 <= table.world.most_rendering <= 18, "0.8 of twenty, and a little more for every calm minute"
+    assert 16 <= table.memory.learned["pace"]["in_flight"] < 20  # type: ignore[index]
+
+
+def test_a_night_starts_at_the_pace_that_the_last_one_learned():
+    pace = pacing.from_learned({"in_flight": 3.0, "at": 999_000.0}, most_in_flight=20, most_per_minute=None, now=1e6)
+    table = bench([a_job(n) for n in range(9)], limits=Limits(in_flight=20), pace=pace)
+    table.run()
+    assert table.world.most_rendering == 3
+
+
+def test_submissions_keep_to_a_rate():
+    pace = pacing.unthrottled(most_in_flight=20, most_per_minute=6)
+    table = bench([a_job(n) for n in range(8)], limits=Limits(submits_per_minute=6), pace=pace)
+    table.run()
+    submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    assert [later - earlier for earlier, later in itertools.pairwise(submits)] == pytest.approx([10.0] * 7)
+
+
+def test_each_kind_and_each_model_has_room_of_its_own():
+    videos = [a_job(n, kind=Kind.VIDEO_TO_VIDEO) for n in range(8)]
+    table = bench([*videos, *(a_job(n) for n in range(8, 16))], limits=Limits(per_kind={"video-to-video": 2}))
+    together: list[Counter[Kind]] = []
+    table.engine._observe = lambda _event, _job: together.append(
+        Counter(job.kind for job in table.engine.jobs().values() if job.state in machine.IN_FLIGHT)
+    )
+    assert table.run().by_state[State.DONE] == 16
+    assert max(each[Kind.VIDEO_TO_VIDEO] for each in together) == 2
+    assert max(each[Kind.IMAGE_TO_VIDEO] for each in together) == 8
+    first = [job for _, action, job in table.world.calls if action is Action.SUBMIT][:10]
+    assert first == ["j0", "j1", *(f"j{n}" for n in range(8, 16))], "a full kind holds up no other"
+
+
+def test_an_endpoint_that_fails_again_and_again_is_probed_by_one_request_and_collecting_goes_on():
+    table = bench([a_job(n) for n in range(40)], limits=Limits(in_flight=5))
+    until = table.clock.now() + 700
+    refuse(table, UNREACHABLE, when=lambda job: 1_000_070 < table.clock.now() < until)
+    waits: set[str] = set()
+    table.engine._observe = lambda _event, _job: waits.update(why for _, why in table.engine.waits().values())
+    assert table.run().by_state[State.DONE] == 40
+    tries = [at for at, action, _ in table.world.calls if action is Action.SUBMIT and 1_000_070 < at < until]
+    assert len(tries) <= 5 + 8, "five failures open it; then one probe each, at doubling waits"
+    assert any("not reachable; 1 probe then" in why for why in waits)
+    assert table.memory.learned["pauses"] is None, "closed again"
+    collected = [at for at, action, _ in table.world.calls if action is Action.DOWNLOAD and at < until]
+    assert collected, "what was bought is collected meanwhile"
+
+
+def test_an_outage_without_end_ends_the_run_and_loses_nothing():
+    table = bench([a_job(n) for n in range(40)], limits=Limits(in_flight=5))
+    refuse(table, UNREACHABLE, when=lambda job: int(job.id[1:]) >= 12)
+    outcome = table.run()
+    assert outcome.is_unreachable
+    assert outcome.stop is Stop.UNREACHABLE
+    assert outcome.by_state[State.DONE] == 12
+    assert table.clock.now() - 1_000_000 < HOUR
+
+
+def test_a_group_that_is_always_refused_is_left_alone_and_the_others_go_on():
+    jobs = [a_job(n, kind=Kind.VIDEO_TO_VIDEO if n % 2 else Kind.IMAGE_TO_VIDEO) for n in range(40)]
+    jobs = [replace(job, spec=replace(job.spec, kind=job.kind)) for job in jobs]
+    table = bench(jobs)
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        events.Refused(
+            at=table.clock.now(),
+            failure=Failure(code="invalid_request", message="no", status=400, is_lasting=True),
+            verdict=GiveUp(),
+        )
+        if job.kind is Kind.VIDEO_TO_VIDEO
+        else None
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 20
+    assert outcome.by_state[State.FAILED] == 5
+    assert f"5 {TIMES} invalid_request in a row: no more of video-to-video is bought in this run" in table.told
+
+
+def test_renders_are_looked_at_seldom_and_seen_soon():
+    """Sixty seconds, thirty per cent more or less: at most twelve looks each, and five per cent late in the middle."""
+    chance = random.Random(7)
+    table = bench([a_job(n) for n in range(600)], limits=Limits(in_flight=50))
+    takes = {f"j{n}": chance.uniform(42, 78) for n in range(600)}
+    late: list[float] = []
+
+    def poll(job: Job) -> Event:
+        out = table.clock.now() - table.world.rendering[job.id]
+        if out < takes[job.id]:
+            return events.Looked(at=table.clock.now(), status="rendering", credits=100)
+        late.append((out - takes[job.id]) / takes[job.id])
+        del table.world.rendering[job.id]
+        return events.Rendered(at=table.clock.now(), status="complete", credits=100)
+
+    table.world.overrides[Action.POLL] = poll
+    table.run()
+    looks = table.world.times(Action.POLL)
+    assert looks.total() / 600 <= 12
+    assert statistics.median(late) <= 0.05

@@ -90,7 +90,7 @@ def test_an_early_notice_costs_one_look_however_often_it_comes() -> None:
     assert len(looks) <= plain.world.times(Action.POLL)["j0"] + 1
     # It tells nothing of what it found: the next look is where it is after any other.
     following = min(moment for moment in looks if moment > when)
-    assert following == pytest.approx(when + 30)
+    assert when + 1 < following <= when + 61
 
 
 @pytest.mark.parametrize("project_id", ["", "p-j1-1", "p-j0-2", "j0", "p-j0-1\n"])

@@ -24,6 +24,7 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
     """Show how far MANIFEST is: every job, its credits and its file. Reads the state file only."""
     from batchrunner import store
     from batchrunner.errors import UsageError
+    from batchrunner.governor import PAUSES
 
     path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
@@ -31,8 +32,11 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
     with store.open_to_read(path) as view:
         jobs = view.jobs() if view else []
         totals = view.totals() if view else store.Totals()
+        pauses = (view.learned(PAUSES) or {}) if view else {}
     if as_json:
-        show.as_json(shape(manifest, path, jobs, totals))
+        show.as_json(
+            shape(manifest, path, jobs, totals) | {"pauses": {step: each["words"] for step, each in pauses.items()}}
+        )
         return Exit.OK
     if not jobs:
         click.echo(f"{manifest}: nothing has been run yet")
@@ -41,6 +45,8 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
     print_jobs(jobs, folder=manifest.parent)
     click.echo("")
     print_summary(jobs, totals, on_stdout=True)
+    for step, pause in pauses.items():
+        click.echo(f"{step}: {pause['words']}")
     return Exit.OK
 
 

@@ -43,10 +43,12 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 import math
 
+from batchrunner.core.budget import group
+from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 
 REMEMBERED = 64
@@ -102,6 +104,22 @@ Due = list[tuple[str, Instant]]
 def group_of(kind: str, model: str, *, seconds: float) -> str:
     """The name of the renders that take alike: of one kind and model, their output within one power of two seconds."""
     return f"{kind}/{model}/{math.ceil(math.log2(max(1.0, seconds)))}"
+
+
+def group_of_job(job: Job) -> str:
+    """The same for a job."""
+    return group_of(job.kind, group(job.spec), seconds=job.spec.seconds)
+
+
+def past_of(attempts: Iterable[Job]) -> dict[str, list[float]]:
+    """Seconds that attempts were out until they were seen finished, by group, oldest first."""
+    past: dict[str, list[float]] = {}
+    finished = [job for job in attempts if job.rendered_at is not None and job.accepted_at is not None]
+    for job in sorted(finished, key=lambda each: each.rendered_at or 0.0):
+        assert job.rendered_at is not None
+        assert job.accepted_at is not None
+        past.setdefault(group_of_job(job), []).append(max(0.0, job.rendered_at - job.accepted_at))
+    return {name: durations[-REMEMBERED:] for name, durations in past.items()}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,6 +19,9 @@ class Limits:
     in_flight: int = 20
     uploads: int = 4
     downloads: int = 4
+    submits_per_minute: float | None = None
+    per_kind: Mapping[str, int] = field(default_factory=dict)
+    per_model: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

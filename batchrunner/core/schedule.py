@@ -23,12 +23,6 @@ SUBMITS_AT_ONCE = 1
 """Paid requests under way at the same time. With one, a crash or a lost answer leaves one doubtful submission, and the
 balance can tell whether that one was charged; of two at the same price it could only tell that one of them was."""
 
-FIRST_LOOK_S = 0.5
-SHARE_OF_AGE = 0.1
-LONGEST_LOOK_S = 30.0
-"""A render is looked at after a tenth of its age, at least every 30 s: never more than 10 % late, and a render of the
-published median of 772 s takes some 65 looks where a fixed 0.5 s would take 1,500."""
-
 
 class Stop(StrEnum):
     """Why a run buys no more; the gravest first."""
@@ -124,12 +118,6 @@ def _refuses_submit(load: Load, limits: Limits, gate: Gate) -> str | None:
     if load.running[Step.SUBMIT] >= SUBMITS_AT_ONCE:
         return "a submission is under way"
     return None
-
-
-def next_look(*, accepted_at: Instant, now: Instant) -> Instant:
-    """When to look at a render again that was accepted at `accepted_at` and is not finished at `now`."""
-    age = max(0.0, now - accepted_at)
-    return now + min(LONGEST_LOOK_S, max(FIRST_LOOK_S, SHARE_OF_AGE * age))
 
 
 LONGEST_WAIT_S = 25 * 3600.0

@@ -125,10 +125,21 @@ class UnknownJob(BaseModel):
     id: Name
 
 
+InFlight = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class KindLimits(Block):
+    video_to_video: InFlight = Field(default=LEFT_OUT, alias="video-to-video")
+    image_to_video: InFlight = Field(default=LEFT_OUT, alias="image-to-video")
+
+
 class Limits(Block):
-    in_flight: Annotated[int, Field(ge=1, le=1000)] = LEFT_OUT
+    in_flight: InFlight = LEFT_OUT
     uploads: Annotated[int, Field(ge=1, le=64)] = LEFT_OUT
     downloads: Annotated[int, Field(ge=1, le=64)] = LEFT_OUT
+    submits_per_minute: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = LEFT_OUT
+    per_kind: KindLimits = LEFT_OUT
+    per_model: dict[str, InFlight] = LEFT_OUT
 
 
 Credits = Annotated[int, Field(ge=0)]

@@ -118,7 +118,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(program, batch):
 def test_status_is_the_published_shape(program, batch):
     program.run("run", batch.name)
     status = program.status(batch)
-    assert set(status) == {"manifest", "state_file", "jobs", "totals"}
+    assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses"}
     assert set(status["totals"]) == {"jobs", "by_state", "credits"}
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:

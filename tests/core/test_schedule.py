@@ -8,7 +8,7 @@ import pytest
 from batchrunner.core.job import State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Step
-from batchrunner.core.schedule import Gate, Load, Stop, exit_code, next_look, refuses, stop_for
+from batchrunner.core.schedule import Gate, Load, Stop, exit_code, refuses, stop_for
 from batchrunner.errors import Exit
 
 LIMITS = Limits(in_flight=3, uploads=2, downloads=1)
@@ -74,14 +74,6 @@ def test_no_admission_passes_a_limit(counts, running):
         assert busy.running[Step.UPLOAD] + 1 <= LIMITS.uploads
     if refuses(Step.DOWNLOAD, busy, LIMITS, OPEN) is None:
         assert busy.running[Step.DOWNLOAD] + 1 <= LIMITS.downloads
-
-
-@given(age=st.floats(-100, 10**6))
-def test_looks_come_after_a_tenth_of_the_age_within_bounds(age):
-    wait = next_look(accepted_at=1000.0, now=1000.0 + age) - (1000.0 + age)
-    assert 0.49 <= wait <= 30.01
-    if 5 < age < 300:
-        assert wait == pytest.approx(age / 10, rel=0.01)
 
 
 @pytest.mark.parametrize(

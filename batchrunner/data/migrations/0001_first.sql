@@ -75,3 +75,9 @@ CREATE TABLE file (
   sha256      TEXT NOT NULL,
   facts       TEXT NOT NULL -- what was found in it, as JSON
 ) STRICT;
+
+-- What is worth knowing the next time (the pace that the provider took) or outside (breakers that are open).
+CREATE TABLE learned (
+  name TEXT PRIMARY KEY,
+  body TEXT NOT NULL -- JSON
+) STRICT;

@@ -1,0 +1,286 @@
+"""How fast a run goes, and what it leaves alone for a while: pace, cooldowns, breakers, room for each group.
+
+Part of the engine. What a 429, an outage or a finished render means is decided in the core (`pace`, `breaker`,
+`looks`); here it is kept in step with every event, at a cost that does not grow with the number of jobs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+import heapq
+from typing import Any
+
+from batchrunner.core import breaker as breakers, events, looks as looking, pace as pacing
+from batchrunner.core.breaker import Breaker, Pause, Streak
+from batchrunner.core.budget import group
+from batchrunner.core.events import Event
+from batchrunner.core.job import IN_FLIGHT, Job, State
+from batchrunner.core.looks import Due, Looks
+from batchrunner.core.manifest import Limits
+from batchrunner.core.pace import Cooldown, Pace
+from batchrunner.core.retry import Failure, Instant, Step
+
+STEP_OF: Mapping[type[Event], Step] = {
+    events.Uploaded: Step.UPLOAD,
+    events.Accepted: Step.SUBMIT,
+    events.Refused: Step.SUBMIT,
+    events.AnswerLost: Step.SUBMIT,
+    events.Looked: Step.POLL,
+    events.Rendered: Step.POLL,
+    events.Canceled: Step.POLL,
+    events.Downloaded: Step.DOWNLOAD,
+}
+"""The endpoint that an event is an answer of; of a failed step, the job's state tells."""
+
+_FAILED_IN: Mapping[State, Step] = {
+    State.READY: Step.UPLOAD,
+    State.RENDERING: Step.POLL,
+    State.RENDERED: Step.DOWNLOAD,
+    State.DONE: Step.DOWNLOAD,
+}
+
+PACE = "pace"
+PAUSES = "pauses"
+"""What is remembered, by name."""
+
+OUTAGE_S = 1800.0
+"""How long an endpoint may fail without a break before a run ends: an outage in the night is mostly over by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Why a step may not start now, in words, and when it may; None where another event decides."""
+
+    why: str
+    until: Instant | None
+
+
+class Governor:
+    """Decides nothing: remembers what the core needs to know to decide."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        pace: Pace,
+        past: Mapping[str, Sequence[float]],
+        show: Callable[[Instant], str],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Start with what was learned before.
+
+        Args:
+            limits: the ceilings.
+            pace: as the last night left it.
+            past: seconds that past renders took, by group (see `looks.group_of_job`).
+            show: writes a time for people.
+            tell: is given every warning once.
+        """
+        self._limits = limits
+        self._show = show
+        self._tell = tell
+        self._known: dict[str, Mapping[str, Any] | None] = {PACE: pacing.learned(pace), PAUSES: None}
+        self._breakers = dict.fromkeys(Step, Breaker())
+        self._failing_since: dict[Step, Instant] = {}
+        self._cooldowns: dict[Step, Cooldown] = {}
+        self._streaks: dict[str, Streak] = {}
+        self._looks = Looks(past=past)
+        self._in_flight: Counter[str] = Counter()
+        self._groups: dict[tuple[str, int], str] = {}
+        self._parked: dict[str, list[tuple[int, str]]] = {}
+        self._stopped: set[str] = set()
+        self.pace = pace
+
+    # --- following along ---
+
+    def resume(self, job: Job, *, now: Instant) -> None:
+        """Take in a job as it is when the run begins."""
+        if job.state in IN_FLIGHT:
+            self._occupy(job, 1)
+        if job.state is State.RENDERING and job.accepted_at is not None:
+            self._looks.accepted(job.id, group=looking.group_of_job(job), at=job.accepted_at, now=now)
+
+    def saw(self, before: Job, after: Job, event: Event, *, now: Instant) -> Due:
+        """Keep in step with one event; the looks it sets, as pairs of job id and time."""
+        self._count(before, after)
+        step = self._step(before, event)
+        failure = getattr(event, "failure", None)
+        if step is not None and failure is not None:
+            self._failed(step, after, failure, now)
+        elif step is not None:
+            self._succeeded(step, after, event, now)
+        if isinstance(event, events.RenderFailed):
+            self._repeat(after, event.failure)
+        return self._look(before, after, event, now)
+
+    def started(self, step: Step, *, now: Instant) -> None:
+        """A request is about to leave."""
+        self._breakers[step] = breakers.probe_started(self._breakers[step], now=now)
+        if step is Step.SUBMIT:
+            self.pace = pacing.submitted(self.pace, now=now)
+
+    # --- what may start ---
+
+    def holds(self, step: Step, in_flight: int, *, now: Instant) -> Held | None:
+        """Why nothing of this step may start now; None when it may."""
+        pause = self.pause(step, now=now)
+        if pause is not None:
+            return Held(why=pause.words(self._show), until=None if pause.is_probing else pause.until)
+        until = pacing.may_ask_at(self._cooldowns.get(step), now=now)
+        if until is not None:
+            return Held(why=f"the provider asked for a slower pace; goes on {self._show(until)}", until=until)
+        return self._holds_submit(in_flight, now) if step is Step.SUBMIT else None
+
+    def _holds_submit(self, in_flight: int, now: Instant) -> Held | None:
+        until = pacing.may_submit_at(self.pace, now=now)
+        if until is not None:
+            rate = f"{self.pace.per_minute:.3g} a minute" if self.pace.per_minute else "slower"
+            return Held(why=f"submissions go out at {rate}; the next {self._show(until)}", until=until)
+        if in_flight >= self.pace.allowed_in_flight:
+            return Held(why=f"{in_flight} renders are in flight, as many as the provider took lately", until=None)
+        return None
+
+    def pause(self, step: Step, *, now: Instant) -> Pause | None:
+        """The breaker of a step, where it is open."""
+        return breakers.refuses(self._breakers[step], now=now)
+
+    def is_out(self, step: Step, *, now: Instant) -> bool:
+        """Whether a step has failed for so long that the run ends."""
+        since = self._failing_since.get(step)
+        return since is not None and now - since > OUTAGE_S and self._breakers[step].is_open
+
+    def refuses(self, job: Job) -> str | None:
+        """Why this job may not be submitted now though others may; None when it may."""
+        name = self.group_of(job)
+        for room, most, label in self._rooms(job, name):
+            if self._in_flight[room] >= most:
+                return f"{most} renders of {room} are in flight ({label})"
+        return None
+
+    def stops(self, job: Job) -> str | None:
+        """Why nothing of this job's group is bought in this run any more; None while it is."""
+        name = self.group_of(job)
+        return breakers.stops_buying(self._streaks.get(name, Streak()), name=name)
+
+    def park(self, job: Job, *, order: int) -> None:
+        """Keep a job until a render of its group, or of its kind, has ended."""
+        heapq.heappush(self._parked.setdefault(self.group_of(job), []), (order, job.id))
+
+    def unpark(self, jobs: Mapping[str, Job]) -> list[Job]:
+        """Jobs for which there is room again: the first of each group."""
+        back = []
+        for name, waiting in list(self._parked.items()):
+            job = jobs[waiting[0][1]]
+            if self.refuses(job) is None:
+                heapq.heappop(waiting)
+                back.append(job)
+            if not waiting:
+                del self._parked[name]
+        return back
+
+    # --- what is worth knowing outside, and the next time ---
+
+    def news(self) -> list[tuple[str, Mapping[str, Any] | None]]:
+        """What has changed since it was last asked, by name: the pace learned, and the pauses of breakers in words."""
+        pauses = {str(step): {"words": self._words(each)} for step, each in self._breakers.items() if each.is_open}
+        now: dict[str, Mapping[str, Any] | None] = {PACE: pacing.learned(self.pace), PAUSES: pauses or None}
+        changed = [(name, value) for name, value in now.items() if value != self._known[name]]
+        self._known = now
+        return changed
+
+    def _words(self, breaker: Breaker) -> str:
+        assert breaker.opened_at is not None
+        pause = breakers.refuses(breaker, now=breaker.opened_at)
+        return pause.words(self._show) if pause is not None else ""
+
+    # --- looks ---
+
+    def look_at(self, job: Job, *, now: Instant) -> Instant | None:
+        """When to look at a render next; now for one of an earlier run."""
+        return self._looks.due_at(job.id) or now
+
+    def group_of(self, job: Job) -> str:
+        """The job's model, or its kind where it names none; remembered, since it reads the request."""
+        key = (job.id, job.attempt)
+        name = self._groups.get(key)
+        if name is None:
+            name = self._groups[key] = group(job.spec)
+        return name
+
+    # --- parts ---
+
+    def _rooms(self, job: Job, name: str) -> list[tuple[str, int, str]]:
+        kind, model = self._limits.per_kind.get(job.kind), self._limits.per_model.get(name)
+        rooms = [] if kind is None else [(str(job.kind), kind, f"limits.per_kind.{job.kind}")]
+        return rooms if model is None else [*rooms, (name, model, f"limits.per_model.{name}")]
+
+    def _occupy(self, job: Job, change: int) -> None:
+        for room in {str(job.kind), self.group_of(job)}:
+            self._in_flight[room] += change
+
+    def _count(self, before: Job, after: Job) -> None:
+        change = (after.state in IN_FLIGHT) - (before.state in IN_FLIGHT)
+        if change:
+            self._occupy(after, change)
+
+    def _step(self, before: Job, event: Event) -> Step | None:
+        if isinstance(event, events.StepFailed | events.AddressExpired):
+            return _FAILED_IN.get(before.state)
+        if isinstance(event, events.RenderFailed):
+            return _FAILED_IN.get(before.state)
+        return STEP_OF.get(type(event))
+
+    def _failed(self, step: Step, job: Job, failure: Failure, now: Instant) -> None:
+        if failure.status == 429:
+            self._slow_down(step, failure, now)
+        self._breakers[step] = breakers.failed(self._breakers[step], failure, now=now)
+        if failure.is_unreachable:
+            self._failing_since.setdefault(step, now)
+        else:
+            self._failing_since.pop(step, None)
+        if step is Step.SUBMIT:
+            self._repeat(job, failure)
+
+    def _slow_down(self, step: Step, failure: Failure, now: Instant) -> None:
+        if step is Step.SUBMIT:
+            self.pace = pacing.throttled(self.pace, now=now, retry_after_s=failure.retry_after_s)
+        else:
+            self._cooldowns[step] = pacing.cooled(
+                self._cooldowns.get(step), now=now, retry_after_s=failure.retry_after_s
+            )
+
+    def _succeeded(self, step: Step, job: Job, event: Event, now: Instant) -> None:
+        self._breakers[step] = breakers.succeeded(self._breakers[step])
+        self._failing_since.pop(step, None)
+        if isinstance(event, events.Accepted):
+            self.pace = pacing.accepted(self.pace, now=now, in_flight=self._in_flight_in_all())
+        if isinstance(event, events.Rendered):
+            self._streaks.pop(self.group_of(job), None)
+
+    def _in_flight_in_all(self) -> int:
+        return self._in_flight["video-to-video"] + self._in_flight["image-to-video"]
+
+    def _repeat(self, job: Job, failure: Failure) -> None:
+        name = self.group_of(job)
+        self._streaks[name] = breakers.repeated(self._streaks.get(name, Streak()), failure)
+        words = self.stops(job)
+        if words is not None and name not in self._stopped:
+            self._stopped.add(name)
+            self._tell(words)
+
+    def _look(self, before: Job, after: Job, event: Event, now: Instant) -> Due:
+        match event:
+            case events.Accepted() | events.Adopted():
+                return self._looks.accepted(after.id, group=looking.group_of_job(after), at=now, now=now)
+            case events.Looked():
+                return self._looks.looked(after.id, now=now)
+            case events.Rendered():
+                return self._looks.finished(after.id, now=now)
+            case _ if before.state is State.RENDERING and after.state is not State.RENDERING:
+                return self._looks.dropped(after.id, now=now)
+            case _ if before.state is State.RENDERING and after.is_left:
+                return self._looks.dropped(after.id, now=now)
+            case _:
+                return []
