@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 import os
@@ -155,11 +156,12 @@ def _files(path: Path) -> list[Path]:
 # --- mending ---------------------------------------------------------------------------------------------------------
 
 
-def mend(path: Path, *, now: Instant, copy: Path) -> list[str] | None:
+def mend(path: Path, *, now: Instant, copy: Path, also: Callable[[], list[str]]) -> list[str] | None:
     """Do what is safe to the state file; what was done, in words. None while a run holds it: then nothing is touched.
 
     Modes are made private, the log is copied into the file, runs that were cut short are noted as over, and snapshots
-    that are not what the log comes to are rebuilt from it, after the file was copied to `copy`.
+    that are not what the log comes to are rebuilt from it, after the file was copied to `copy`. `also` is done under
+    the same lock.
 
     Raises:
         StateUnusable: it is damaged beyond that; it is left as it is.
@@ -169,7 +171,7 @@ def mend(path: Path, *, now: Instant, copy: Path) -> list[str] | None:
         if not is_free:
             return None
         if not path.exists():
-            return []
+            return also()
         done = _make_private(path)
         waiting = statefile.size_of(statefile.log_of(path))
         connection = statefile.connect_to_write(path, accepts_lost_log=True)
@@ -181,7 +183,7 @@ def mend(path: Path, *, now: Instant, copy: Path) -> list[str] | None:
                 done += _rebuild(path, connection, copy)
         finally:
             statefile.close(path, connection)
-        return done
+        return done + also()
 
 
 def _make_private(path: Path) -> list[str]:

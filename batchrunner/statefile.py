@@ -31,6 +31,9 @@ APPLICATION_ID = 0x62726E31
 OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables (sqlite.org/stricttables.html)."""
 
+VERSION = sqlite3.sqlite_version_info
+"""Of the SQLite in use."""
+
 IN_USE = "in_use"
 """The fact that stands in the main file while a run goes on, so that a copy without its log shows what it lacks."""
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import options, show, signals
-from batchrunner.errors import Exit
+from batchrunner.cli import options, recorder as recorders, show, signals
+from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch
     from batchrunner.cli.progress import Progress
+    from batchrunner.cli.recorder import Recorder
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
@@ -63,6 +64,13 @@ if TYPE_CHECKING:
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
+@options.log
+@options.no_log
+@click.option(
+    "--events",
+    metavar="FILE|-",
+    help="Add every event to FILE as a line of JSON; - is standard output, where then nothing else goes.",
+)
 @options.as_json
 def run(manifest: Path, **given: Any) -> int:
     """Render what MANIFEST asks for and bring every clip to disk.
@@ -75,6 +83,8 @@ def run(manifest: Path, **given: Any) -> int:
     from batchrunner.core.plan import Wishes
     from batchrunner.session import Flags
 
+    if given["events"] == "-" and given["as_json"]:
+        raise UsageError("--events - and --json both want standard output", hint="give --events a file")
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
@@ -84,7 +94,14 @@ def run(manifest: Path, **given: Any) -> int:
         cutoff=given["cutoff"],
         waits_for_credits=given["on_no_credits"] == "wait",
     )
-    with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
+    with (
+        recorders.recording(
+            read.state, manifest, log=given["log"], no_log=given["no_log"], events=given["events"]
+        ) as recorder,
+        provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access,
+    ):
+        for warning in read.warnings:
+            recorder.say("warning", "manifest", text=str(warning))
         asked = consent.ask(read, access, wishes, saved=given["saved"], is_free=given["sandbox"], says_yes=given["yes"])
         report = asyncio.run(
             carry_out(
@@ -94,10 +111,11 @@ def run(manifest: Path, **given: Any) -> int:
                 progress=progress(quiet=given["quiet"]),
                 flags=flags,
                 files=asked.files,
+                recorder=recorder,
             )
         )
-    again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
-    return conclude(read, report, again=again, as_json=given["as_json"])
+        again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
+        return conclude(read, report, again=again, as_json=given["as_json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +176,7 @@ async def carry_out(
     files: Sequence[Inspected] = (),
     stop: Stop | None = None,
     fetch_again: bool = False,
+    recorder: Recorder | None = None,
 ) -> Report:
     """Check the key, lock the state, and run the engine to its end.
 
@@ -170,15 +189,24 @@ async def carry_out(
         files: what was read of the inputs a moment ago.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
+        recorder: hears of everything; by default nothing is kept.
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
     from batchrunner.core import schedule
 
-    async with client_of(access) as client:
+    recorder = recorder or recorders.Recorder()
+    async with client_of(access, heard=recorder.heard) as client:
         account = await read_account(client)
         with sessions.begin(
-            read, wishes=wishes, access=access, account=account, is_collecting=fetch_again, files=files
+            read,
+            wishes=wishes,
+            access=access,
+            account=account,
+            is_collecting=fetch_again,
+            files=files,
+            run_id=recorder.run,
+            told=recorder.told,
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
             engine, performer = sessions.engine(
@@ -188,7 +216,7 @@ async def carry_out(
                 # Read again: looking at the files may have taken a while, and this balance is evidence.
                 account=await read_account(client),
                 observe=progress.observe,
-                tell=show.say,
+                tell=recorder.tell,
                 flags=flags or sessions.Flags(),
                 fetch_again=missing if fetch_again else (),
             )
@@ -204,6 +232,7 @@ async def carry_out(
                 not_fetched=outcome.not_fetched,
             )
             session.store.end_run(at=outcome.ended_at, exit_code=code)
+            recorder.say("info", "ended", exit_code=int(code), jobs=_by_state(outcome), stop=outcome.stop)
             return Report(
                 outcome=outcome,
                 exit_code=code,
@@ -211,6 +240,10 @@ async def carry_out(
                 totals=session.store.totals(),
                 missing=outcome.not_fetched if fetch_again else len(missing),
             )
+
+
+def _by_state(outcome: Outcome) -> dict[str, int]:
+    return {str(state): count for state, count in outcome.by_state.items() if count}
 
 
 async def _run_engine(engine: Engine) -> Outcome:

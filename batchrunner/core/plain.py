@@ -30,7 +30,12 @@ def cell(text: str) -> str:
 
 def json_line(value: Any) -> str:
     """A value as JSON on one line, with the same characters escaped in its strings, as JSON escapes them."""
-    return _UNSAFE.sub(_escaped_as_json, json.dumps(value, ensure_ascii=False, default=str))
+    return json_text(value, indent=None)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """A value as JSON over several lines, with the same characters escaped in its strings."""
+    return _UNSAFE.sub(_escaped_as_json, json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 
 
 def _escaped(match: re.Match[str]) -> str:
