@@ -107,6 +107,8 @@ def _beyond_rounding(skew: float | None) -> float | None:
 
 def disk(folder: Path) -> list[Finding]:
     """Free space in a folder, and what its file system can do; leaves nothing behind."""
+    if not folder.is_dir():
+        return [doctor.about_no_folder(str(folder))]
     try:
         free: int | None = shutil.disk_usage(folder).free
     except OSError:

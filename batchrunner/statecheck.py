@@ -35,7 +35,7 @@ def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
         statefile.check_bytes(path)
         if not path.exists():
             return StateFacts(path=str(path), exists=False), ()
-        had_log = statefile.log_of(path).exists()
+        had_log = bool(statefile.size_of(statefile.log_of(path)))
         with statefile.connected_to_read(path) as connection, statefile.translated(path):
             return _inside(path, connection, had_log=had_log)
     except StateUnusable as error:
@@ -44,7 +44,7 @@ def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
 
 def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tuple[StateFacts, tuple[Job, ...]]:
     view = store.View(path, connection)
-    damage = [text for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
+    damage = [text.splitlines()[-1] for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
     damage += [f"a row of {table} lacks its {parent}" for table, _, parent, _ in _lost_parents(connection)]
     is_locked = _is_locked(path)
     contents, unreadable = None, None
@@ -177,6 +177,11 @@ def mend(path: Path, *, now: Instant, copy: Path, also: Callable[[], list[str]])
         connection = statefile.connect_to_write(path, accepts_lost_log=True)
         try:
             with statefile.translated(path):
+                if (
+                    not waiting
+                    and connection.execute("SELECT 1 FROM fact WHERE name = ?", (statefile.IN_USE,)).fetchone()
+                ):
+                    done.append("accepted the file without the log of its last run")
                 if waiting:
                     done.append(f"copied {waiting:,} bytes from {statefile.log_of(path).name} into the file")
                 done += _end_runs(connection, now)

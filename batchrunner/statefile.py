@@ -154,7 +154,7 @@ def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.C
     check_bytes(path)
     if not path.exists():
         _make(path)
-    had_log = log_of(path).exists()
+    had_log = bool(size_of(log_of(path)))  # a reader leaves an empty one behind
     with translated(path):
         connection = sqlite3.connect(
             _uri(path, "rw"), uri=True, isolation_level=None, check_same_thread=False, timeout=10
@@ -168,13 +168,20 @@ def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.C
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
-            # What earlier runs committed goes into the main file, so that it says so even if it is moved alone.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            copy_back(connection)
     except BaseException:
         connection.close()
         raise
     _held.add(path)
     return connection
+
+
+def copy_back(connection: sqlite3.Connection) -> None:
+    """Copy what was committed from the log into the main file, so that it says so even if it is moved alone.
+
+    The log keeps its length: one of no length beside a file in use is a log that was lost.
+    """
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def close(path: Path, connection: sqlite3.Connection) -> None:
@@ -292,7 +299,7 @@ def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse a damaged file before anything is bought on its word."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise _damaged(path, str(found))
+        raise _damaged(path, str(found).splitlines()[-1])
 
 
 def _refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:

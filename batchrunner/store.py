@@ -335,7 +335,7 @@ def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None
     )
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (statefile.IN_USE, run_id))
     connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    statefile.copy_back(connection)
 
 
 @contextmanager

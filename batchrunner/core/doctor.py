@@ -220,6 +220,17 @@ class Disk:
     has_sync: bool
 
 
+def about_no_folder(folder: str) -> Finding:
+    """The folder that is to hold the state file is not there."""
+    return Finding(
+        subject="folder",
+        grade=Grade.PROBLEM,
+        text=f"{folder} does not exist",
+        advice=f"is its disk connected? Else `mkdir -p {shlex.quote(folder)}` makes it",
+        exit_code=Exit.STATE_UNUSABLE,
+    )
+
+
 def about_disk(found: Disk) -> list[Finding]:
     """Room, and what the file system can do."""
     if not found.is_writable:
