@@ -20,8 +20,8 @@ SHORTEST_SECRET: Final = 6
 
 _QUERY: Final = re.compile(r"(://[^\s?#]*)\?[^\s'\"<>]*")
 _USER: Final = re.compile(r"://[^\s/?#@]*@")
-_BEARER: Final = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
-_WEBHOOK: Final = re.compile(r"\bwhsec_[A-Za-z0-9_+/=-]+")
+_BEARER: Final = re.compile(r"(bearer)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_WEBHOOK: Final = re.compile(r"whsec_[A-Za-z0-9_+/=-]+")
 # A signature without its address in front: "…&X-Amz-Signature=ab12".
 _SIGNATURE: Final = re.compile(
     r"\b(X-(?:Amz|Goog)-[A-Za-z-]+|Signature|sig|AWSAccessKeyId|Key-Pair-Id|token)=[^\s&'\"<>]+", re.IGNORECASE
