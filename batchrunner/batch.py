@@ -17,9 +17,9 @@ from batchrunner import inspect, places, statefile, store
 from batchrunner.core import (
     expand,
     footage,
-    manifest as schema,
     plan as planning,
     pricing,
+    reader,
     retry,
 )
 from batchrunner.core.catalog import Catalog
@@ -68,7 +68,7 @@ def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False)
     """
     text = places.text_of(path)
     catalog = places.load_catalog(path, text, os.environ)
-    manifest = schema.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
+    manifest = reader.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
     root = path.resolve().parent
     facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
     jobs = expand.expand(manifest, files=facts)
@@ -89,7 +89,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = schema.parse(
+        manifest = reader.parse(
             places.text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True
         )
     except UsageError:

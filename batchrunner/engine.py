@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+import itertools
 
 from batchrunner.core import events, evidence, job as machine, retry, schedule
 from batchrunner.core.events import Event
@@ -75,14 +76,18 @@ class Engine:
         self._stopped = asyncio.Event()
         self._charges: dict[str, int] = {}
         self._fetch_again = set(fetch_again)
+        self._projects: dict[str, str] = {}
+        self._noticed: set[str] = set()
         self.load = Load()
-        self._inquiry = Inquiry(grace_s=settings.grace_s, money=money, jitter=settings.jitter)
+        self._inquiry = Inquiry(grace_s=settings.grace_s, life_s=settings.life_s, money=money, jitter=settings.jitter)
+        self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
         self._purse = purse
         for job in jobs:
             self._order[job.id] = len(self._order)
             self._jobs[job.id] = job
             self.load.by_state[job.state] += 1
             self._inquiry.saw(None, job)
+            self._index(None, job)
             self._queue(replace(job, is_left=False), is_resumed=True)
 
     # --- what the outside may ask and tell ---
@@ -91,6 +96,19 @@ class Engine:
         """Buy no more; what was bought is still collected, unless the key itself was refused."""
         self._stop = schedule.graver(self._stop, reason)
         self._stopped.set()
+        self._wake.set()
+
+    def notice(self, project_id: str) -> None:
+        """Look at a project now, if its render is waited for; whoever says so, and however often, decides nothing.
+
+        A wait after a look that failed stays: the provider asked for it.
+        """
+        job_id = self._projects.get(project_id)
+        if job_id is None or self._jobs[job_id].again_at is not None:
+            return
+        if not self._lines.hasten(Step.POLL, job_id, order=self._order[job_id]):
+            # A look is under way, and may have come a moment too early.
+            self._noticed.add(job_id)
         self._wake.set()
 
     @property
@@ -117,9 +135,7 @@ class Engine:
             IllegalTransition: a bug; everything recorded so far stands.
         """
         try:
-            await self._keep(
-                self._inquiry.begin(self._clock.now(), has_unsettled=any(not job.is_final for job in self._unsettled()))
-            )
+            await self._open_books()
             while True:
                 self._wake.clear()
                 now = self._clock.now()
@@ -177,12 +193,24 @@ class Engine:
         if after.state is not before.state:
             self.load.by_state[before.state] -= 1
             self.load.by_state[after.state] += 1
-        self._inquiry.saw(before, after)
-        self._purse.saw(before, after, now=self._clock.now())
+        self._count(before, after)
+        self._index(before, after)
         failure = getattr(event, "failure", None)
         if failure is not None:
             self._heed(failure, after)
         return after
+
+    def _count(self, before: Job, after: Job) -> None:
+        """Keep both accounts in step with one change: the one to judge by, and the one the caps are held against."""
+        self._inquiry.saw(before, after)
+        self._purse.saw(before, after, now=self._clock.now())
+
+    def _index(self, before: Job | None, after: Job) -> None:
+        """Keep what finds a job by the project whose render is waited for."""
+        if before is not None and before.project_id is not None:
+            self._projects.pop(before.project_id, None)
+        if after.state is State.RENDERING and after.project_id is not None:
+            self._projects[after.project_id] = after.id
 
     def _heed(self, failure: Failure, job: Job) -> None:
         """A failure that says something about the whole account stops the run."""
@@ -198,6 +226,8 @@ class Engine:
 
     def _queue(self, job: Job, *, is_resumed: bool = False) -> None:
         """Put a job in line for its next action; a render that was waited for in an earlier run is looked at first."""
+        is_noticed = job.id in self._noticed
+        self._noticed.discard(job.id)
         action = machine.next_action(job)
         if action is None and job.id in self._fetch_again:
             action = Action.DOWNLOAD
@@ -208,7 +238,8 @@ class Engine:
             return
         at = schedule.believable(job.again_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
-        if action is Action.POLL and at is None and not is_resumed and job.charged is not None:
+        may_wait = not is_resumed and not is_noticed and job.charged is not None
+        if action is Action.POLL and at is None and may_wait:
             assert job.accepted_at is not None
             at = schedule.next_look(accepted_at=job.accepted_at, now=self._clock.now())
         self._lines.add(schedule.STEP_OF[action], job.id, order=self._order[job.id], at=at)
@@ -217,6 +248,7 @@ class Engine:
         return Gate(
             stop=self._stop,
             is_reconciling=self._inquiry.forbids_buying(self._clock.now()),
+            holds_until=self._inquiry.holds_until(self._clock.now()),
             awaits_credits=bool(self._penniless),
         )
 
@@ -244,6 +276,7 @@ class Engine:
     def _begin(self, step: Step, job: Job, now: Instant, entries: list[tuple[Event, Job]]) -> Action | None:
         """The action that starts; None when the job must first go back a step."""
         if step is not Step.SUBMIT:
+            self._noticed.discard(job.id)
             return schedule.ACTION_OF[step]
         if machine.has_stale_assets(job, now=now):
             event: Event = events.AssetsExpired(at=now)
@@ -328,7 +361,7 @@ class Engine:
         except ProviderError as error:
             self._could_not_inquire(error)
             return
-        self._inbox.extend(self._corrections())
+        await self._correct()
         self._inbox.extend(self._inquiry.judge(jobs, first, second, now=self._clock.now()))
         await self._keep(self._inquiry.settle(second))
 
@@ -353,12 +386,25 @@ class Engine:
         is_open = any(not job.is_final for job in unsettled)
         if self._stop is Stop.KEY_REFUSED or self._is_unreachable or is_open:
             return
-        due = [job for job in unsettled if job.state is not State.DONE]
+        due = [job for job in unsettled if job.state is not State.DONE or evidence.may_settle(job)]
         if self._inquiry.has_news or due:
-            with suppress(ProviderError):
-                seen = await self._observation(due)
-                self._inbox.extend(self._corrections())
-                await self._keep(self._inquiry.settle(seen))
+            await self._read_books(due)
+
+    async def _open_books(self) -> None:
+        """A first quiet moment, if there can be one: nothing renders, and what may be refunded is asked for."""
+        unsettled = self._unsettled()
+        if any(not job.is_final for job in unsettled):
+            return
+        if unsettled:
+            await self._read_books(unsettled)
+        else:
+            await self._keep(self._inquiry.begin(self._clock.now()))
+
+    async def _read_books(self, asked: list[Job]) -> None:
+        with suppress(ProviderError):
+            seen = await self._observation(asked)
+            await self._correct()
+            await self._keep(self._inquiry.settle(seen))
 
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:
@@ -375,18 +421,29 @@ class Engine:
         return Observation(at=reading.at, credits=reading.credits, spent=spent)
 
     def _unsettled(self) -> list[Job]:
-        """Jobs whose charge may still change."""
+        """Attempts whose charge may still change, those included that were followed by another."""
         now = self._clock.now()
-        return [job for job in self._jobs.values() if evidence.may_change(job, now=now)]
+        everything = itertools.chain(self._jobs.values(), self._past.values())
+        return [job for job in everything if evidence.may_change(job, now=now)]
 
-    def _corrections(self) -> list[tuple[str, Event]]:
-        """What the last reading told of renders that are over; the others' next look tells it anyway."""
-        now = self._clock.now()
-        return [
-            (job.id, events.Corrected(at=now, credits=self._charges[job.project_id]))
-            for job in self._unsettled()
-            if job.is_final and job.project_id in self._charges
-        ]
+    async def _correct(self) -> None:
+        """Record what the last reading told of renders that are over; the others' next look tells it anyway."""
+        entries: list[tuple[Event, Job]] = []
+        for before in self._unsettled():
+            if before.is_final and before.project_id in self._charges:
+                event: Event = events.Corrected(at=self._clock.now(), credits=self._charges[before.project_id])
+                if (before.id, before.attempt) in self._past:
+                    after = machine.advance(before, event)
+                    self._past[before.id, before.attempt] = after
+                    self._count(before, after)
+                else:
+                    after = self._apply(before, event)
+                if after is not before:
+                    entries.append((event, after))
+        if entries:
+            await self._journal.append(entries)
+            for event, job in entries:
+                self._show(event, job)
 
     # --- a top-up ---
 

@@ -13,6 +13,11 @@
     │   ├── AddressExpired            3    the presigned address is no longer valid
     │   ├── DamagedFile               3    what arrived is not what was promised
     │   └── InputProblem              3    the local file cannot be read or has changed
+    ├── NoticeRefused                 -    a webhook delivery that is not believed; its sender is told, no command ends
+    │   ├── NoticeForged              -    not signed with our secret
+    │   ├── NoticeStale               -    signed too long ago, or too far ahead
+    │   ├── NoticeUnreadable          -    signed, and it does not say what happened to which project
+    │   └── NoticeTooLarge            -    more bytes than any notice has
     ├── StateLocked                   11   another run holds the state file
     └── StateUnusable                 12   damaged, or written by a newer version
     IllegalTransition                 1    a bug in batchrunner: an event that its own machine does not allow
@@ -137,6 +142,26 @@ class DamagedFile(TransferError):
 
 class InputProblem(TransferError):
     """A local input cannot be read, or changed while it was being read."""
+
+
+class NoticeRefused(BatchrunnerError):
+    """A webhook delivery that is not believed; it has no effect but the answer that its sender gets."""
+
+
+class NoticeForged(NoticeRefused):
+    """It carries no signature, or one that was not made with our secret."""
+
+
+class NoticeStale(NoticeRefused):
+    """It was signed further from now than a delivery may take: an old one that is played again, or a wrong clock."""
+
+
+class NoticeUnreadable(NoticeRefused):
+    """It is signed, but does not say what happened to which project."""
+
+
+class NoticeTooLarge(NoticeRefused):
+    """It has more bytes than any notice."""
 
 
 class StateLocked(BatchrunnerError):

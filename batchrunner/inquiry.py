@@ -13,11 +13,11 @@ import math
 from batchrunner.core import events, evidence, retry
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
-from batchrunner.core.job import Job
+from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Failure, Instant, Step
 
 BASELINE_LIFE_S = 60.0
-"""How old the last quiet moment may be when something is bought while credits may come back unseen."""
+"""How old the last quiet moment may be when something is bought although credits may still come back unseen."""
 
 MOST_READINGS = 6
 """How often the evidence is asked for before the question is left to the next run."""
@@ -33,6 +33,7 @@ class Money:
         baseline: the last quiet moment on record.
         ledger: credits charged over every attempt in the state file.
         past: attempts that the run itself does not look after: those followed by another, and jobs no longer asked for.
+        elsewhere: attempts of the account's other batches.
     """
 
     credits: int | None = None
@@ -40,6 +41,7 @@ class Money:
     baseline: Baseline | None = None
     ledger: int = 0
     past: tuple[Job, ...] = ()
+    elsewhere: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +55,37 @@ class Quiet:
 class Inquiry:
     """What became of submissions whose answer was lost."""
 
-    def __init__(self, *, grace_s: float, money: Money, jitter: Callable[[], float]) -> None:
-        """Start from what is known; `grace_s` is how long a lost submission may still be on its way, in seconds."""
+    def __init__(self, *, grace_s: float, life_s: float, money: Money, jitter: Callable[[], float]) -> None:
+        """Start from what is known.
+
+        Args:
+            grace_s: how long a lost submission may still be on its way, in seconds.
+            life_s: how long after its submission a render may still change what it is charged, in seconds.
+            money: the account.
+            jitter: a random number in (0, 1] for waits.
+        """
         self._grace_s = grace_s
+        self._life_s = life_s
         self._money = money
         self._jitter = jitter
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
-        self._loose = {(job.id, job.attempt): job for job in money.past if evidence.is_loose(job, is_current=False)}
+        self._loose: dict[tuple[str, int], Job] = {}
+        self._hold_until: Instant = 0.0
+        self._over_at: Instant = 0.0
         self._is_blind = False
+        self._has_bought = False
         self._not_before: Instant = 0.0
         self._failures = 0
         self._awaits_charge: int | None = None
         self._is_last_word = False
         self.ledger = money.ledger
         self.is_running = False
+        for job in money.past:
+            self._watch(job)
+        for job in money.elsewhere:
+            self._watch_elsewhere(job)
 
     # --- following along ---
 
@@ -76,12 +93,27 @@ class Inquiry:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
         if before is not None and before.attempt == after.attempt:
             self.ledger += (after.charged or 0) - (before.charged or 0)
-        if before is not None and before.attempt != after.attempt and evidence.is_loose(before, is_current=False):
-            self._loose[before.id, before.attempt] = before
-        if evidence.is_loose(after, is_current=True):
-            self._loose[after.id, after.attempt] = after
-        else:
-            self._loose.pop((after.id, after.attempt), None)
+        self._has_bought = self._has_bought or after.state is State.SUBMITTING
+        self._watch(after)
+
+    def _watch(self, job: Job) -> None:
+        """Keep in mind an attempt that no look of ours can follow."""
+        if not evidence.is_loose(job):
+            self._loose.pop((job.id, job.attempt), None)
+            return
+        self._loose[job.id, job.attempt] = job
+        over_at = evidence.over_at(job, self._life_s)
+        self._over_at = max(self._over_at, over_at)
+        self._hold_until = max(self._hold_until, min(over_at, over_at - self._life_s + evidence.HOLD_S))
+
+    def _watch_elsewhere(self, job: Job) -> None:
+        """Keep in mind an attempt of another batch whose charge may still change: nobody looks at it meanwhile."""
+        if not evidence.is_loose_elsewhere(job):
+            return
+        if job.project_id is None:
+            self._hold_until = max(self._hold_until, evidence.over_at(job, min(self._life_s, evidence.HOLD_S)))
+        self._loose[f"elsewhere {len(self._loose)}", 0] = job
+        self._over_at = max(self._over_at, evidence.over_at(job, self._life_s))
 
     def add(self, job: Job, *, now: Instant) -> None:
         """A submission whose answer is lost; its grace counts from the last that is known of it.
@@ -105,7 +137,18 @@ class Inquiry:
         With one exception: a balance that was never seen to move needs one more charge to be believed or not.
         """
         is_open = self.is_waiting and self._awaits_charge is None
-        return self.is_running or is_open or self.needs_baseline(now)
+        return self.is_running or is_open or self.holds_until(now) is not None or self.needs_baseline(now)
+
+    def holds_until(self, now: Instant) -> Instant | None:
+        """Until when nothing is bought, because a render that nobody can look at may be refunded; None to go on."""
+        is_set_back = self._hold_until - now > evidence.HOLD_S  # a clock; then it is not believed
+        is_due = now < self._hold_until and not is_set_back
+        return self._hold_until if self._loose and self._has_balance and is_due else None
+
+    @property
+    def _has_balance(self) -> bool:
+        """Whether there is a balance to judge by, now or later."""
+        return not self._is_blind and self._baseline is not None
 
     @property
     def trials(self) -> int:
@@ -114,9 +157,12 @@ class Inquiry:
 
     def needs_baseline(self, now: Instant) -> bool:
         """Whether the quiet moment is too old to buy on, because credits may have come back since, unseen."""
-        if not self._loose or self.is_waiting or self._is_blind or self._baseline is None:
+        if not self._loose or self.is_waiting or not self._has_balance or self.holds_until(now) is not None:
             return False
-        return not 0 <= now - self._baseline.at <= BASELINE_LIFE_S
+        assert self._baseline is not None
+        if self._baseline.at >= self._over_at:  # what came back is in the balance
+            return False
+        return now >= self._over_at or not 0 <= now - self._baseline.at <= BASELINE_LIFE_S
 
     def may_read(self, now: Instant) -> bool:
         """Whether it is time to ask again after a question that was not answered."""
@@ -129,9 +175,10 @@ class Inquiry:
         return self._not_before
 
     def next_at(self, now: Instant, *, wants_to_buy: bool) -> Instant | None:
-        """When there will be something to read; None when nothing is in question."""
-        needs_one = wants_to_buy and self.needs_baseline(now) and not self.is_running
-        return self._not_before if needs_one else self.due_at()
+        """When there will be something to read, or buying may go on; None when nothing is in question."""
+        if self.is_running or not wants_to_buy or self.is_waiting:
+            return self.due_at()
+        return self._not_before if self.needs_baseline(now) else self.holds_until(now)
 
     def hurry(self) -> None:
         """No other charge will come: what the balance says now is the last word."""
@@ -142,12 +189,12 @@ class Inquiry:
 
     @property
     def has_news(self) -> bool:
-        """Whether anything was charged or given back since the last quiet moment."""
-        return self._baseline is not None and self._baseline.ledger != self.ledger
+        """Whether anything was bought or given back since the last quiet moment."""
+        return self._baseline is not None and (self._baseline.ledger != self.ledger or self._has_bought)
 
-    def begin(self, now: Instant, *, has_unsettled: bool) -> Quiet | None:
-        """The baseline that the balance just read makes, if nothing is open that could still change it."""
-        if self._money.credits is None or has_unsettled or self._lost:
+    def begin(self, now: Instant) -> Quiet | None:
+        """The baseline that the balance just read makes, where nothing is open that could still change it."""
+        if self._money.credits is None or self._lost:
             return None
         return self.settle(Observation(at=now, credits=self._money.credits, spent=self.ledger))
 
@@ -160,6 +207,7 @@ class Inquiry:
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
             self._moves = True
         self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
+        self._has_bought = False
         return Quiet(baseline=self._baseline, moves=self._moves)
 
     # --- judging ---
@@ -188,7 +236,7 @@ class Inquiry:
         """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
         self.is_running = False
         claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in jobs]
-        judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack(first))
+        judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack())
         is_too_early = Finding.TOO_EARLY in judgement.findings.values()
         if is_too_early and not self._is_last_word and len(jobs) < retry.MOST_DOUBTS:
             self._awaits_charge = self.ledger
@@ -197,9 +245,9 @@ class Inquiry:
         self._is_last_word = False
         return [(job.id, self._event(job, judgement, now)) for job in jobs if self._lost.pop(job.id, None)]
 
-    def _slack(self, seen: Observation) -> int | None:
-        window_s = seen.at - self._baseline.at if self._baseline is not None else math.inf
-        return evidence.slack(self._loose.values(), window_s=window_s)
+    def _slack(self) -> int | None:
+        since = self._baseline.at if self._baseline is not None else -math.inf
+        return evidence.slack(self._loose.values(), since=since, life_s=self._life_s)
 
     def _event(self, job: Job, judgement: Judgement, now: Instant) -> Event:
         finding = judgement.findings[job.id]

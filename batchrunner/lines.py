@@ -18,17 +18,34 @@ class _Line:
 
     later: list[tuple[Instant, int, str]] = field(default_factory=list)
     ready: list[tuple[int, str]] = field(default_factory=list)
+    _dates: dict[str, Instant] = field(default_factory=dict)
 
     def add(self, job_id: str, *, order: int, at: Instant | None) -> None:
         if at is None:
             heapq.heappush(self.ready, (order, job_id))
         else:
+            self._dates[job_id] = at
             heapq.heappush(self.later, (at, order, job_id))
 
     def ripen(self, now: Instant) -> None:
         while self.later and self.later[0][0] <= now:
-            _, order, job_id = heapq.heappop(self.later)
-            heapq.heappush(self.ready, (order, job_id))
+            at, order, job_id = heapq.heappop(self.later)
+            if self._dates.get(job_id) == at:
+                del self._dates[job_id]
+                heapq.heappush(self.ready, (order, job_id))
+        self._forget_hastened()
+
+    def hasten(self, job_id: str, *, order: int) -> bool:
+        if self._dates.pop(job_id, None) is None:
+            return False
+        heapq.heappush(self.ready, (order, job_id))
+        self._forget_hastened()
+        return True
+
+    def _forget_hastened(self) -> None:
+        """What stands first waits for its time in truth; an entry of a job that went early is left where it is."""
+        while self.later and self._dates.get(self.later[0][2]) != self.later[0][0]:
+            heapq.heappop(self.later)
 
 
 class Lines:
@@ -44,6 +61,10 @@ class Lines:
     def ripen(self, step: Step, now: Instant) -> None:
         """Let those go whose time has come."""
         self._lines[step].ripen(now)
+
+    def hasten(self, step: Step, job_id: str, *, order: int) -> bool:
+        """Let a job go whose time has not come; False when it does not wait for a time."""
+        return self._lines[step].hasten(job_id, order=order)
 
     def ready(self, step: Step) -> int:
         """How many could start the step now."""

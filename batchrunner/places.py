@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 import sys
 
-from batchrunner.core import catalog as catalogue, manifest as schema
+from batchrunner.core import catalog as catalogue, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.errors import UsageError
 
@@ -43,7 +43,7 @@ def load_catalog(manifest_path: Path | None, text: str | None, environ: Mapping[
     own = user_catalog_path(environ)
     if own.exists():
         catalog = with_file(catalog, own)
-    named = schema.catalog_of(text, source=str(manifest_path)) if manifest_path is not None and text else None
+    named = reader.catalog_of(text, source=str(manifest_path)) if manifest_path is not None and text else None
     if manifest_path is None or named is None:
         return catalog
     return with_file(catalog, manifest_path.parent / named)

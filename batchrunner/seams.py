@@ -52,6 +52,7 @@ class Settings:
         limits: how much may go on at once.
         name: what to send as a submission's name for a job, unique every time it is called.
         grace_s: how long a submission whose answer was lost may still be on its way.
+        life_s: how long after its submission a render may still change what it is charged.
         between_readings_s: time between the two readings that must agree.
         jitter: a random number in (0, 1] for waits.
         top_up_check_s: when credits run out, look at the balance this often and go on after a top-up; None stops.
@@ -60,6 +61,7 @@ class Settings:
     limits: Limits
     name: Callable[[Job], str]
     grace_s: float = 60.0
+    life_s: float = 3 * 3600.0
     between_readings_s: float = 2.0
     jitter: Callable[[], float] = lambda: 1.0
     top_up_check_s: float | None = None

@@ -8,7 +8,7 @@ Part of the composition, as `batch` and `access`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -34,7 +34,7 @@ from batchrunner.core.job import Job, State
 from batchrunner.core.plan import BUYS, Do, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine
-from batchrunner.errors import UsageError
+from batchrunner.errors import StateUnusable, UsageError
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -42,11 +42,17 @@ from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
 from batchrunner.seams import Settings
 from batchrunner.store import Store, Told
+from batchrunner.till import Till
 
 GRACE_S = 120.0
 SANDBOX_GRACE_S = 1.5
 """Seconds after its answer was lost, or its sender died, that a submission may still be taken in: longer than gateways
 wait for what is behind them, and a moment for a sandbox on this machine."""
+
+LIFE_S = 6 * 3600.0
+SANDBOX_LIFE_S = 10.0
+"""Seconds from its submission to the end of the slowest render, its refund included. The provider's medians are 74 s
+and 772 s, and its queue is longer at its worst; a sandbox is done in a moment."""
 
 TOP_UP_CHECK_S = 180.0
 SANDBOX_TOP_UP_CHECK_S = 0.5
@@ -175,12 +181,16 @@ def engine(
     client: Client,
     access: Access,
     account: wire.Account,
+    till: Till,
     observe: Callable[[Event, Job], None],
     tell: Callable[[str], None],
     flags: Flags | None = None,
     fetch_again: Collection[str] = (),
 ) -> tuple[Engine, Performer]:
-    """The engine of a session with the real parts in it."""
+    """The engine of a session with the real parts in it.
+
+    `account` is as it was just read, with the till taken by whoever means to buy.
+    """
     clock = WallClock()
     performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=_jitter)
     opened = session.store
@@ -190,12 +200,14 @@ def engine(
         baseline=opened.baseline(),
         ledger=opened.ledger(),
         past=_past(opened, session.jobs),
+        elsewhere=_elsewhere(session, account, till),
     )
     top_up_check_s = SANDBOX_TOP_UP_CHECK_S if access.is_sandbox else TOP_UP_CHECK_S
     settings = Settings(
         limits=session.batch.manifest.limits,
         name=lambda job: submission_name(session.batch.manifest.name, job, tag=secrets.token_hex(5)),
         grace_s=SANDBOX_GRACE_S if access.is_sandbox else GRACE_S,
+        life_s=SANDBOX_LIFE_S if access.is_sandbox else LIFE_S,
         between_readings_s=0.3 if access.is_sandbox else 3.0,
         jitter=_jitter,
         top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,
@@ -208,7 +220,7 @@ def engine(
         clock=clock,
         settings=settings,
         money=money,
-        purse=_purse(session, account, flags or Flags(), tell=tell),
+        purse=_purse(session, account, flags or Flags(), till, tell=tell),
         observe=observe,
         fetch_again=fetch_again,
     )
@@ -263,14 +275,15 @@ def usd_per_credit(catalog: Catalog, tier: str | None) -> Decimal | None:
     return max((rate for rate in rates if rate is not None), default=None)
 
 
-def spending(batch: Batch, attempts: Iterable[Job], account: wire.Account) -> Spending:
+def spending(batch: Batch, attempts: Iterable[Job], account: wire.Account, till: Till | None = None) -> Spending:
     """What counts against the caps already: all of this batch, and today's of the folder's other manifests."""
     counted = Spending(day_of=_local_day, balance=account.credits)
     counted.begin(attempts)
     if batch.manifest.budget.per_day is not None:
-        for path in sorted(batch.root.glob("*.state.db")):
-            if path.resolve() != batch.state.resolve():
-                counted.count_elsewhere(_bought_with(path, account))
+        noted = {each.state.resolve() for each in (till.batches() if till else ()) if each.root == batch.root}
+        beside = {path.resolve() for path in batch.root.glob("*.state.db")}
+        for path in sorted((noted | beside) - {batch.state.resolve()}):
+            counted.count_elsewhere(_bought_with(path, account))
     return counted
 
 
@@ -281,8 +294,18 @@ def _bought_with(path: Path, account: wire.Account) -> list[Job]:
         return view.all_attempts() if view is not None and is_same else []
 
 
-def _purse(session: Session, account: wire.Account, flags: Flags, *, tell: Callable[[str], None]) -> Purse:
-    counted = spending(session.batch, session.store.all_attempts(), account)
+def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job, ...]:
+    """Attempts of the account's other batches, as far as they can be read."""
+    paths = {noted.state.resolve() for noted in till.batches()} - {session.store.path}
+    attempts: list[Job] = []
+    for path in sorted(paths):
+        with suppress(StateUnusable):
+            attempts += _bought_with(path, account)
+    return tuple(attempts)
+
+
+def _purse(session: Session, account: wire.Account, flags: Flags, till: Till, *, tell: Callable[[str], None]) -> Purse:
+    counted = spending(session.batch, session.store.all_attempts(), account, till)
     return Purse(caps=caps(session.batch, flags, tier=account.tier), spending=counted, tell=tell)
 
 

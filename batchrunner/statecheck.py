@@ -13,6 +13,7 @@ import sqlite3
 from batchrunner import private, statefile, store
 from batchrunner.core import job as machine, record
 from batchrunner.core.doctor import Holder, StateFacts
+from batchrunner.core.events import Opened
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Instant
 from batchrunner.errors import IllegalTransition, StateUnusable
@@ -90,10 +91,13 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
     """
     attempts: dict[Attempt, Job] = {}
     newest: dict[str, Job] = {}
-    for job_id, event in store.View(path, connection).events():
-        job = machine.advance(newest.get(job_id), event)
-        newest[job_id] = job
+    for job_id, attempt, event in store.View(path, connection).events():
+        # What is learned late of an earlier attempt, such as a refund, changes that one alone.
+        before = newest.get(job_id) if isinstance(event, Opened) else attempts.get((job_id, attempt))
+        job = machine.advance(before, event)
         attempts[job.id, job.attempt] = job
+        if before is None or before is newest.get(job_id):
+            newest[job_id] = job
     kept = {
         (job_id, attempt): (is_current, state, project, held, charged, _job_or_none(body))
         for job_id, attempt, is_current, state, project, held, charged, body in connection.execute(

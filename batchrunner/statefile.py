@@ -41,6 +41,9 @@ _held: set[Path] = set()
 """Files that this process has open to write. Opening and closing one again would drop SQLite's own locks on it, since
 POSIX locks belong to a process and a file (sqlite.org/howtocorrupt.html, 2.2)."""
 
+_BESIDE = ("-journal", "-wal", "-shm")
+"""Ends of the names of SQLite's own files beside a database."""
+
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100  # bytes; sqlite.org/fileformat.html, 1.3
 
@@ -255,13 +258,16 @@ def _make(path: Path) -> None:
     """
     unfinished = path.with_name(f"{path.name}.new")
     try:
-        unfinished.unlink(missing_ok=True)  # of a run that died here; the caller holds the lock
+        # Of a run that died here: the caller holds the lock. A journal that is left would be rolled into the new file.
+        for leftover in (unfinished, *(unfinished.with_name(unfinished.name + end) for end in _BESIDE)):
+            leftover.unlink(missing_ok=True)
         os.close(private.open_for(unfinished, os.O_RDWR | os.O_EXCL))
         with translated(path):
             connection = sqlite3.connect(unfinished, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous = FULL")
                 _migrate(connection)
+                connection.execute("PRAGMA journal_mode = WAL")
             finally:
                 connection.close()
         unfinished.rename(path)

@@ -98,17 +98,17 @@ class View:
         rows = self._rows("SELECT body FROM job WHERE id = ? ORDER BY attempt", job_id)
         return [_job(self.path, body) for (body,) in rows]
 
-    def events(self, job_id: str | None = None) -> Iterator[tuple[str, Event]]:
-        """The log, oldest first: pairs of job id and event; of one job or of all."""
-        query = "SELECT job, type, version, body FROM event"
+    def events(self, job_id: str | None = None) -> Iterator[tuple[str, int, Event]]:
+        """The log, oldest first: job id, attempt and event; of one job or of all."""
+        query = "SELECT job, attempt, type, version, body FROM event"
         rows = (
             self._rows(f"{query} ORDER BY seq")
             if job_id is None
             else self._rows(f"{query} WHERE job = ? ORDER BY seq", job_id)
         )
-        for owner, kind, version, body in rows:
+        for owner, attempt, kind, version, body in rows:
             try:
-                yield owner, record.event_from_text(kind, version, body)
+                yield owner, attempt, record.event_from_text(kind, version, body)
             except ValueError as error:
                 raise statefile.unusable(self.path, f"the log cannot be read: {error}") from error
 

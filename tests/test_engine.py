@@ -539,12 +539,25 @@ def test_a_file_that_cannot_be_fetched_again_is_told():
 
 def test_while_credits_may_come_back_unseen_every_purchase_has_a_fresh_quiet_moment():
     """An uncertain job's project may be refunded at any time; what it gives back must not pass for another's charge."""
-    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1)
-    table = bench([unsure, *(a_job(n) for n in range(1, 4))], limits=Limits(in_flight=1), render_s=300)
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=999_990.0)
+    table = bench([unsure, *(a_job(n) for n in range(1, 80))], limits=Limits(in_flight=1), render_s=300)
     table.run()
     submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    assert 600 <= submits[0] - 999_990 < 610, "nothing is bought while it may most likely be refunded"
+    over_at = 999_990 + 3 * HOUR
+    assert submits[-1] > over_at
     for at in submits:
-        assert any(0 <= at - baseline.at <= 60 for baseline, _ in table.memory.baselines)
+        quiet = [baseline.at for baseline, _ in table.memory.baselines if baseline.at <= at]
+        assert at - quiet[-1] <= 60 or quiet[-1] >= over_at
+    assert sum(baseline.at >= over_at for baseline, _ in table.memory.baselines) <= 2, "once it is over, one is enough"
+
+
+def test_a_render_without_a_project_that_is_over_hides_nothing():
+    """Its charge is final before the quiet moment that the next submission is judged from."""
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=999_000.0 - 3 * HOUR)
+    table = bench([unsure, *(a_job(n) for n in range(1, 5))])
+    lose(table, accepted=False, job_ids={"j2"})
+    assert table.run().by_state == {**dict.fromkeys(State, 0), State.UNCERTAIN: 1, State.DONE: 4}
 
 
 def test_a_submission_from_before_the_crash_is_judged_by_the_balance_of_then():
@@ -789,6 +802,16 @@ def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
         return charge(job)
 
     table.world.accept = and_refund  # type: ignore[method-assign]
+    real = table.world.read_evidence
+
+    async def read(projects: Sequence[str]) -> Reading:
+        reading = await real(projects)
+        is_refunded = table.world.times(Action.SUBMIT)["j1"] > 0
+        charges = {**reading.charges, "p-old": 0 if is_refunded else 100}
+        return Reading(at=reading.at, credits=reading.credits, charges=charges)
+
+    table.engine._witness = read
     table.run()
     assert table.world.times(Action.SUBMIT)["j1"] == 1
     assert table.engine.jobs()["j1"].state is State.UNCERTAIN
+    assert "Corrected" in [type(event).__name__ for event, job in table.memory.log if job.attempt == 1]

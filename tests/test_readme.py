@@ -11,7 +11,7 @@ import pytest
 
 from batchrunner import places
 from batchrunner.cli.app import COMMANDS
-from batchrunner.core import manifest as schema, schedule
+from batchrunner.core import reader, schedule
 from batchrunner.core.expand import Source
 from batchrunner.errors import Exit
 from batchrunner.sandbox import launch
@@ -109,7 +109,7 @@ def test_links_lead_somewhere():
 def test_every_example_manifest_is_planned_and_rendered(program, manifest):
     """With small clips and stills in place of the person's own."""
     shutil.copy(manifest, program.folder)
-    read = schema.parse(
+    read = reader.parse(
         manifest.read_text(), source=manifest.name, name=manifest.stem, catalog=places.load_catalog(None, None, {})
     )
     local = {each for entry in read.jobs for each in entry.inputs if each.source is Source.LOCAL}

@@ -59,7 +59,7 @@ def test_what_was_appended_is_there_after_reopening(path):
         assert view is not None
         assert view.jobs() == [entries[-1][1]]
         assert [job.attempt for job in view.attempts("a")] == [1, 2]
-        assert [event for _, event in view.events("a")] == [event for event, _ in entries]
+        assert [event for _, _, event in view.events("a")] == [event for event, _ in entries]
         assert view.ledger() == 240
         assert view.totals() == store.Totals(held=480, charged=240, refunded=240)
 
@@ -216,3 +216,26 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path):
     blocked.touch()
     with pytest.raises(StateUnusable, match="folder of the state file"):
         store.open_for_run(blocked / "x.state.db", run_id="r", now=1.0)
+
+
+KILLED_WHILE_CREATING = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN IMMEDIATE")
+db.execute("CREATE TABLE half (made TEXT)")
+db.executemany("INSERT INTO half VALUES (?)", [("x" * 3000,)] * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_creation_that_was_killed_half_way_is_taken_back(tmp_path):
+    path = tmp_path / "m.state.db"
+    unfinished = tmp_path / "m.state.db.new"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING, str(unfinished)], check=False)
+    assert unfinished.with_name("m.state.db.new-journal").exists()
+    with store.open_to_read(path) as view:
+        assert view is None
+    with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
+        assert opened_store.jobs() == []
+    assert not list(tmp_path.glob("*.new*"))

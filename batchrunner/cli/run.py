@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 import os
 from pathlib import Path
 import shlex
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
+    from batchrunner.provider.webhooks import Notice
     from batchrunner.seams import Outcome
-    from batchrunner.session import Flags
+    from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
+    from batchrunner.web.door import Door
 
 
 @click.command()
@@ -62,6 +64,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="When the account cannot pay: stop buying, or wait for a top-up.",
 )
+@click.option(
+    "--webhook-port",
+    type=click.IntRange(0, 65535),
+    help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
+)
+@click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.log
@@ -82,11 +90,15 @@ def run(manifest: Path, **given: Any) -> int:
     from batchrunner.cli import consent
     from batchrunner.core.plan import Wishes
     from batchrunner.session import Flags
+    from batchrunner.web import door as doors
 
     if given["events"] == "-" and given["as_json"]:
         raise UsageError("--events - and --json both want standard output", hint="give --events a file")
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
+    door = doors.wanted(
+        read.manifest.webhooks, port=given["webhook_port"], host=given["webhook_host"], environ=os.environ
+    )
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
     flags = Flags(
         max_credits=given["max_credits"],
@@ -111,6 +123,7 @@ def run(manifest: Path, **given: Any) -> int:
                 progress=progress(quiet=given["quiet"]),
                 flags=flags,
                 files=asked.files,
+                door=door,
                 recorder=recorder,
             )
         )
@@ -128,6 +141,7 @@ class Report:
         jobs: every job as it is now.
         totals: credits over every attempt on record.
         missing: finished jobs whose file is not where it was put.
+        named: the projects that notices told of, by the name they were submitted under.
     """
 
     outcome: Outcome
@@ -135,6 +149,7 @@ class Report:
     jobs: tuple[Job, ...]
     totals: Totals
     missing: int
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -176,6 +191,7 @@ async def carry_out(
     files: Sequence[Inspected] = (),
     stop: Stop | None = None,
     fetch_again: bool = False,
+    door: Door | None = None,
     recorder: Recorder | None = None,
 ) -> Report:
     """Check the key, lock the state, and run the engine to its end.
@@ -189,11 +205,12 @@ async def carry_out(
         files: what was read of the inputs a moment ago.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
+        door: where to listen for the provider's notices, if anywhere.
         recorder: hears of everything; by default nothing is kept.
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
-    from batchrunner.core import schedule
+    from batchrunner.till import Noted, Till
 
     recorder = recorder or recorders.Recorder()
     async with client_of(access, heard=recorder.heard) as client:
@@ -209,37 +226,49 @@ async def carry_out(
             told=recorder.told,
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
-            engine, performer = sessions.engine(
-                session,
-                client=client,
-                access=access,
-                # Read again: looking at the files may have taken a while, and this balance is evidence.
-                account=await read_account(client),
-                observe=progress.observe,
-                tell=recorder.tell,
-                flags=flags or sessions.Flags(),
-                fetch_again=missing if fetch_again else (),
-            )
-            if stop is not None:
-                engine.stop(stop)
-            async with progress.shown(engine, performer.traffic):
-                outcome = await _run_engine(engine)
-            code = schedule.exit_code(
-                outcome.by_state,
-                stop=outcome.stop,
-                is_unreachable=outcome.is_unreachable,
-                held_back=outcome.held_back,
-                not_fetched=outcome.not_fetched,
-            )
-            session.store.end_run(at=outcome.ended_at, exit_code=code)
-            recorder.say("info", "ended", exit_code=int(code), jobs=_by_state(outcome), stop=outcome.stop)
-            return Report(
-                outcome=outcome,
-                exit_code=code,
-                jobs=tuple(engine.jobs().values()),
-                totals=session.store.totals(),
-                missing=outcome.not_fetched if fetch_again else len(missing),
-            )
+            with Till.of(os.environ, provider=access.provider, account=account.id) as till:
+                till.note(Noted(state=session.store.path, root=read.root))
+                if stop is None:
+                    await till.wait(batch=read.path, tell=show.say)
+                engine, performer = sessions.engine(
+                    session,
+                    client=client,
+                    access=access,
+                    # Read again: looking and waiting may have taken a while, and this balance is evidence.
+                    account=await read_account(client),
+                    till=till,
+                    observe=progress.observe,
+                    tell=recorder.tell,
+                    flags=flags or sessions.Flags(),
+                    fetch_again=missing if fetch_again else (),
+                )
+                if stop is not None:
+                    engine.stop(stop)
+                async with _listening(door, engine) as named, progress.shown(engine, performer.traffic):
+                    outcome = await _run_engine(engine)
+            lacking = outcome.not_fetched if fetch_again else len(missing)
+            return _close(session, engine, outcome, missing=lacking, named=named, recorder=recorder)
+
+
+@asynccontextmanager
+async def _listening(door: Door | None, engine: Engine) -> AsyncIterator[Mapping[str, str]]:
+    """Take the provider's notices while the engine runs; gives the projects they name, for a lost submission."""
+    named: dict[str, str] = {}
+    if door is None:
+        yield named
+        return
+    from batchrunner.clock import WallClock
+    from batchrunner.web import receiver
+
+    def heed(notice: Notice) -> None:
+        if notice.name is not None:
+            named[notice.name] = notice.project_id
+        if notice.asks_for_a_look:
+            engine.notice(notice.project_id)
+
+    async with receiver.listening(door, on_notice=heed, now=WallClock().now, tell=show.say) as address:
+        show.say(f"webhooks: listening on {address}")
+        yield named
 
 
 def _by_state(outcome: Outcome) -> dict[str, int]:
@@ -271,6 +300,37 @@ async def _run_engine(engine: Engine) -> Outcome:
             raise KeyboardInterrupt from None
 
 
+def _close(
+    session: Session,
+    engine: Engine,
+    outcome: Outcome,
+    *,
+    missing: int,
+    named: Mapping[str, str],
+    recorder: Recorder,
+) -> Report:
+    """Put on record how the run ended; what it came to."""
+    from batchrunner.core import schedule
+
+    code = schedule.exit_code(
+        outcome.by_state,
+        stop=outcome.stop,
+        is_unreachable=outcome.is_unreachable,
+        held_back=outcome.held_back,
+        not_fetched=outcome.not_fetched,
+    )
+    session.store.end_run(at=outcome.ended_at, exit_code=code)
+    recorder.say("info", "ended", exit_code=int(code), jobs=_by_state(outcome), stop=outcome.stop)
+    return Report(
+        outcome=outcome,
+        exit_code=code,
+        jobs=tuple(engine.jobs().values()),
+        totals=session.store.totals(),
+        missing=missing,
+        named=named,
+    )
+
+
 def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
     """Print what a run came to and what to type next (`again` goes on where it was); its exit code."""
     from batchrunner.cli import status
@@ -300,14 +360,18 @@ def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
         yield "hint: top up the account and run again; what was bought is on disk"
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
-            yield from _about_uncertain(job, manifest)
+            yield from _about_uncertain(job, manifest, project_id=report.named.get(job.name or ""))
     yield from _next_command(report, again, manifest)
 
 
-def _about_uncertain(job: Job, manifest: Path) -> Iterator[str]:
+def _about_uncertain(job: Job, manifest: Path, *, project_id: str | None) -> Iterator[str]:
     from batchrunner.access import LIBRARY
 
     yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
+    if project_id is not None:
+        yield "hint: a notice of the provider names the project it became; adopt checks it, then run again:"
+        yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} {project_id}"
+        return
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
     yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
     yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"

@@ -22,6 +22,7 @@ from batchrunner.errors import Exit
 @click.option("--tier", type=click.Choice(["free", "creator", "pro", "business"]), default="creator", show_default=True)
 @click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="JSON file of rules of misbehaviour.")
 @click.option("--chaos", type=click.Choice(["mild", "wild"]), help="Misbehave at random.")
+@click.option("--webhook-url", help="Post notices there, signed with SANDBOX_WEBHOOK_SECRET; only this machine.")
 @click.option("--seed", default=0, show_default=True, help="The same seed misbehaves in the same way.")
 def sandbox(
     *,
@@ -35,6 +36,7 @@ def sandbox(
     tier: str,
     faults: Path | None,
     chaos: str | None,
+    webhook_url: str | None,
     seed: int,
 ) -> int:
     """Run a server that speaks the provider's API and really renders, on this machine only. Ends with Ctrl-C."""
@@ -58,6 +60,7 @@ def sandbox(
             faults=faults,
             chaos=next((each for each in CHAOS if each == chaos), None),
             seed=seed,
+            webhook_url=webhook_url,
         )
         server.run(settings, on_ready=ready)
     return Exit.OK

@@ -125,34 +125,48 @@ def judge(
     return _explain(missing, claims, slack)
 
 
-SHORT_S = 30.0
-"""Within this many seconds of a quiet moment, a render that was just bought is not taken to fail and be refunded."""
+HOLD_S = 600.0
+"""How long nothing is bought, at most, after a submission that has no known project and may be charged.
+
+Its render may fail and be refunded, or settle below its hold, at any moment until it is over; a charge that is lost
+just then would not show in the balance. Renders in flight go on meanwhile, so a wait of this length costs a night
+little; the provider's published medians are 74 s and 772 s a render.
+"""
 
 
-def slack(loose: Iterable[Job], *, window_s: float) -> int | None:
-    """Credits that may have come back unseen within `window_s` of the quiet moment; None when that has no known bound.
+def slack(loose: Iterable[Job], *, since: Instant, life_s: float) -> int | None:
+    """Credits that may have come back unseen after the quiet moment `since`; None when that has no known bound.
 
-    An uncertain job's project may settle below its hold, or fail and be refunded; it has no id to be asked by. What
-    remains of an attempt that was given up, or followed by another, is not asked for either.
+    A render without a known project may settle below its hold, or fail and be refunded, until it is over, `life_s`
+    seconds after it was submitted.
     """
     total = 0
     for job in loose:
+        if over_at(job, life_s) <= since:
+            continue
         if job.spec.hold is None:
             return None
-        if job.state is State.UNCERTAIN and window_s <= SHORT_S:
-            total += job.spec.hold - (job.spec.low or 0)
-        else:
-            total += job.charged or job.spec.hold
+        total += job.charged or job.spec.hold
     return total
 
 
-def is_loose(job: Job, *, is_current: bool) -> bool:
-    """Whether credits of this attempt may come back without any look of ours: it cannot, or will not, be asked for."""
-    if job.state is State.UNCERTAIN:
+def is_loose(job: Job) -> bool:
+    """Whether credits of this attempt may come back without any look of ours: no project of it is known to ask for."""
+    was_given_up = job.state is State.FAILED and job.project_id is None
+    was_given_up = was_given_up and job.trouble is not None and job.trouble.code == UNCERTAIN
+    return job.state is State.UNCERTAIN or was_given_up
+
+
+def is_loose_elsewhere(job: Job) -> bool:
+    """As `is_loose`, for an attempt of another batch: this run does not look at it, whether or not it could."""
+    if job.state in {State.SUBMITTING, State.RENDERING, State.RENDERED} or is_loose(job):
         return True
-    ended_badly = job.state in {State.FAILED, State.CANCELED}
-    was_given_up = ended_badly and job.project_id is None and job.trouble is not None and job.trouble.code == UNCERTAIN
-    return was_given_up or (ended_badly and not is_current and bool(job.charged))
+    return job.state in {State.FAILED, State.CANCELED} and bool(job.charged)
+
+
+def over_at(job: Job, life_s: float) -> Instant:
+    """When a render that nobody can look at is surely over, and its charge final."""
+    return (job.submitted_at or job.updated_at) + life_s
 
 
 def may_change(job: Job, *, now: Instant) -> bool:
@@ -166,8 +180,15 @@ def may_change(job: Job, *, now: Instant) -> bool:
     return job.state is State.DONE and job.ended_at is not None and now - job.ended_at <= LATE_S
 
 
-LATE_S = 120.0
+LATE_S = 600.0
 """How long after its end a render is still looked at when the evidence is read: charges settle as it completes."""
+
+
+def may_settle(job: Job) -> bool:
+    """Whether a finished render is charged what was held for it, though it may settle for less."""
+    spec = job.spec
+    can_settle = spec.low is not None and spec.hold is not None and spec.low < spec.hold
+    return job.state is State.DONE and can_settle and job.charged == job.held
 
 
 def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:

@@ -15,8 +15,9 @@ from batchrunner.core import findings, inputs, outputs, yamltext
 from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
-from batchrunner.core.manifest import END, JobEntry, Manifest
+from batchrunner.core.manifest import JobEntry, Manifest
 from batchrunner.core.problem import Place, Problem
+from batchrunner.core.shape import END
 
 __all__ = [
     "FileFact",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, Union, get_args, get_o
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from batchrunner.core import findings, yamltext
+from batchrunner.core import findings, scalars, yamltext
 from batchrunner.core.problem import Problem
 
 Step: TypeAlias = str | int
@@ -148,7 +148,7 @@ def _type_hint(kind: str, value: yamltext.Node) -> str | None:
         return f'write it in quotes: "{value.text}"'
     if not isinstance(value.value, str):
         return None
-    meant = yamltext.core_value(value.value.strip())
+    meant = scalars.core_value(value.value.strip())
     if kind == "bool_type":
         word = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.value.casefold())
         word = word or (str(meant).casefold() if isinstance(meant, bool) else None)

@@ -16,7 +16,7 @@ job is final or waits for a person. `replay(events)` is `advance` folded over a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, assert_never
@@ -277,6 +277,21 @@ def replay(events: Iterable[Event]) -> Job:
     if job is None:
         raise IllegalTransition("an empty log describes no job")
     return job
+
+
+def replay_all(log: Iterable[tuple[str, int, Event]]) -> Iterator[tuple[Job | None, Job, Event]]:
+    """Each event of a log of job ids, attempts and events, with its job before and after it.
+
+    An event of an earlier attempt (a late refund) changes that one and leaves the current one alone.
+
+    Raises:
+        IllegalTransition: the log holds an event that could not follow.
+    """
+    jobs: dict[tuple[str, int], Job] = {}
+    for job_id, attempt, event in log:
+        before = jobs.get((job_id, attempt - 1 if isinstance(event, Opened) else attempt))
+        after = jobs[job_id, attempt] = advance(before, event)
+        yield before, after, event
 
 
 def _opened(job: Job | None, event: Opened) -> Job:

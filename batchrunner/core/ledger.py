@@ -66,13 +66,9 @@ _SOURCES: dict[type[Event], str] = {
 }
 
 
-def lines(log: Iterable[tuple[str, Event]]) -> Iterator[Line]:
-    """The movements in a log of pairs of job id and event, oldest first."""
-    jobs: dict[str, Job] = {}
-    for job_id, event in log:
-        before = jobs.get(job_id)
-        after = machine.advance(before, event)
-        jobs[job_id] = after
+def lines(log: Iterable[tuple[str, int, Event]]) -> Iterator[Line]:
+    """The movements in a log of job ids, attempts and events, oldest first."""
+    for before, after, event in machine.replay_all(log):
         if before is not None and before.attempt == after.attempt:
             yield from _movements(before, after, event)
 
@@ -85,9 +81,7 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
         case events.Refused() | events.ProvedUnpaid() | events.Resolved():
             yield _line(after, event, Move.RELEASED, -hold)
         case events.Accepted() | events.Adopted():
-            yield _line(after, event, Move.RELEASED, -hold)
-            if after.charged is not None:
-                yield _line(after, event, Move.CHARGED, after.charged)
+            yield from _change(before, after, event, Move.CHARGED)
         case events.RenderFailed() | events.Canceled():
             yield from _change(before, after, event, Move.REFUNDED)
         case events.Corrected():
@@ -99,6 +93,8 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
 
 def _change(before: Job, after: Job, event: Event, move: Move) -> Iterator[Line]:
     if before.charged is None and after.charged is not None:
+        # What was never told stays reserved until it is: it is owed, though nobody says how much.
+        yield _line(after, event, Move.RELEASED, -(after.spec.hold or 0))
         yield _line(after, event, Move.CHARGED, after.charged)
     elif after.charged is not None and after.charged != before.charged:
         yield _line(after, event, move, after.charged - (before.charged or 0))

@@ -79,6 +79,7 @@ class Gate:
 
     stop: Stop | None = None
     is_reconciling: bool = False
+    holds_until: Instant | None = None
     awaits_credits: bool = False
 
 
@@ -112,6 +113,8 @@ def _refuses_upload(load: Load, limits: Limits) -> str | None:
 
 
 def _refuses_submit(load: Load, limits: Limits, gate: Gate) -> str | None:
+    if gate.holds_until is not None:
+        return "a render without a known project may be refunded; nothing is bought until that would show"
     if gate.is_reconciling:
         return "it is not known yet whether a submission was charged; nothing is bought meanwhile"
     if gate.awaits_credits:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from batchrunner.core.kind import Kind
@@ -30,6 +30,12 @@ def _never_end(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     if value == END:
         raise PydanticCustomError("no_end", "a still has no end of its own; write how many seconds are to be rendered")
     return check(value)
+
+
+def _host(value: str) -> str:
+    if any(not char.isprintable() or char in " /@?#[]" for char in value):
+        raise PydanticCustomError("no_host", "this is no address to listen on; write 127.0.0.1, or a host name")
+    return value
 
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -140,6 +146,11 @@ class Budget(Block):
     unpriced: Literal["refuse", "allow"] = LEFT_OUT
 
 
+class Webhooks(Block):
+    port: Annotated[int, Field(ge=0, le=65535)]
+    host: Annotated[Text, AfterValidator(_host)] = LEFT_OUT
+
+
 class Head(Block):
     """Everything but what the jobs and the defaults hold."""
 
@@ -149,6 +160,7 @@ class Head(Block):
     catalog: Text = LEFT_OUT
     limits: Limits = LEFT_OUT
     budget: Budget = LEFT_OUT
+    webhooks: Webhooks = LEFT_OUT
     defaults: dict[str, Any] = LEFT_OUT
     jobs: list[Any]
 

@@ -19,24 +19,19 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import yaml
 
 from batchrunner.core.problem import Place, Problem
+from batchrunner.core.scalars import TYPES_BY_TAG, Value, core_value
+from batchrunner.core.yamlevents import Event, Unreadable, events_of
 
 Report: TypeAlias = Callable[[Problem], None]
-Value: TypeAlias = str | int | float | bool | None
 
 # Far above what a manifest needs, far below what hurts: a job is three levels deep and has some thirty values.
 MAX_DEPTH = 32
 MAX_ALIAS_VALUES = 10_000
 MAX_ALIAS_VALUES_IN_ALL = 5_000_000
-MAX_NUMBER_LENGTH = 64
 _INTERN_UP_TO = 24
 
 # A line that can begin with a key of the outermost mapping, in block style: no space, comment or item of a list.
 _KEY_IN_FIRST_COLUMN = re.compile("[\n\r\x85\u2028\u2029](?:[^\\s#-]|-\\S)")
-
-# PyYAML's stubs type the classes, but not what their events carry.
-_Event: TypeAlias = Any
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ScalarNode(NamedTuple):
@@ -81,14 +76,6 @@ class StreamedNode(NamedTuple):
 
 
 Node: TypeAlias = ScalarNode | ListNode | MapNode | StreamedNode
-
-
-class _Unreadable(Exception):
-    """The rest of the text cannot be read."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 def place_of(node: Node | Entry) -> Place:
@@ -142,14 +129,14 @@ def outline(text: str, *, source: str, stream: str, report: Report) -> tuple[Nod
 def _reported(items: Iterator[Node], report: Report) -> Iterator[Node]:
     try:
         yield from items
-    except _Unreadable as error:
+    except Unreadable as error:
         report(error.problem)
 
 
 def _guarded(compose: Callable[[], Node], report: Report) -> Node | None:
     try:
         return compose()
-    except _Unreadable as error:
+    except Unreadable as error:
         report(error.problem)
         return None
 
@@ -161,7 +148,7 @@ class _Composer:
         self._text = text
         self._source = source
         self._report = report
-        self._events = _events(text, source=source)
+        self._events = events_of(text, source=source)
         self._anchors: dict[str, tuple[Node, int]] = {}
         self.is_inside_list = False
         self._values = 0
@@ -210,12 +197,12 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             yield self._node(event, 2)
 
-    def _open(self) -> _Event:
+    def _open(self) -> Event:
         """Step to the first event of the first document."""
         next(self._events)
         first = next(self._events)
         if isinstance(first, yaml.StreamEndEvent):
-            raise _Unreadable(
+            raise Unreadable(
                 Problem(
                     place=Place(source=self._source, line=1, column=1),
                     code="empty",
@@ -236,7 +223,7 @@ class _Composer:
                 hint="keep one document in a file: remove the line ---",
             )
 
-    def _node(self, event: _Event, depth: int) -> Node:
+    def _node(self, event: Event, depth: int) -> Node:
         if type(event) is yaml.AliasEvent:
             return self._alias(event)
         if event.anchor is None:
@@ -251,7 +238,7 @@ class _Composer:
         self._anchors[event.anchor] = (node, self._values - before)
         return node
 
-    def _content(self, event: _Event, depth: int) -> Node:
+    def _content(self, event: Event, depth: int) -> Node:
         self._values += 1
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
@@ -261,14 +248,14 @@ class _Composer:
             return self._list(event, depth)
         return self._map(event, depth)
 
-    def _list(self, opening: _Event, depth: int) -> ListNode:
+    def _list(self, opening: Event, depth: int) -> ListNode:
         self._refuse_tag(opening, "tag:yaml.org,2002:seq")
         items = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(event, depth + 1))
         return ListNode(tuple(items), self._source, *_position(opening))
 
-    def _map(self, opening: _Event, depth: int, *, streamed: str | None = None) -> MapNode:
+    def _map(self, opening: Event, depth: int, *, streamed: str | None = None) -> MapNode:
         self._refuse_tag(opening, "tag:yaml.org,2002:map")
         entries: dict[str, Entry] = {}
         merged: list[MapNode] = []
@@ -296,7 +283,7 @@ class _Composer:
                 entries.setdefault(key, entry)
         return MapNode(entries, self._source, *_position(opening))
 
-    def _key(self, event: _Event, depth: int) -> str | None:
+    def _key(self, event: Event, depth: int) -> str | None:
         if type(event) is yaml.ScalarEvent:
             if event.anchor is not None:
                 self._anchors[event.anchor] = (self._scalar(event), 1)
@@ -307,7 +294,7 @@ class _Composer:
         self._tell(event, "yaml-key", "a key must be a single word or text, not a list or a mapping")
         return None
 
-    def _duplicate(self, event: _Event, key: str, first: Entry) -> None:
+    def _duplicate(self, event: Event, key: str, first: Entry) -> None:
         self._tell(
             event,
             "duplicate-key",
@@ -329,7 +316,7 @@ class _Composer:
             )
         return sources
 
-    def _alias(self, event: _Event) -> Node:
+    def _alias(self, event: Event) -> Node:
         if event.anchor not in self._anchors:
             self._stop(
                 event,
@@ -344,7 +331,7 @@ class _Composer:
             self._stop(event, "yaml-alias", f"*{event.anchor} repeats too many values")
         return node
 
-    def _scalar(self, event: _Event) -> ScalarNode:
+    def _scalar(self, event: Event) -> ScalarNode:
         text = event.value
         if len(text) <= _INTERN_UP_TO:
             text = sys.intern(text)  # the same few words come once for every job
@@ -352,23 +339,23 @@ class _Composer:
         mark = event.start_mark
         return ScalarNode(value, text, self._source, mark.line + 1, mark.column + 1)
 
-    def _tagged(self, event: _Event) -> Value:
+    def _tagged(self, event: Event) -> Value:
         """Return the value of a scalar with quotes or a tag."""
         if event.tag in (None, "!", "tag:yaml.org,2002:str"):
             return str(event.value)
         value = core_value(event.value)
-        if isinstance(value, _TYPES_BY_TAG.get(event.tag, ())) and (
+        if isinstance(value, TYPES_BY_TAG.get(event.tag, ())) and (
             not isinstance(value, bool) or event.tag.endswith("bool")
         ):
             return value
         self._tell(event, "yaml-tag", f"the tag {quoted(event.tag)} cannot be used for {quoted(event.value)}")
         return value
 
-    def _refuse_tag(self, event: _Event, allowed: str) -> None:
+    def _refuse_tag(self, event: Event, allowed: str) -> None:
         if event.tag not in (None, "!", allowed):
             self._tell(event, "yaml-tag", f"the tag {quoted(event.tag)} cannot be used here")
 
-    def _streamed(self, root: _Event, opening: _Event) -> Node:
+    def _streamed(self, root: Event, opening: Event) -> Node:
         """Stop inside the list when nothing can follow it, else read over it to what does."""
         is_plain_root = not root.flow_style and root.start_mark.column == 0
         if is_plain_root and not _KEY_IN_FIRST_COLUMN.search(self._text, opening.start_mark.index):
@@ -391,22 +378,22 @@ class _Composer:
                 open_lists -= 1
         self._report = report
 
-    def _tell(self, event: _Event, code: str, message: str, *, hint: str | None = None) -> None:
+    def _tell(self, event: Event, code: str, message: str, *, hint: str | None = None) -> None:
         line, column = _position(event)
         place = Place(source=self._source, line=line, column=column)
         self._report(Problem(place=place, code=code, message=message, hint=hint))
 
-    def _stop(self, event: _Event, code: str, message: str, *, hint: str | None = None) -> NoReturn:
+    def _stop(self, event: Event, code: str, message: str, *, hint: str | None = None) -> NoReturn:
         line, column = _position(event)
         place = Place(source=self._source, line=line, column=column)
-        raise _Unreadable(Problem(place=place, code=code, message=message, hint=hint))
+        raise Unreadable(Problem(place=place, code=code, message=message, hint=hint))
 
 
-def _streams(event: _Event) -> bool:
+def _streams(event: Event) -> bool:
     return isinstance(event, yaml.SequenceStartEvent) and event.anchor is None
 
 
-def _position(event: _Event) -> tuple[int, int]:
+def _position(event: Event) -> tuple[int, int]:
     mark = event.start_mark
     return mark.line + 1, mark.column + 1
 
@@ -415,133 +402,8 @@ def _ignore(_: Problem) -> None:
     """Take the report of a part that another pass reports."""
 
 
-# --- scalars -------------------------------------------------------------------------------------------------------
-
-_WORDS: dict[str, bool | float | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((sign + word for sign in ("", "+") for word in (".inf", ".Inf", ".INF")), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-}
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_OCTAL_OR_HEXADECIMAL = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NUMBER_STARTS = frozenset("+-.0123456789")
-_TYPES_BY_TAG: dict[str, tuple[type, ...]] = {
-    "tag:yaml.org,2002:int": (int,),
-    "tag:yaml.org,2002:float": (int, float),
-    "tag:yaml.org,2002:bool": (bool,),
-    "tag:yaml.org,2002:null": (type(None),),
-}
-
-
-def core_value(text: str) -> Value:
-    """Return what a plain scalar means in the core schema of YAML 1.2.2.
-
-    `017` is seventeen, `1e3` a number, and `yes`, `1:30` and dates are text. A number longer than any that a
-    manifest can mean stays text.
-    """
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _NUMBER_STARTS or len(text) > MAX_NUMBER_LENGTH:
-        return text
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _OCTAL_OR_HEXADECIMAL.fullmatch(text):
-        return int(text, 0)
-    return text
-
-
 def quoted(text: str, *, limit: int = 60) -> str:
     """Return the text in quotes for a message: one line, nothing that a terminal could act on, not too long."""
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
     return f'"{safe}"'
-
-
-# --- what PyYAML refuses -------------------------------------------------------------------------------------------
-
-# YAML 1.2.2, section 5.1 (c-printable), and the byte order mark at the start.
-_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# What the parser counts as the end of a line (YAML 1.1, section 5.4).
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-
-_HINTS = (
-    (
-        "found character that cannot start any token",
-        "put a value that starts with @, ` or % in quotes",
-    ),
-    ("mapping values are not allowed", "a value with a colon and a space needs quotes; or a line is indented too far"),
-    ("could not find expected ':'", "write key: value"),
-    ("did not find expected key", "keys of one mapping start in the same column; a quote may be missing above"),
-    ("did not find expected '-' indicator", "items of one list start with - in the same column"),
-    ("did not find expected ',' or ']'", "a list in brackets needs commas and its closing ]"),
-    ("did not find expected ',' or '}'", "a mapping in braces needs commas and its closing }"),
-    ("did not find expected node content", "a value, or a closing bracket or brace, is missing before this"),
-    ("found unexpected end of stream", "the quote that is opened here is never closed"),
-    ("found unknown escape character", 'inside "…" a backslash starts an escape; use single quotes or forward slashes'),
-    ("found undefined tag handle", "remove the word that starts with !"),
-)
-
-
-def _events(text: str, *, source: str) -> Iterator[Any]:
-    """Yield PyYAML's events; its complaints come out as _Unreadable."""
-    if found := _NOT_TEXT.search(text):
-        raise _Unreadable(_not_text(text, found.start(), source=source))
-    try:
-        # What yaml.parse does, without asking twice for each event.
-        yield from iter(_LOADER(text).get_event, None)
-    except yaml.MarkedYAMLError as error:
-        raise _Unreadable(_syntax_problem(error, text, source=source)) from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # The parser in pure Python converts escapes such as "\UFFFFFFFF" without checking them first.
-        place = Place(source=source, line=1, column=1)
-        raise _Unreadable(Problem(place=place, code="yaml-syntax", message=f"not valid YAML: {error}")) from error
-
-
-def _not_text(text: str, offset: int, *, source: str) -> Problem:
-    before = _LINE_BREAK.split(text[:offset])
-    place = Place(source=source, line=len(before), column=len(before[-1]) + 1)
-    code_point = ord(text[offset])
-    if 0xD800 <= code_point <= 0xDFFF:
-        return Problem(
-            place=place, code="not-text", message="this is not UTF-8", hint="save the file with the encoding UTF-8"
-        )
-    return Problem(
-        place=place,
-        code="not-text",
-        message=f"the control character U+{code_point:04X} cannot stand in a manifest",
-        hint="remove it; it is invisible in most editors",
-    )
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str, *, source: str) -> Problem:
-    said = error.problem or "unreadable"
-    lines = _LINE_BREAK.split(text)
-    line, column = _where(error, lines)
-    context = f" {error.context}" if error.context else ""
-    return Problem(
-        place=Place(source=source, line=line, column=column),
-        code="yaml-syntax",
-        message=f"not valid YAML: {said}{context}",
-        hint=_hint(said, lines[line - 1][:column]),
-    )
-
-
-def _where(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int, int]:
-    """Return where the text stops making sense, or where that which its end leaves open was opened."""
-    last = len(lines)
-    for mark in (error.problem_mark, error.context_mark):
-        if mark is not None and (mark.line + 1, mark.column) < (last, len(lines[-1])):
-            return mark.line + 1, mark.column + 1
-    return last, len(lines[-1]) + 1
-
-
-def _hint(said: str, before: str) -> str | None:
-    if "\t" in before[: len(before) - len(before.lstrip())]:
-        return "YAML does not allow tabs for indentation; use spaces"
-    return next((hint for start, hint in _HINTS if said.startswith(start)), None)

@@ -9,6 +9,7 @@ killed process. The only key is `mhk_sandbox`.
     GET /_sandbox/ledger                             what was accepted and every credit that moved
     POST /_sandbox/credits                           credits bought, or spent in the web app: {"credits": n}
     POST /_sandbox/projects/{id}/cancel, /disable    what a person does to a project in the web app
+    GET, PUT, DELETE /_sandbox/webhook              where notices go, {"url", "secret"}, and what became of each
     GET, PUT /_sandbox/faults                        how it misbehaves: a list of rules (rules.py says which)
 
 It misbehaves on request: `--faults FILE` by script, `--chaos mild|wild --seed N` at random (chaos.py). With

@@ -11,6 +11,7 @@ import sys
 from batchrunner.errors import BatchrunnerError
 from batchrunner.sandbox import server
 from batchrunner.sandbox.settings import CHAOS, TIERS, Settings
+from batchrunner.sandbox.webhooks import SECRET
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         faults=options.faults,
         chaos=options.chaos,
         seed=options.seed,
+        webhook_url=options.webhook_url,
     )
 
 
@@ -70,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--faults", type=Path, help="JSON file of rules of misbehaviour")
     options.add_argument("--chaos", choices=CHAOS, help="a random mix of misbehaviour")
     options.add_argument("--seed", type=int, default=0, help="of faults, chaos and the latency's spread")
+    options.add_argument("--webhook-url", help=f"post notices there, signed with {SECRET}; only this machine")
     options.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
     return options
 

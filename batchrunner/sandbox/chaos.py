@@ -97,6 +97,12 @@ _WILD: Final[_Rules] = (
     {"step": "render", "probability": 0.02, "cancel": {"delay": 0.5}, "slow_queue": 1},
     {"step": "render", "probability": 0.05, "slow_queue": 2},
     {"step": "render", "probability": 0.1, "late_settle": 1},
+    # Notices, where anybody asked for them.
+    {"step": "webhook", "probability": 0.1, "lose": True},
+    {"step": "webhook", "probability": 0.1, "copies": 3},
+    {"step": "webhook", "probability": 0.1, "late": 2},
+    {"step": "webhook", "probability": 0.05, "stale": 600},
+    {"step": "webhook", "probability": 0.05, "forge": True},
 )
 
 RULES: Final[Mapping[Chaos, _Rules]] = {"mild": _MILD, "wild": _WILD}

@@ -17,7 +17,7 @@ import time
 from batchrunner.sandbox import canned, passage, studio
 from batchrunner.sandbox.books import Books
 from batchrunner.sandbox.canned import Blank
-from batchrunner.sandbox.passage import Ending, Fate, Foretell
+from batchrunner.sandbox.passage import Announce, Ending, Event, Fate, Foretell
 from batchrunner.sandbox.renderer import Rendered
 from batchrunner.sandbox.settings import Settings
 from batchrunner.sandbox.storage import Storage
@@ -37,11 +37,13 @@ class Farm:
         storage: Storage,
         settings: Settings,
         foretell: Foretell = passage.ordinary,
+        announce: Announce = passage.silent,
     ) -> None:
         self._books = books
         self._storage = storage
         self._settings = settings
         self._foretell = foretell
+        self._announce = announce
         self._studio = Studio(storage=storage, settings=settings)
         self._random = random.Random(settings.seed)  # noqa: S311 - to be the same again, not to be secret
         self._fates: dict[str, Fate] = {}
@@ -130,7 +132,7 @@ class Farm:
                 await self._handle(project_id, fate)
 
     async def _handle(self, project_id: str, fate: Fate) -> None:
-        self._books.begin(project_id)
+        self._begin(project_id)
         stop = self._stops[project_id] = asyncio.Event()
         loop = asyncio.get_running_loop()
         finish_at = loop.time() + self._lasts(fate)
@@ -153,7 +155,7 @@ class Farm:
     def _simulate(self, project_id: str) -> None:
         fate = self._fates.pop(project_id, passage.ORDINARY)
         if self._books.projects[project_id].is_open:
-            self._books.begin(project_id)
+            self._begin(project_id)
             self._after(self._lasts(fate), partial(self._deliver, project_id, fate))
 
     def _deliver(self, project_id: str, fate: Fate) -> None:
@@ -175,7 +177,11 @@ class Farm:
         target = self._storage.output(project_id)
         self._settle(project_id, canned.hand_out(made.result(), blank, target), fate)
 
-    # --- how it ends
+    # --- how it begins and ends
+
+    def _begin(self, project_id: str) -> None:
+        self._books.begin(project_id)
+        self._announce("video.started", self._books.projects[project_id])
 
     def _settle(self, project_id: str, outcome: Outcome | None, fate: Fate) -> None:
         project = self._books.projects[project_id]
@@ -189,6 +195,8 @@ class Farm:
             )
         else:
             self._books.fail(project_id, outcome, refund_after_s=fate.refund_after_s)
+        ended: Event = "video.completed" if isinstance(outcome, Rendered) else "video.errored"
+        self._announce(ended, self._books.projects[project_id])
         self._await_correction(project_id)
 
     def _await_correction(self, project_id: str) -> None:

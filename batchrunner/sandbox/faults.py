@@ -1,4 +1,4 @@
-"""Scripted misbehaviour: rules applied to requests and to projects, readable and replaceable while it runs.
+"""Scripted misbehaviour: rules applied to requests, projects and notices, readable and replaceable while it runs.
 
 The first rule that takes a request or a project decides alone, so that an order of rules reads as one sentence:
 "the first two creates fail, every later one is charged double". A rule without an effect shields what it matches
@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from batchrunner.sandbox import answers, chaos, passage, problems, rules, wire
 from batchrunner.sandbox.books import Project
-from batchrunner.sandbox.passage import Altered, Call, Ending, Fate, Proceed
+from batchrunner.sandbox.passage import Altered, Call, Delivery, Ending, Event, Fate, Proceed
 from batchrunner.sandbox.renderer import RenderError
 from batchrunner.sandbox.rules import After, Rule
 from batchrunner.sandbox.settings import Settings
@@ -99,7 +99,7 @@ class Faults:
 
 
 class Trouble:
-    """What a server is handed: its passage, its fates and its controls, all by the same rules."""
+    """What a server is handed: its passage, its fates, its deliveries and its controls, all by the same rules."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -125,6 +125,16 @@ class Trouble:
         """A `Foretell`: what a rule of the step `render` makes of a project."""
         live = self.faults.taking(passage.call_of("render", project))
         return passage.ORDINARY if live is None else _fate(live.rule)
+
+    def sending(self, event: Event, project: Project) -> Delivery:
+        """A `Sending`: what a rule of the step `webhook` makes of a notice."""
+        live = self.faults.taking(replace(passage.call_of("webhook", project), event=event))
+        if live is None:
+            return passage.USUAL
+        rule = live.rule
+        return Delivery(
+            is_lost=rule.lose, copies=rule.copies, late_s=rule.late, stale_s=rule.stale, is_forged=rule.forge
+        )
 
     def routes(self) -> list[Route]:
         """The control endpoint."""

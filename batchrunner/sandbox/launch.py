@@ -99,6 +99,7 @@ def _command(settings: Settings) -> list[str]:
         *(["--no-render"] if settings.no_render else []),
         *([] if settings.faults is None else [f"--faults={settings.faults}"]),
         *([] if settings.chaos is None else [f"--chaos={settings.chaos}"]),
+        *([] if settings.webhook_url is None else [f"--webhook-url={settings.webhook_url}"]),
     ]
 
 

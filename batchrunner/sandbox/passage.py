@@ -1,4 +1,4 @@
-"""The two places where trouble can be put in: every request passes one, every accepted project the other."""
+"""The three places where trouble can be put in: every request, every accepted project and every notice passes one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from batchrunner.sandbox.books import Project
 from batchrunner.sandbox.renderer import RenderError
 
-Step = Literal["account", "upload-urls", "upload", "create", "project", "download", "delete", "render"]
+Step = Literal["account", "upload-urls", "upload", "create", "project", "download", "delete", "render", "webhook"]
 STEPS: Final[tuple[Step, ...]] = (
     "account",
     "upload-urls",
@@ -21,10 +21,15 @@ STEPS: Final[tuple[Step, ...]] = (
     "download",
     "delete",
     "render",
+    "webhook",
 )
-"""What a request is for, and `render` for what becomes of an accepted project; `project` is a look at one."""
+"""What a request is for; `render` for what becomes of an accepted project, `webhook` for a notice about one; `project`
+is a look at one."""
 
 Ending = Literal["canceled", "deleted", "disabled"]
+
+Event = Literal["video.started", "video.completed", "video.errored"]
+"""What is announced of a render; for a canceled one there is no word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +37,14 @@ class Call:
     """Something about to happen, as far as it tells: a request to be handled, or a project to be rendered.
 
     `job` is the name the client gave the job, `model` the one it asked for (`default` when it asked for none;
-    none at all for video-to-video).
+    none at all for video-to-video). `event` is what a notice announces.
     """
 
     step: Step
     job: str | None = None
     kind: str | None = None
     model: str | None = None
+    event: Event | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,30 @@ ORDINARY: Final = Fate()
 
 Foretell = Callable[[Project], Fate]
 """Given an accepted project, what becomes of it; asked once, and again after a restart if it is still open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How a notice arrives: not at all, or so often and so late; `stale_s` too old, or with a wrong signature."""
+
+    is_lost: bool = False
+    copies: int = 1
+    late_s: float = 0.0
+    stale_s: float = 0.0
+    is_forged: bool = False
+
+
+USUAL: Final = Delivery()
+
+Sending = Callable[[Event, Project], Delivery]
+"""Given what is announced of which project, how that arrives."""
+
+Announce = Callable[[Event, Project], None]
+"""Told when a render begins or ends."""
+
+
+def silent(_event: Event, _project: Project) -> None:
+    """Nobody is told."""
 
 
 async def straight(_call: Call, proceed: Proceed) -> Response:

@@ -5,7 +5,7 @@ A fault file is a list of objects; of those that match, the first one decides. W
     {"step": "create", "job": "night/*", "kind": "image-to-video", "model": "kling-*",
      "skip": 2, "count": 3, "probability": 0.5}
 
-Answers, at any step but `render`:
+Answers, at any step but `render` and `webhook`:
 
     {"status": 429, "retry_after": 2}                          or "retry_after_date": 2, "headers": {...}
     {"status": 402, "code": "subscription_required", "message": "..."}          or "body": "raw text"
@@ -27,6 +27,11 @@ Fates, at the step `render`, which a project passes once, when it is accepted:
     {"slow_queue": 30}
     {"settle": {"factor": 0.8}, "late_settle": 10}, {"settle": {"credits": 100}}
     {"wrong_output": {"seconds": 2}}, {"black": true}
+
+Notices, at the step `webhook`:
+
+    {"event": "video.completed", "lose": true}                 any event, if none is named
+    {"copies": 3}, {"late": 5}, {"stale": 600}, {"forge": true}
 
 Reading only; what the effects mean on the wire and in the farm is in faults.py.
 """
@@ -93,6 +98,7 @@ class Rule:
     job: str | None = None
     kind: str | None = None
     model: str | None = None
+    event: str | None = None
     skip: int = 0
     count: float = math.inf
     probability: float = 1.0
@@ -131,6 +137,12 @@ class Rule:
     wrong_output: Output | None = None
     black: bool = False
 
+    lose: bool = False
+    copies: int = 1
+    late: float = 0.0
+    stale: float = 0.0
+    forge: bool = False
+
     def fits(self, call: Call) -> bool:
         """Whether the call is one that it is about; chance and counting come after."""
         return (
@@ -138,6 +150,7 @@ class Rule:
             and (self.kind is None or self.kind == call.kind)
             and _is_like(self.job, call.job)
             and _is_like(self.model, call.model)
+            and _is_like(self.event, call.event)
         )
 
 
@@ -145,9 +158,10 @@ def _is_like(pattern: str | None, text: str | None) -> bool:
     return pattern is None or (text is not None and fnmatchcase(text, pattern))
 
 
-_REQUESTS: Final[tuple[Step, ...]] = tuple(step for step in STEPS if step != "render")
+_REQUESTS: Final[tuple[Step, ...]] = tuple(step for step in STEPS if step not in ("render", "webhook"))
 _RENDER: Final[tuple[Step, ...]] = ("render",)
-_MATCHING: Final = ("step", "job", "kind", "model", "skip", "count", "probability")
+_WEBHOOK: Final[tuple[Step, ...]] = ("webhook",)
+_MATCHING: Final = ("step", "job", "kind", "model", "event", "skip", "count", "probability")
 _STEPS_OF: Final[Mapping[str, tuple[Step, ...]]] = {
     "charge": ("create",),
     "freeze_balance": ("account",),
@@ -165,6 +179,11 @@ _STEPS_OF: Final[Mapping[str, tuple[Step, ...]]] = {
     "late_settle": _RENDER,
     "wrong_output": _RENDER,
     "black": _RENDER,
+    "lose": _WEBHOOK,
+    "copies": _WEBHOOK,
+    "late": _WEBHOOK,
+    "stale": _WEBHOOK,
+    "forge": _WEBHOOK,
 }
 """Where an effect means something; those that are not here change any request."""
 
@@ -389,6 +408,7 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "job": _text,
     "kind": _one_of("video-to-video", "image-to-video"),
     "model": _text,
+    "event": _text,
     "skip": _whole,
     "count": _whole,
     "probability": lambda value: _number(value, most=1),
@@ -423,4 +443,9 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "late_settle": _number,
     "wrong_output": _output,
     "black": _flag,
+    "lose": _flag,
+    "copies": lambda value: _whole(value, least=1, most=100),
+    "late": _number,
+    "stale": _number,
+    "forge": _flag,
 }

@@ -22,14 +22,15 @@ from starlette.routing import Route
 import uvicorn
 
 from batchrunner.errors import BatchrunnerError
-from batchrunner.sandbox import answers, assets, faults, intake, orders, passage, prices, problems, wire
+from batchrunner.sandbox import answers, assets, faults, intake, orders, passage, prices, problems, webhooks, wire
 from batchrunner.sandbox.books import Books, Project, new_id
 from batchrunner.sandbox.farm import Farm
 from batchrunner.sandbox.journal import Journal
 from batchrunner.sandbox.orders import Order, Source
-from batchrunner.sandbox.passage import AS_USUAL, Altered, Call, Foretell, Passage, Step
+from batchrunner.sandbox.passage import AS_USUAL, Altered, Call, Event, Foretell, Passage, Step
 from batchrunner.sandbox.settings import API_KEY, Settings
 from batchrunner.sandbox.storage import OUTPUT_NAME, OUTPUT_PREFIX, UPLOAD_PREFIX, Storage
+from batchrunner.sandbox.webhooks import Courier
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -47,12 +48,19 @@ class Sandbox:
         *,
         through: Passage = passage.straight,
         foretell: Foretell = passage.ordinary,
+        courier: Courier | None = None,
+        base_url: str = "",
     ) -> None:
+        """A sandbox whose notices are posted by `courier`, and name results below `base_url`."""
         self._settings = settings
         self._books = books
         self._through = through
         self._storage = Storage(settings.data_dir, secret=books.secret, asset_ttl_s=settings.asset_ttl_s)
-        self.farm = Farm(books=books, storage=self._storage, settings=settings, foretell=foretell)
+        self.courier = courier or Courier()
+        self._base_url = base_url
+        self.farm = Farm(
+            books=books, storage=self._storage, settings=settings, foretell=foretell, announce=self._announce
+        )
         self._requests: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
@@ -196,17 +204,23 @@ class Sandbox:
 
     async def _poll(self, request: Request) -> Response:
         project = self._books.visible(request.path_params["id"])
-        downloads = [self._download_of(project, request)] if project.status == "complete" else []
-        return JSONResponse(answers.video_project(project, downloads=downloads))
+        lives_s = _lives_s(request, self._settings.download_ttl_s)
+        return JSONResponse(self._shown(project, base_url=str(request.base_url).rstrip("/"), lives_s=lives_s))
 
-    def _download_of(self, project: Project, request: Request) -> dict[str, str]:
-        """A fresh address of the result: each poll gives one that lives its full time."""
-        signed = self._storage.sign(
-            "GET",
-            f"{OUTPUT_PREFIX}{project.id}/{OUTPUT_NAME}",
-            ttl_s=_lives_s(request, self._settings.download_ttl_s),
-        )
-        return {"url": _absolute(request, signed.path), "expires_at": signed.expires_at}
+    def _shown(self, project: Project, *, base_url: str, lives_s: float) -> dict[str, Any]:
+        """A project as a look and a notice show it, with a fresh address of its result that lives its full time."""
+        downloads = []
+        if project.status == "complete":
+            path = f"{OUTPUT_PREFIX}{project.id}/{OUTPUT_NAME}"
+            signed = self._storage.sign("GET", path, ttl_s=lives_s)
+            downloads.append({"url": base_url + signed.path, "expires_at": signed.expires_at})
+        return answers.video_project(project, downloads=downloads)
+
+    def _announce(self, event: Event, project: Project) -> None:
+        def payload() -> dict[str, Any]:
+            return self._shown(project, base_url=self._base_url, lives_s=self._settings.download_ttl_s)
+
+        self.courier.announce(event, project, payload)
 
     async def _delete(self, request: Request) -> Response:
         project = self._books.visible(request.path_params["id"])
@@ -267,11 +281,13 @@ def create_app(
     *,
     through: Passage = passage.straight,
     foretell: Foretell = passage.ordinary,
+    courier: Courier | None = None,
+    base_url: str = "",
     controls: Sequence[Route] = (),
     on_ready: Callable[[], None] | None = None,
 ) -> Starlette:
     """The sandbox as an ASGI application; its farm works while the application runs."""
-    sandbox = Sandbox(settings, books, through=through, foretell=foretell)
+    sandbox = Sandbox(settings, books, through=through, foretell=foretell, courier=courier, base_url=base_url)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -280,9 +296,12 @@ def create_app(
             on_ready()
         yield
         await sandbox.farm.stop()
+        await sandbox.courier.stop()
 
     return Starlette(
-        routes=[*sandbox.routes(), *controls], lifespan=lifespan, exception_handlers={HTTPException: _unknown_route}
+        routes=[*sandbox.routes(), *sandbox.courier.routes(), *controls],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _unknown_route},
     )
 
 
@@ -298,15 +317,18 @@ def run(
     cannot leave one behind, however it dies.
 
     Raises:
-        BatchrunnerError: the port is taken, the data folder in use or damaged, or the fault file wrong.
+        BatchrunnerError: the port is taken, the data folder in use or damaged, or the fault file or the webhook wrong.
     """
     trouble = faults.trouble_of(settings)
+    target = webhooks.registered(settings.webhook_url, os.environ)
     with _listen(settings) as listener, contextlib.closing(_open_books(settings)) as books:
         app = create_app(
             settings,
             books,
             through=trouble.through,
             foretell=trouble.foretell,
+            courier=Courier(target, sending=trouble.sending),
+            base_url=_base_url(listener),
             controls=trouble.routes(),
             on_ready=None if on_ready is None else lambda: on_ready(_base_url(listener)),
         )

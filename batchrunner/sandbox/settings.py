@@ -53,7 +53,8 @@ class Settings:
     `latency_spread` is the share by which that latency differs from render to render, up and down. With `no_render`
     nothing is rendered: results are tiny ready-made clips, any number is under way at once, and the journal is not
     forced to the disk. `faults` is a file of rules of misbehaviour, `chaos` a mix of them that comes after the
-    file's own; `seed` makes both, and the spread, the same again.
+    file's own; `seed` makes both, and the spread, the same again. `webhook_url` is told when a
+    render begins and ends; the secret comes from the environment (webhooks.py).
 
     Raises:
         UsageError: a value makes no sense.
@@ -75,6 +76,7 @@ class Settings:
     faults: Path | None = None
     chaos: Chaos | None = None
     seed: int = 0
+    webhook_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.scale <= 0:

@@ -378,7 +378,7 @@ def test_the_log_of_a_real_run_replays_to_its_snapshot(program, batch):
     with store.open_to_read(batch.parent / f"{batch.stem}.state.db") as view:
         assert view is not None
         for job in view.jobs():
-            assert machine.replay(event for _, event in view.events(job.id)) == job
+            assert machine.replay(event for _, _, event in view.events(job.id)) == job
 
 
 def test_output_to_a_closed_pipe_is_no_error(program, batch):

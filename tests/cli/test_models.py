@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 import pytest
 
 from batchrunner import store
-from batchrunner.cli.models import lengths, models
+from batchrunner.cli.catalogue import lengths
+from batchrunner.cli.models import models
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job

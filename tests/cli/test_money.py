@@ -135,6 +135,30 @@ def test_a_day_is_capped_over_the_manifests_of_a_folder(own):
     assert (ended.code, "budget.per_day is 250" in ended.err) == (8, True)
 
 
+@pytest.mark.parametrize(
+    ("budget", "most"), [("per_day: 250", 250), ("keep_balance: 99750", 250), ("credits: 9999", 10**6)]
+)
+def test_two_batches_of_one_account_buy_one_after_the_other(own, budget, most):
+    """A second run waits until the first has ended: then the balance is evidence again, and what was spent is known."""
+    for name in ("one", "two"):
+        (own.folder / f"{name}.yaml").write_text(TWO_JOBS.replace("jobs:", f"budget: {{{budget}}}\njobs:"))
+    both = [own.start("run", f"{name}.yaml") for name in ("one", "two")]
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    spent = sum(each["charged"] for name in ("one", "two") for each in own.provider.creates(name))
+    assert 150 < spent <= most
+    assert sorted(code for _, code in ended) == ([0, 8] if most == 250 else [0, 0]), ended
+    (waited,) = [err for err, _ in ended if "spends from the same account" in err]
+    assert re.search(r"(one|two)\.yaml \(process \d+ on .*\) spends from the same account", waited)
+
+
+def test_a_day_is_capped_over_state_files_that_lie_elsewhere(own):
+    (own.folder / "one.yaml").write_text(TWO_JOBS.replace("jobs:", "budget: {per_day: 250}\njobs:"))
+    shutil.copy(own.folder / "one.yaml", own.folder / "two.yaml")
+    (own.folder / "st").mkdir()
+    assert own.run("run", "one.yaml", "--state", "st/a.db").code == 0
+    assert own.run("run", "two.yaml").code == 8
+
+
 def test_dollars_hold_too_and_need_a_published_price(own):
     manifest = own.folder / "dollars.yaml"
     manifest.write_text(TWO_JOBS.replace("jobs:", "budget: {usd: 0.10}\njobs:"))

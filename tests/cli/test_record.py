@@ -49,7 +49,7 @@ def test_events_on_standard_output_are_alone_there_and_tell_the_whole_run(progra
     events = [json.loads(line) for line in ended.out.splitlines()]
     with store.open_to_read(store.path_for(manifest)) as view:
         assert view is not None
-        assert [each["job"] for each in events] == [job_id for job_id, _ in view.events()]
+        assert [each["job"] for each in events] == [job_id for job_id, _, _ in view.events()]
     clip = [each for each in events if each["job"] == "clip"]
     names = [each["event"] for each in clip if each["event"] != "looked"]
     assert names == ["opened", "uploaded", "submit-started", "accepted", "rendered", "downloaded"]

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 import re
 
-from batchrunner.core import catalog, expand, manifest
+from batchrunner.core import catalog, expand, manifest, reader
 from batchrunner.core.problem import Problem
 from batchrunner.errors import ManifestError
 
@@ -34,7 +34,7 @@ def read_case(path: Path) -> Case:
 
 
 def parse(text: str, *, allow_unlisted: bool = False) -> manifest.Manifest:
-    return manifest.parse(text, source="m.yaml", name="m", catalog=CATALOG, allow_unlisted=allow_unlisted)
+    return reader.parse(text, source="m.yaml", name="m", catalog=CATALOG, allow_unlisted=allow_unlisted)
 
 
 def facts(read: manifest.Manifest, told: str = "") -> dict[str, expand.FileFact]:

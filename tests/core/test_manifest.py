@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 import yaml
 
-from batchrunner.core import expand, findings, manifest, shape
+from batchrunner.core import expand, findings, manifest, reader, shape, typed
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.errors import ManifestError
 from tests.core.case_text import CASES, CATALOG, facts, outcome, parse, read_case
@@ -32,7 +32,7 @@ def test_there_are_enough_cases() -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_example_manifests_are_valid(path: Path) -> None:
-    read = manifest.parse(path.read_text(encoding="utf-8"), source=path.name, name=path.stem, catalog=CATALOG)
+    read = reader.parse(path.read_text(encoding="utf-8"), source=path.name, name=path.stem, catalog=CATALOG)
     assert read.warnings == ()
     assert expand.expand(read, files=facts(read))
 
@@ -71,7 +71,7 @@ def test_every_model_is_accepted_with_all_it_can_do(name: str) -> None:
 
 
 def test_the_name_and_the_limits_have_defaults() -> None:
-    read = manifest.parse(
+    read = reader.parse(
         "version: 1\njobs: [{id: a, kind: image-to-video, end_seconds: 5, input: a.png}]",
         source="x/night.yaml",
         name="night",
@@ -126,7 +126,7 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing() -> None:
 
 def test_not_yet_supported_keys_are_not_keys_of_the_schema() -> None:
     for where, model in (("manifest", shape.Head), ("job", shape.VideoJob)):
-        assert manifest.NOT_YET[where].isdisjoint(model.model_fields)
+        assert typed.NOT_YET[where].isdisjoint(model.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_not_yet_supported_keys_are_not_keys_of_the_schema() -> None:
     ],
 )
 def test_the_catalogue_a_manifest_names_is_read_before_anything_else(text: str, expected: str | None) -> None:
-    assert manifest.catalog_of(text, source="m.yaml") == expected
+    assert reader.catalog_of(text, source="m.yaml") == expected
 
 
 def test_a_manifest_keeps_the_name_of_its_catalogue() -> None:

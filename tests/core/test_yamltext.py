@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 import pytest
 import yaml
 
-from batchrunner.core import yamltext
+from batchrunner.core import scalars, yamlevents, yamltext
 from batchrunner.core.problem import Problem
 
 
@@ -37,7 +37,7 @@ def only_problem(text: str) -> tuple[str, int, int]:
 @pytest.fixture(params=["C", "Python"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both of PyYAML's parsers: the one in C, and the one that stands in where libyaml is missing."""
-    monkeypatch.setattr(yamltext, "_LOADER", yaml.CSafeLoader if request.param == "C" else yaml.SafeLoader)
+    monkeypatch.setattr(yamlevents, "_LOADER", yaml.CSafeLoader if request.param == "C" else yaml.SafeLoader)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_plain_scalars_follow_the_core_schema_of_yaml_1_2(text: str, expected: Any) -> None:
-    assert yamltext.core_value(text) == expected
-    assert type(yamltext.core_value(text)) is type(expected)
+    assert scalars.core_value(text) == expected
+    assert type(scalars.core_value(text)) is type(expected)
 
 
 def test_what_stands_in_quotes_is_text() -> None:
@@ -135,14 +135,14 @@ def test_problems_have_a_code_and_a_place(text: str, expected: Any) -> None:
     code, line, column = only_problem(text)
     # The parsers disagree by a column or a line about where a broken text stops making sense.
     assert (code, line) == expected[:2] or code == "yaml-syntax"
-    if yamltext._LOADER is yaml.CSafeLoader:
+    if yamlevents._LOADER is yaml.CSafeLoader:
         assert abs(column - expected[2]) <= 1
 
 
 def test_an_escape_that_is_no_character_is_a_problem_for_the_parser_in_python_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(yamltext, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(yamlevents, "_LOADER", yaml.SafeLoader)
     assert only_problem('a: "\\UFFFFFFFF"') == ("yaml-syntax", 1, 1)
 
 
@@ -229,9 +229,11 @@ def test_quoted_keeps_a_message_on_one_line_and_a_terminal_safe() -> None:
     assert yamltext.quoted("x" * 100, limit=10) == '"xxxxxxxxx…"'
 
 
-scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(max_size=20)
+any_scalar = (
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(max_size=20)
+)
 documents = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    any_scalar, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
 )
 
 

@@ -49,6 +49,9 @@ CREATE = Call(step="create", job="a/1", kind="image-to-video", model="kling-3.0"
         ({"cancel": True, "delete": True}, "rule 1: cancel and delete exclude each other"),
         ({"step": "project", "charge": {"factor": 2}}, "rule 1: charge means nothing at step project; it does at cre"),
         ({"step": "render", "hang": 1}, "rule 1: hang means nothing at step render; it does at account, "),
+        ({"step": "render", "forge": True}, "rule 1: forge means nothing at step render; it does at webhook"),
+        ({"step": "webhook", "hang": 1}, "rule 1: hang means nothing at step webhook; it does at account, "),
+        ({"copies": 0}, "rule 1: copies: expected a whole number from 1 to 100, got 0"),
         ({"charge": {"factor": 2}, "black": True}, "rule 1: charge, black have no step in common"),
     ],
 )

@@ -105,6 +105,7 @@ def test_a_child_is_given_every_setting(tmp_path: Path) -> None:
         faults=tmp_path / "faults.json",
         chaos="wild",
         seed=11,
+        webhook_url="http://127.0.0.1:1/hook",
     )
     arguments = launch._command(settings)
     options = command.parser().parse_args(arguments[arguments.index("batchrunner.sandbox") + 1 :])

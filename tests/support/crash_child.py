@@ -20,6 +20,7 @@ from batchrunner.core import schedule
 from batchrunner.core.plan import Wishes
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Connections, Transports
+from batchrunner.till import Till
 
 
 class Points:
@@ -68,6 +69,7 @@ async def main(manifest: Path, deadly: int) -> int:
             engine, performer = sessions.engine(
                 session,
                 client=client,
+                till=Till(None),
                 access=access,
                 account=account,
                 observe=lambda _event, _job: None,

@@ -1,0 +1,151 @@
+"""A node's values, their type checked, and what is refused before its type is looked at. Part of the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from batchrunner.core import checks, explain, yamltext
+from batchrunner.core.findings import Findings
+from batchrunner.core.problem import Problem
+
+# What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
+# than the person meant. Whoever builds one deletes its word here.
+NOT_YET: Mapping[str, frozenset[str]] = {
+    "manifest": frozenset({"retry", "window", "notify", "vars", "matrix", "include"}),
+    "job": frozenset({"matrix", "needs"}),
+    "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
+}
+_VARIABLE = "${"
+
+
+class Refused(NamedTuple):
+    """A value that is refused before its type is looked at."""
+
+    path: tuple[str | int, ...]
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The usable values of a node; what was refused is left out and named in `broken`."""
+
+    node: yamltext.Node
+    prefix: str
+    values: dict[str, Any]
+    broken: frozenset[checks.Path] = frozenset()
+
+
+def checked(
+    node: yamltext.Node,
+    model: type[BaseModel],
+    *,
+    prefix: str,
+    refused: list[Refused],
+    found: Findings,
+    listed: explain.Listed = explain.NOTHING_LISTED,
+) -> Checked:
+    """Hold a node against the schema; what does not fit is reported in `found` and left out."""
+    values = yamltext.plain(node)
+    broken = {each.path for each in refused}
+    for each in refused:
+        found.add(each.problem)
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        for refusal in explain.explain(error, node=node, model=model, prefix=prefix, listed=listed):
+            if not any(refusal.path[:end] in broken for end in range(1, len(refusal.path) + 1)):
+                found.add(refusal.problem)
+                broken.add(refusal.path)
+    if not isinstance(values, dict):
+        return Checked(node=node, prefix=prefix, values={}, broken=frozenset({()}))
+    for path in broken:
+        _remove(values, path)
+    return Checked(node=node, prefix=prefix, values=values, broken=frozenset(_keys_only(path) for path in broken))
+
+
+def _remove(values: Any, path: tuple[str | int, ...]) -> None:
+    """Take out what stands at the path; an item of a list takes its list with it."""
+    keys = _keys_only(path)
+    for key in keys[:-1]:
+        values = values.get(key) if isinstance(values, dict) else None
+    if keys and isinstance(values, dict):
+        values.pop(keys[-1], None)
+
+
+def _keys_only(path: tuple[str | int, ...]) -> checks.Path:
+    keys: list[str] = []
+    for step in path:
+        if isinstance(step, int):
+            break
+        keys.append(step)
+    return tuple(keys)
+
+
+def not_yet_keys(node: yamltext.Node, where: str, prefix: str) -> list[Refused]:
+    """Return the keys of a node that a later version will know."""
+    if not isinstance(node, yamltext.MapNode):
+        return []
+    refused = []
+    for key, entry in node.entries.items():
+        if key in NOT_YET[where]:
+            path = explain.joined(prefix, (key,))
+            refused.append(Refused((key,), not_yet(entry, key, path=path)))
+    return refused
+
+
+def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
+    """Return what a job, or the defaults for jobs, may not have although it is no slip."""
+    if not isinstance(node, yamltext.MapNode):
+        return []
+    refused = not_yet_keys(node, "job", prefix)
+    if "name" in node.entries:
+        problem = problem_at(
+            node.entries["name"],
+            "reserved-key",
+            "batchrunner names each submission itself so that a lost one can be found",
+            path=explain.joined(prefix, ("name",)),
+            hint="remove name; the job is known by its id",
+        )
+        refused.append(Refused(("name",), problem))
+    given = value_of(node, "input")
+    if isinstance(given, yamltext.MapNode) and NOT_YET["input"].intersection(given.entries):
+        keys = f"input: {{{', '.join(given.entries)}}}"
+        refused.append(Refused(("input",), not_yet(given, keys, path=explain.joined(prefix, ("input",)))))
+    refused.extend(_variables(node, prefix, ()))
+    return refused
+
+
+def _variables(node: yamltext.Node, prefix: str, path: checks.Path) -> Iterator[Refused]:
+    """Yield every text that asks for a variable."""
+    if isinstance(node, yamltext.MapNode):
+        for key, entry in node.entries.items():
+            if isinstance(entry.node, yamltext.ScalarNode):
+                if _VARIABLE in entry.node.text:
+                    here = (*path, key)
+                    said = not_yet(entry.node, "${…}", path=explain.joined(prefix, here))
+                    yield Refused(here, said)
+            elif not path:
+                yield from _variables(entry.node, prefix, (key,))
+
+
+def not_yet(node: yamltext.Node | yamltext.Entry, what: str, *, path: str) -> Problem:
+    """Return the problem of something that a later version will know."""
+    message = f"{what} is not supported by this version of batchrunner"
+    return problem_at(node, "not-supported-yet", message, path=path)
+
+
+def value_of(node: yamltext.Node, key: str) -> yamltext.Node | None:
+    """Return what stands at a key; None where the node has no such key, or no keys."""
+    entry = node.entries.get(key) if isinstance(node, yamltext.MapNode) else None
+    return entry.node if entry is not None else None
+
+
+def problem_at(
+    node: yamltext.Node | yamltext.Entry, code: str, message: str, *, path: str = "", hint: str | None = None
+) -> Problem:
+    """Return a problem that stands where the node does."""
+    return Problem(place=yamltext.place_of(node), code=code, message=message, path=path, hint=hint)

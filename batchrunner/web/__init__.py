@@ -1,0 +1,1 @@
+"""What batchrunner serves to others: servers of its own, apart from the sandbox's."""

@@ -1,0 +1,314 @@
+"""Looks at renders, judged by a simulation: how many there are, and how late they see a render finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+import heapq
+import json
+import math
+import random
+from statistics import mean, median
+
+from hypothesis import given, strategies as st
+import pytest
+
+from batchrunner.core import looks as looking
+from batchrunner.core.looks import Looks, group_of
+
+NOW = 1_000_000.0
+HOURS_8 = 8 * 3600.0
+
+
+@dataclass
+class Night:
+    """Renders of given lengths, so many in flight at once, seen through `Looks`; time only jumps from look to look."""
+
+    durations: list[float]
+    in_flight: int = 50
+    group: str = "image-to-video/m/3"
+    looks: Looks = field(default_factory=lambda: Looks(hints={}))
+    in_waves: bool = False
+    submit_s: float = 0.0
+    counts: list[int] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    told: int = 0
+
+    def run(self) -> Night:
+        queue: list[tuple[float, int, bool]] = []
+        todo, at, out, now, free_at = 0, dict[int, float](), 0, NOW, NOW
+        self.counts = [0] * len(self.durations)
+        self.late_s = [0.0] * len(self.durations)
+        while True:
+            while todo < len(self.durations) and out < self.in_flight and (not self.in_waves or todo % 50 or not out):
+                free_at = max(now, free_at) + self.submit_s
+                heapq.heappush(queue, (free_at, todo, True))
+                todo, out = todo + 1, out + 1
+            if not queue:
+                return self
+            due_at, job, is_new = heapq.heappop(queue)
+            if not is_new and self.looks.due_at(str(job)) != due_at:
+                continue
+            now = max(now, due_at)
+            if is_new:
+                at[job] = now
+                due = self.looks.accepted(str(job), group=self.group, at=now, now=now)
+            else:
+                self.counts[job] += 1
+                late_s = now - at[job] - self.durations[job]
+                if late_s >= 0:
+                    self.late_s[job], out = late_s, out - 1
+                    due = self.looks.finished(str(job), now=now)
+                else:
+                    due = self.looks.looked(str(job), now=now)
+            self.told += len(due)
+            for name, when in due:
+                heapq.heappush(queue, (when, int(name), False))
+
+    @property
+    def lateness(self) -> float:
+        """In the median, as a share of the render's own time."""
+        return median(late / took for late, took in zip(self.late_s, self.durations, strict=True))
+
+
+def uniform(random: random.Random) -> float:
+    return random.uniform(0.7, 1.3)
+
+
+def normal(random: random.Random) -> float:
+    return max(0.1, random.gauss(1.0, 0.3))
+
+
+def lognormal(random: random.Random) -> float:
+    return random.lognormvariate(0.0, 0.5)
+
+
+Spread = Callable[[random.Random], float]
+
+
+def durations(usual_s: float, spread: Spread, count: int, *, seed: int = 1) -> list[float]:
+    chance = random.Random(seed)
+    return [usual_s * spread(chance) for _ in range(count)]
+
+
+# --- what it is for ---
+
+
+@pytest.mark.parametrize("spread", [uniform, normal])
+@pytest.mark.parametrize("submit_s", [0.0, 1.0])
+def test_a_minute_with_a_spread_of_a_third(spread, submit_s):
+    night = Night(durations(60, spread, 2000), submit_s=submit_s).run()
+    assert mean(night.counts) <= 10
+    assert night.lateness <= 0.045
+
+
+@pytest.mark.parametrize(("count", "most_looks"), [(10, 12), (20, 10), (50, 10)])
+def test_a_minute_from_a_first_night_of_few(count, most_looks):
+    """Nothing is known: the mean over many first nights."""
+    nights = [Night(durations(60, uniform, count, seed=seed)).run() for seed in range(20)]
+    assert mean(mean(night.counts) for night in nights) <= most_looks
+    assert mean(night.lateness for night in nights) <= 0.055
+
+
+@pytest.mark.parametrize("spread", [lambda _: 1.0, uniform])
+@pytest.mark.parametrize("submit_s", [0.0, 0.02])
+def test_two_seconds_in_waves(spread, submit_s):
+    first = [Night(durations(2, spread, 50, seed=seed), submit_s=submit_s).run() for seed in range(20)]
+    assert mean(mean(night.counts) for night in first) <= 2
+    night = Night(durations(2, spread, 1000), in_waves=True, submit_s=submit_s).run()
+    assert mean(night.counts) <= 2
+    assert median(night.late_s) <= 0.5
+
+
+@pytest.mark.parametrize(("kind", "usual_s"), [("image-to-video", 74), ("video-to-video", 772)])
+def test_the_published_medians(kind, usual_s):
+    night = Night(durations(usual_s, lognormal, 2000), group=group_of(kind, "m", seconds=5), looks=Looks()).run()
+    assert mean(night.counts) <= 15
+    assert night.lateness <= 0.05
+
+
+def test_what_was_learned_saves_looking_at_the_first_ones():
+    first = Night(durations(60, uniform, 50)).run()
+    stored = json.loads(json.dumps(first.looks.learned()))
+    second = Night(durations(60, uniform, 50, seed=2), looks=Looks(past=stored)).run()
+    assert mean(second.counts) < mean(first.counts)
+    assert second.lateness <= 0.05
+
+
+@pytest.mark.parametrize(("past_s", "usual_s"), [(772, 60), (60, 772)])
+def test_a_group_that_changed_its_pace_is_followed(past_s, usual_s):
+    past = {"image-to-video/m/3": durations(past_s, uniform, 64)}
+    night = Night(durations(usual_s, uniform, 1000), looks=Looks(past=past)).run()
+    settled = [late / took for late, took in zip(night.late_s, night.durations, strict=True)][500:]
+    assert median(settled) <= 0.05
+    assert mean(night.counts[500:]) <= 12
+
+
+# --- bounds ---
+
+
+@given(took_s=st.floats(0.1, 20_000), kind=st.sampled_from(["image-to-video", "video-to-video", "other"]))
+def test_a_single_render_of_which_nothing_is_known_is_seen_within_a_share_of_its_time(took_s, kind):
+    night = Night([took_s], looks=Looks(), group=group_of(kind, "m", seconds=5)).run()
+    assert night.late_s[0] <= max(0.5, min(60, looking.HINTED_SHARE * took_s)) + 1e-6
+
+
+@given(
+    took=st.lists(st.floats(0.5, 5000), min_size=1, max_size=40),
+    past=st.lists(st.floats(0.5, 5000), max_size=70),
+    submit_s=st.sampled_from([0.0, 0.3, 2.0]),
+)
+def test_every_render_is_seen_and_the_slow_ones_a_minute_late_at_most(took, past, submit_s):
+    night = Night(took, in_flight=10, looks=Looks(past={"image-to-video/m/3": past}, hints={}), submit_s=submit_s).run()
+    for late_s, count in zip(night.late_s, night.counts, strict=True):
+        assert count == 1 or late_s <= 60 + 1e-6  # only the first look may be planned further off
+    assert not night.looks._renders
+
+
+def test_a_render_that_never_ends_is_looked_at_every_minute():
+    looks, now = Looks(past={"g": [60.0] * 64}), NOW
+    [(_, at)] = looks.accepted("a", group="g", at=NOW, now=NOW)
+    for _ in range(300):
+        assert 0.5 <= at - now <= 60 + 1e-6
+        now = at
+        [(_, at)] = looks.looked("a", now=now)
+    assert at - now == pytest.approx(60)
+
+
+def test_no_event_costs_more_because_there_are_more_jobs():
+    """Each event tells two looks at most, and the first that is finished each of the others one."""
+    night = Night(durations(60, uniform, 5000), in_flight=5000).run()
+    assert night.told <= 2 * (len(night.counts) + sum(night.counts)) + len(night.counts)
+    known = Night(durations(60, uniform, 5000), in_flight=5000, looks=night.looks).run()
+    assert known.told == 5000 + sum(known.counts) - 5000  # one for each render, one for each look but its last
+
+
+def test_what_is_remembered_is_bounded():
+    looks = Night(durations(60, uniform, 500)).run().looks
+    assert [len(kept) for kept in looks.learned().values()] == [looking.REMEMBERED]
+    assert not looks._renders
+    [group] = looks._groups.values()
+    assert sorted(group.latest) == group.ordered
+    assert group.waiting.first is None
+
+
+# --- an unknown group ---
+
+
+def test_those_that_wait_are_told_at_once_when_the_first_is_finished():
+    looks = Looks(hints={})
+    for job in "abc":
+        looks.accepted(job, group="g", at=NOW, now=NOW)
+    assert looks.due_at("b") == NOW + 4
+    assert dict(looks.finished("a", now=NOW + 0.5)) == {"b": NOW + 0.5, "c": NOW + 0.5}
+    assert looks.due_at("a") is None
+
+
+def test_one_odd_render_misleads_nobody_for_longer_than_their_own_age():
+    looks = Looks(past={"g": [2000.0]}, hints={})
+    [(_, at)] = looks.accepted("a", group="g", at=NOW, now=NOW)
+    ages = []
+    for _ in range(5):
+        ages.append(at - NOW)
+        [(_, at)] = looks.looked("a", now=at)
+    assert ages == [4, 8, 16, 32, 64]
+
+
+def test_what_the_provider_says_of_a_kind_spaces_only_those_that_wait_and_only_until_then():
+    looks = Looks(hints={"video-to-video": 800.0})
+    group = group_of("video-to-video", "m", seconds=5)
+    assert group == "video-to-video/m/3"
+    assert dict(looks.accepted("watched", group=group, at=NOW, now=NOW)) == {"watched": NOW + 0.5}
+    [(_, at)] = looks.accepted("waiting", group=group, at=NOW, now=NOW)
+    ages = [at - NOW]
+    while at < NOW + 1000:
+        [(_, at)] = looks.looked("waiting", now=at)
+        ages.append(at - NOW)
+    assert ages == [40, 80, 160, 320, 520, 720, 920, 980, 1040]
+
+
+def test_the_watch_goes_in_turn_and_on_when_one_drops_out():
+    looks, now = Looks(hints={}), NOW
+    for job in "abc":
+        looks.accepted(job, group="g", at=NOW, now=NOW)
+    turns = []
+    for _ in range(4):
+        job, now = min(((job, looks.due_at(job) or math.inf) for job in "abc"), key=lambda due: due[1])
+        turns.append(job)
+        looks.looked(job, now=now)
+    assert turns == ["a", "b", "c", "a"]
+    assert [job for job, _ in looks.dropped("b", now=now)] == ["c"]
+    assert looks.dropped("b", now=now) == []
+    assert [job for job, _ in looks.dropped("c", now=now)] == ["a"]
+    assert looks.dropped("a", now=now) == []
+    assert looks.accepted("d", group="g", at=now, now=now)[-1] == ("d", now + 0.5)
+
+
+def test_a_young_render_gets_no_turn_beside_an_old_one():
+    looks = Looks(hints={})
+    looks.accepted("old", group="g", at=NOW, now=NOW)
+    looks.accepted("young", group="g", at=NOW + 100, now=NOW + 100)
+    assert [job for job, _ in looks.looked("old", now=NOW + 101)] == ["old", "old"]
+
+
+def test_a_render_that_is_accepted_again_begins_anew():
+    looks = Looks(hints={})
+    looks.accepted("a", group="g", at=NOW, now=NOW)
+    assert dict(looks.accepted("a", group="g", at=NOW + 50, now=NOW + 50)) == {"a": NOW + 50.5}
+    assert list(looks._groups["g"].waiting) == ["a"]
+
+
+def test_groups_are_of_one_kind_and_model_and_about_one_length():
+    def named(seconds: float, model: str = "m") -> str:
+        return group_of("image-to-video", model, seconds=seconds)
+
+    assert named(5) == named(8) != named(10)
+    assert named(5) != named(5, model="n")
+    assert named(0) == named(1)
+
+
+# --- what must not be learned, and clocks that are set ---
+
+
+def test_a_look_that_came_hours_late_teaches_nothing():
+    looks = Looks(past={"g": [60.0] * 20})
+    looks.accepted("a", group="g", at=NOW, now=NOW)
+    looks.finished("a", now=NOW + HOURS_8)
+    assert looks.learned()["g"] == [60.0] * 20
+
+
+def test_a_render_of_an_earlier_run_is_looked_at_at_once_and_teaches_nothing():
+    looks = Looks(past={"g": [60.0] * 20})
+    [(_, at)] = looks.accepted("a", group="g", at=NOW - HOURS_8, now=NOW)
+    assert at <= NOW
+    looks.finished("a", now=NOW)
+    assert looks.learned()["g"] == [60.0] * 20
+
+
+def test_a_time_that_is_told_is_learned_as_it_is():
+    looks = Looks()
+    looks.accepted("a", group="g", at=NOW, now=NOW)
+    looks.finished("a", now=NOW + HOURS_8, rendered_at=NOW + 33)
+    assert looks.learned() == {"g": [33.0]}
+
+
+@pytest.mark.parametrize("jump_s", [HOURS_8, -HOURS_8])
+def test_a_clock_that_is_set_delays_no_look_by_more_than_a_minute(jump_s):
+    looks = Looks(past={"g": [60.0] * 20})
+    looks.accepted("a", group="g", at=NOW, now=NOW)
+    looks.looked("a", now=NOW + 55)
+    [(_, at)] = looks.looked("a", now=NOW + 56 + jump_s)
+    assert 0 < at - (NOW + 56 + jump_s) <= 60
+
+
+def test_a_clock_set_back_leaves_a_render_its_age():
+    looks = Looks(past={"g": [60.0] * 20})
+    looks.accepted("a", group="g", at=NOW, now=NOW)
+    looks.looked("a", now=NOW + 55)
+    back = NOW + 56 - HOURS_8
+    [(_, at)] = looks.looked("a", now=back)
+    assert at - back == pytest.approx(5)  # its age is 55 s, and 60 s is known
+
+
+def test_stored_durations_that_are_no_times_are_left_out():
+    assert Looks(past={"g": [float("nan"), -1.0, float("inf"), 7.0]}).learned() == {"g": [7.0]}

@@ -1,0 +1,117 @@
+"""The bad night: wild trouble at every step, three kills, and the books agree in the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+import os
+from pathlib import Path
+import random
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from batchrunner.core import events, job as machine
+from batchrunner.media import check_video
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import Settings
+from batchrunner.store import open_to_read
+from tests.support.program import Program, Provider
+from tests.test_crash import mixed_jobs
+
+SCRIPTED = {"nsfw", "unknown_error"}
+"""What renders fail for in the wild mix."""
+
+JOBS = 30
+KILLS = 3
+MOST_RUNS = 15
+"""Runs after the last kill; each ends for a reason of the night's (the provider was gone, work was left)."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(int(os.environ.get("CHAOS_SEEDS", "2"))))
+def test_a_wild_night_with_three_kills(tmp_path, media, seed):
+    """CHAOS_SEEDS=200 tries two hundred nights."""
+    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, latency_s=0.5, chaos="wild", seed=seed)
+    with launch.start(settings) as running:
+        program = Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
+        for file in media.iterdir():
+            shutil.copy(file, tmp_path)
+        manifest = tmp_path / "night.yaml"
+        manifest.write_text(mixed_jobs(JOBS).replace("in_flight: 3", "in_flight: 6"))
+        chance = random.Random(seed)
+        for _ in range(KILLS):
+            process = program.start("run", manifest.name)
+            try:
+                process.communicate(timeout=1.0 + 5 * chance.random())
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+        finish(program, manifest)
+        wait_for_the_books(program.provider)
+        before = program.provider.creates(manifest.stem)
+        program.run("run", manifest.name)
+        assert len(program.provider.creates(manifest.stem)) == len(before), "what has ended is not bought again"
+        check_night(program, manifest)
+
+
+def finish(program: Program, manifest: Path) -> None:
+    """Run until no work is left."""
+    codes = []
+    for _ in range(MOST_RUNS):
+        ended = program.run("run", manifest.name, timeout_s=300)
+        codes.append(ended.code)
+        assert ended.code in {0, 3, 4, 5, 9}, ended.err
+        assert "Traceback" not in ended.err, ended.err
+        if not set(program.status(manifest)["totals"]["by_state"]) & set(OPEN):
+            return
+    pytest.fail(f"work was left after {codes}")
+
+
+def wait_for_the_books(provider: Provider) -> None:
+    """Return when the provider has given back and settled all that it will."""
+    while any(
+        each["settled_at"] is None or (each["status"] in {"error", "canceled"} and each["charged"])
+        for each in provider.ledger()["creates"]
+    ):
+        pass
+
+
+OPEN = [state for state in machine.State if state not in machine.FINAL and state is not machine.State.UNCERTAIN]
+
+
+def check_night(program: Program, manifest: Path) -> None:
+    """Every job ended well, for the scripted reason, or in doubt with good reason; and every credit is in the books."""
+    creates: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for each in program.provider.creates(manifest.stem):
+        creates[re.sub(r" \[.*", "", each["name"]).removeprefix(f"{manifest.stem}/")].append(each)
+    with open_to_read(manifest.with_name(f"{manifest.stem}.state.db")) as view:
+        assert view is not None
+        jobs = view.jobs()
+        projects = {
+            event.project_id for _, _, event in view.events() if isinstance(event, events.Accepted | events.Adopted)
+        }
+    assert len(jobs) == JOBS
+    for job in jobs:
+        mine = creates[job.id]
+        live = [each for each in mine if each["charged"]]
+        assert len(live) <= 1, f"{job.id} was paid for twice: {mine}"
+        assert all(each["charged"] == 0 for each in mine[:-1]), mine
+        match job.state:
+            case machine.State.DONE:
+                (paid,) = live
+                assert (job.project_id, job.charged) == (paid["id"], paid["charged"])
+                (output,) = job.outputs
+                assert (manifest.parent / output.path).stat().st_size == output.bytes
+                check_video(manifest.parent / output.path)
+            case machine.State.FAILED | machine.State.CANCELED:
+                assert job.project_id == mine[-1]["id"], job
+                assert job.charged == mine[-1]["charged"], job
+                assert job.state is machine.State.CANCELED or (job.trouble and job.trouble.code in SCRIPTED), job
+            case machine.State.UNCERTAIN:
+                assert any(each["id"] not in projects for each in mine), f"nothing was accepted: {job}"
+            case _:
+                pytest.fail(f"{job.id} is {job.state}")
