@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+import errno
 from functools import cache
 from importlib import resources
 import os
@@ -336,17 +337,29 @@ def locked(path: Path) -> Iterator[bool]:
             lock.release()
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder in which no run can be recorded, before anything else is begun.
+
+    Raises:
+        StateUnusable: it is missing, or cannot be written.
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise StateUnusable(
+            f"the folder of the state file {path} does not exist",
+            hint=f"is its disk connected? Else `mkdir -p {shlex.quote(str(folder))}` makes it",
+        )
+    if not os.access(folder, os.W_OK):
+        raise unwritable(path, PermissionError(errno.EACCES, "the folder is read-only"))
+
+
 def take_lock(path: Path) -> FileLock | None:
     """The kernel lock of a state file; None while another run holds it.
 
     Raises:
         StateUnusable: nothing can be written beside it.
     """
-    if not path.parent.is_dir():
-        raise StateUnusable(
-            f"the folder of the state file {path} does not exist",
-            hint="is its disk connected? Else `mkdir -p` makes it; a state file that is moved away is not made again",
-        )
+    check_folder(path)
     lock = FileLock(lock_of(path), mode=private.MODE)
     try:
         lock.acquire(timeout=0)

@@ -154,9 +154,15 @@ class Report:
 
 @contextmanager
 def provider(batch: Batch, *, is_sandbox: bool, scale: float = 0.5) -> Iterator[Access]:
-    """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block."""
+    """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block.
+
+    Raises:
+        StateUnusable: no run can be recorded where the state file is; nothing was begun.
+    """
+    from batchrunner import statefile
     from batchrunner.access import Access, access
 
+    statefile.check_folder(batch.state)
     if not is_sandbox:
         yield access(os.environ)
         return
