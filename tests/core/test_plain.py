@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 import pytest
 
 from batchrunner.core import plain
@@ -17,6 +17,7 @@ KEYS = st.text(alphabet="abcdefXYZ0123456789_-+/=%&?", min_size=8, max_size=40)
 SIGNED = st.text(alphabet="abcdefXYZ0123456789-_%=&", min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_what_is_shown_holds_no_character_that_does_more_than_be_read(text):
     for char in plain.cell(text):
@@ -40,6 +41,7 @@ def test_the_worst_is_escaped_and_words_of_any_language_are_left(text, shown):
     assert plain.cell(text) == shown
 
 
+@settings(deadline=None)
 @given(st.dictionaries(ANY, ANY))
 def test_a_line_of_json_is_one_line_and_means_what_was_put_in(value):
     line = plain.json_line(value)
@@ -49,12 +51,14 @@ def test_a_line_of_json_is_one_line_and_means_what_was_put_in(value):
     assert json.loads(line) == value
 
 
+@settings(deadline=None)
 @given(key=KEYS, before=ANY, after=ANY)
 def test_a_key_is_nowhere_in_what_is_kept(key, before, after):
     kept = Redactor([key]).value({f"a{key}": [before + key + after], "nested": {"b": (key,)}})
     assert key not in plain.json_line(kept)
 
 
+@settings(deadline=None)
 @given(signature=SIGNED, before=ANY)
 def test_a_presigned_address_is_cut_before_its_query(signature, before):
     secret = f"X-Amz-Signature={signature}"
@@ -63,6 +67,7 @@ def test_a_presigned_address_is_cut_before_its_query(signature, before):
     assert text.endswith(f"https://storage.example/a/b.mp4?{HIDDEN}")
 
 
+@settings(deadline=None)
 @given(token=st.text(alphabet="abcdefXYZ0123456789._~+/-", min_size=4), before=ANY)
 def test_a_bearer_and_a_webhook_secret_are_hidden_in_any_text(token, before):
     redactor = Redactor()
