@@ -13,6 +13,7 @@ from batchrunner.core.job import Job
 from batchrunner.errors import Rejected, UsageError
 from batchrunner.provider import wire
 from batchrunner.provider.client import BASE_URL, Client
+from batchrunner.provider.watched import Heard
 from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
 
 LIBRARY = "https://magichour.ai/my-library"
@@ -71,9 +72,9 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def client(access: Access) -> Client:
-    """A client for it; use as an async context manager."""
-    return Client(base_url=access.base_url, key=access.key)
+def client(access: Access, *, heard: Heard | None = None) -> Client:
+    """A client for it; use as an async context manager. `heard` is told of every request."""
+    return Client(base_url=access.base_url, key=access.key, heard=heard)
 
 
 async def account(client: Client) -> wire.Account:

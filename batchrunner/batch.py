@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from batchrunner import inspect, places, store
+from batchrunner import inspect, places, statefile, store
 from batchrunner.core import (
     expand,
     footage,
@@ -85,6 +85,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     """
     where = state or store.path_for(path)
     if not where.exists():
+        statefile.check_bytes(where)
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:

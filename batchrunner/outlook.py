@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batchrunner import batch as batches, clock, places, session, store
+from batchrunner import batch as batches, clock, places, private, session, store
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
 from batchrunner.core.plan import Plan, Wishes
@@ -80,7 +80,7 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
         "jobs": planning.pins(made),
     }
     try:
-        path.write_text(json.dumps(pinned, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        private.write(path, json.dumps(pinned, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 

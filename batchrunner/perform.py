@@ -9,7 +9,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
@@ -18,6 +17,7 @@ from batchrunner.core import events, retry
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
 from batchrunner.core.job import Action, Job
+from batchrunner.core.outputs import mark_of
 from batchrunner.core.retry import Failure, GiveUp, Instant, Step, Verdict
 from batchrunner.core.spec import Asset, Input, Output
 from batchrunner.errors import (
@@ -244,10 +244,11 @@ class Performer:
         return events.Downloaded(at=self._now(), outputs=outputs)
 
     async def _fetch(self, job: Job, address: wire.Download) -> Output:
+        assert job.project_id is not None
         saved = await transfer.download(
             address.url,
             target=self._root / PurePosixPath(job.spec.output),
-            mark=hashlib.sha256(f"{job.id}/{job.project_id}".encode()).hexdigest()[:12],
+            mark=mark_of(job.id, job.project_id),
             fetch=self._client.fetch,
             check=_check,
             meter=self.traffic.received,

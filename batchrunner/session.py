@@ -44,7 +44,7 @@ from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
 from batchrunner.seams import Settings
-from batchrunner.store import Store
+from batchrunner.store import Store, Told
 from batchrunner.till import Till
 
 GRACE_S = 120.0
@@ -94,6 +94,8 @@ def begin(
     account: wire.Account,
     files: Sequence[Inspected] = (),
     is_collecting: bool = False,
+    run_id: str | None = None,
+    told: Told | None = None,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
 
@@ -104,6 +106,8 @@ def begin(
         account: as it was just read.
         files: what was read of the inputs a moment ago.
         is_collecting: every job on record is part of the session, whatever the manifest says now.
+        run_id: what the run is called in the log.
+        told: told of events once they are on disk.
 
     Raises:
         StateLocked: another run holds it.
@@ -111,7 +115,7 @@ def begin(
         UsageError: it records the projects of another provider or account.
     """
     now = WallClock().now()
-    with store.open_for_run(batch.state, run_id=secrets.token_hex(6), now=now) as opened:
+    with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
         _claim(opened, access, account)
         opened.remember_files(files)
         known = {job.id: job for job in opened.jobs()}

@@ -8,12 +8,10 @@ committed together, with full sync: when `append` returns, they survive a power 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 import json
 import os
 from pathlib import Path
@@ -21,11 +19,10 @@ import platform
 import sqlite3
 from types import TracebackType
 from typing import Any, Self
-import urllib.parse
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from batchrunner import __version__
+from batchrunner import __version__, statefile
 from batchrunner.core import record
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
@@ -34,11 +31,11 @@ from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateLocked, StateUnusable
 
-APPLICATION_ID = 0x62726E31
-"""Marks the file as ours ("brn1"), so that another program's database is never taken for a state file."""
-
 Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
+
+Told = Callable[[Sequence[Entry]], None]
+"""Told of events that are on disk, all of one transaction at once, on the thread that wrote them; must not raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +57,22 @@ class RunRecord:
     ended_at: Instant | None
     pid: int
     host: str
+
+
+PUT_SNAPSHOT = (
+    "INSERT INTO job (id, attempt, is_current, state, project_id, held, charged, updated_at, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id, attempt) DO UPDATE SET state = excluded.state, project_id = excluded.project_id,"
+    " held = excluded.held, charged = excluded.charged, updated_at = excluded.updated_at, body = excluded.body"
+)
+"""Puts a `snapshot_row` in its place; which attempt is the current one is set when one is opened."""
+
+
+def snapshot_row(job: Job, *, is_current: bool) -> tuple[str | float | None, ...]:
+    """A job as a row: the columns are what is searched for and added up, the body is everything."""
+    text = record.job_to_text(job)
+    columns = (job.project_id, job.held, job.charged, job.updated_at)
+    return (job.id, job.attempt, int(is_current), str(job.state), *columns, text)
 
 
 class View:
@@ -98,7 +111,7 @@ class View:
             try:
                 yield owner, attempt, record.event_from_text(kind, version, body)
             except ValueError as error:
-                raise _unusable(self.path, f"the log cannot be read: {error}") from error
+                raise statefile.unusable(self.path, f"the log cannot be read: {error}") from error
 
     def ledger(self) -> int:
         """Credits charged, as last seen, over every attempt ever made; refunds are already out of it."""
@@ -161,17 +174,21 @@ class View:
         }
 
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
-        with _translated(self.path):
+        with statefile.translated(self.path):
             return self._db.execute(query, values).fetchall()
 
 
 class Store(View):
     """The state file of a run: its only writer."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: FileLock, run_id: str) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: FileLock, run_id: str, *, told: Told | None = None
+    ) -> None:
         super().__init__(path, connection)
         self._lock = lock
         self._run = run_id
+        self._told = told
+        self._identity = _identity(path)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
 
     async def append(self, entries: Sequence[Entry]) -> None:
@@ -190,34 +207,15 @@ class Store(View):
         opened = [(job.id, job.attempt) for event, job in entries if isinstance(event, Opened)]
         snapshots = {(job.id, job.attempt): job for _, job in entries}
         newest = {job.id: job.attempt for job in snapshots.values()}
-        rows = [
-            (
-                job.id,
-                job.attempt,
-                int(job.attempt == newest[job.id]),
-                job.state,
-                job.project_id,
-                job.held,
-                job.charged,
-                job.updated_at,
-                text,
-            )
-            for job in snapshots.values()
-            for text in (record.job_to_text(job),)
-        ]
+        rows = [snapshot_row(job, is_current=job.attempt == newest[job.id]) for job in snapshots.values()]
         with self._transaction() as db:
             db.executemany(
                 "INSERT INTO event (job, attempt, type, version, at, run, body) VALUES (?, ?, ?, ?, ?, ?, ?)", events
             )
             db.executemany("UPDATE job SET is_current = 0 WHERE id = ? AND attempt < ?", opened)
-            db.executemany(
-                "INSERT INTO job (id, attempt, is_current, state, project_id, held, charged, updated_at, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id, attempt) DO UPDATE SET state = excluded.state, project_id = excluded.project_id,"
-                " held = excluded.held, charged = excluded.charged, updated_at = excluded.updated_at,"
-                " body = excluded.body",
-                rows,
-            )
+            db.executemany(PUT_SNAPSHOT, rows)
+        if self._told is not None:
+            self._told(entries)
 
     async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
         """Remember a quiet moment; `moves` when the balance is known to follow charges on this account."""
@@ -268,8 +266,7 @@ class Store(View):
     def close(self) -> None:
         """Finish what is being written, close the file and let go of the lock."""
         self._writer.shutdown(wait=True)
-        with suppress(sqlite3.Error):
-            self._db.close()
+        statefile.close(self.path, self._db)
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -285,14 +282,20 @@ class Store(View):
 
         Raises:
             StateLocked: another run has begun since.
+            StateUnusable: the file was moved or deleted: what is written to it now, nobody would find.
         """
+        if _identity(self.path) != self._identity:
+            raise StateUnusable(
+                f"the state file {self.path} was moved or deleted while the run was using it",
+                hint="bring it back, with its -wal and -shm, and run again; what was bought until now stands in it",
+            )
         (newest,) = self._db.execute("SELECT id FROM run ORDER BY rowid DESC LIMIT 1").fetchone()
         if newest != self._run:
             raise _locked(self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _translated(self.path):
+        with statefile.translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_fence()
@@ -303,13 +306,22 @@ class Store(View):
             self._db.execute("COMMIT")
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands under a name now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def path_for(manifest: Path) -> Path:
     """The state file that belongs to a manifest: beside it, `<stem>.state.db`; beside the file, not a link to it."""
     real = manifest.resolve()
     return real.with_name(f"{real.stem}.state.db")
 
 
-def open_for_run(path: Path, *, run_id: str, now: Instant) -> Store:
+def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = None) -> Store:
     """The state file at `path`, locked for one run; created when missing, migrated when old.
 
     Raises:
@@ -317,24 +329,33 @@ def open_for_run(path: Path, *, run_id: str, now: Instant) -> Store:
         StateUnusable: it is damaged, not ours, of a newer version, or its folder cannot be written.
     """
     path = path.resolve()  # one lock, whatever name the file is reached by
-    lock = FileLock(_lock_path(path), mode=0o600)
+    lock = statefile.take_lock(path)
+    if lock is None:
+        raise _locked(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise _locked(path) from None
-    except OSError as error:
-        raise StateUnusable(f"cannot write beside {path}: {error.strerror or error}") from error
-    try:
-        connection = _connect_to_write(path)
-        with _translated(path):
-            connection.execute(
-                "INSERT INTO run (id, started_at, pid, host, version) VALUES (?, ?, ?, ?, ?)",
-                (run_id, now, os.getpid(), platform.node(), __version__),
-            )
+        connection = statefile.connect_to_write(path)
+        try:
+            with statefile.translated(path):
+                _note_run(connection, run_id, now)
+        except BaseException:
+            statefile.close(path, connection)
+            raise
     except BaseException:
         lock.release()
         raise
-    return Store(path, connection, lock, run_id)
+    return Store(path, connection, lock, run_id, told=told)
+
+
+def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None:
+    """Note who is at work, in the main file too: it then tells that it lacks its log, if it is copied alone."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "INSERT INTO run (id, started_at, pid, host, version) VALUES (?, ?, ?, ?, ?)",
+        (run_id, now, os.getpid(), platform.node(), __version__),
+    )
+    connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (statefile.IN_USE, run_id))
+    connection.execute("COMMIT")
+    statefile.copy_back(connection)
 
 
 @contextmanager
@@ -345,117 +366,12 @@ def open_to_read(path: Path) -> Iterator[View | None]:
         StateUnusable: it is damaged, not ours, or of a newer version.
     """
     path = path.resolve()
+    statefile.check_bytes(path)
     if not path.exists():
-        _refuse_orphan(path)
         yield None
         return
-    _undo_creation(path)
-    with _translated(path):
-        connection = sqlite3.connect(_uri(path, _reading_mode(path)), uri=True, isolation_level=None, timeout=10)
-    try:
-        with _translated(path):
-            connection.execute("PRAGMA query_only = ON")
-            version = _check_is_ours(path, connection)
-        # A file that another process has created but not yet filled is as good as none.
-        yield View(path, connection) if version else None
-    finally:
-        connection.close()
-
-
-def _connect_to_write(path: Path) -> sqlite3.Connection:
-    _refuse_orphan(path)
-    _create_private(path)
-    with _translated(path):
-        connection = sqlite3.connect(
-            _uri(path, "rwc"), uri=True, isolation_level=None, check_same_thread=False, timeout=10
-        )
-    try:
-        with _translated(path):
-            _check_is_ours(path, connection)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            _migrate(connection)
-            # What earlier runs committed goes into the main file, so that it says so even if it is moved alone.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_is_ours(path: Path, connection: sqlite3.Connection) -> int:
-    """The file's version; 0 for a file that has no content yet."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if owner != APPLICATION_ID and (owner or version or tables):
-        raise _unusable(path, "it is a database of another program")
-    newest = len(_migrations())
-    if version > newest:
-        raise StateUnusable(
-            f"{path} was written by a newer version of batchrunner (state version {version}, this one knows {newest})",
-            hint="upgrade batchrunner, or name another file with --state",
-        )
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest version; each step and its version number are one transaction."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, script in enumerate(_migrations(), start=1):
-        if number > version:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
-                f"PRAGMA user_version = {number};\nCOMMIT;"
-            )
-
-
-@cache
-def _migrations() -> tuple[str, ...]:
-    """The migration scripts in order; the first leads to version 1."""
-    folder = resources.files("batchrunner.data") / "migrations"
-    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
-    return tuple(script.read_text(encoding="utf-8") for script in scripts)
-
-
-def _undo_creation(path: Path) -> None:
-    """Take back a creation that was killed half-way: a connection that only reads may not, and could open nothing."""
-    if path.with_name(f"{path.name}-journal").exists() and os.access(path.parent, os.W_OK):
-        with _translated(path), closing(sqlite3.connect(_uri(path, "rw"), uri=True, timeout=10)) as connection:
-            connection.execute("PRAGMA user_version").fetchone()
-
-
-def _reading_mode(path: Path) -> str:
-    """How to open the file for reading; in a folder that cannot be written, as a file that nobody is writing."""
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    return "ro" if has_log or os.access(path.parent, os.W_OK) else "ro&immutable=1"
-
-
-def _refuse_orphan(path: Path) -> None:
-    """Refuse to begin anew where the main file is missing and its log is not: submissions may stand in the log."""
-    log = path.with_name(f"{path.name}-wal")
-    if not path.exists() and log.exists() and log.stat().st_size:
-        raise StateUnusable(
-            f"{path} is missing, but {log.name} is there",
-            hint="the two belong together, with the file that ends in -shm: bring back the one that was moved",
-        )
-
-
-def _create_private(path: Path) -> None:
-    """Make an empty file that only its owner may read, where there is none."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StateUnusable(f"cannot write the state file {path}: {error.strerror or error}") from error
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _uri(path: Path, mode: str) -> str:
-    return f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}"
+    with statefile.connected_to_read(path) as connection:
+        yield View(path, connection)
 
 
 def _locked(path: Path) -> StateLocked:
@@ -470,24 +386,8 @@ def _locked(path: Path) -> StateLocked:
     )
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise _unusable(path, str(error)) from error
-
-
-def _unusable(path: Path, reason: str) -> StateUnusable:
-    return StateUnusable(
-        f"the state file {path} cannot be used: {reason}",
-        hint="keep a copy of it; it is the only record of what was paid for",
-    )
-
-
 def _job(path: Path, body: str) -> Job:
     try:
         return record.job_from_text(body)
     except ValueError as error:
-        raise _unusable(path, f"a job in it cannot be read: {error}") from error
+        raise statefile.unusable(path, f"a job in it cannot be read: {error}") from error

@@ -53,7 +53,8 @@ def test_a_wild_night_with_three_kills(tmp_path, media, seed):
         finish(program, manifest)
         wait_for_the_books(program.provider)
         before = program.provider.creates(manifest.stem)
-        program.run("run", manifest.name)
+        for _ in range(3):  # one whose look at the books is lost to the night leaves it to the next
+            program.run("run", manifest.name)
         assert len(program.provider.creates(manifest.stem)) == len(before), "what has ended is not bought again"
         check_night(program, manifest)
 

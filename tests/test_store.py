@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from batchrunner import store
+from batchrunner import statefile, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline
@@ -176,18 +176,23 @@ def test_a_database_of_another_program_is_refused(path):
         open_run(path)
 
 
-def test_a_file_that_was_created_but_never_filled_is_as_good_as_none(path):
+def test_an_empty_file_is_damage_and_its_log_is_left_alone(path):
+    """SQLite would delete the log beside an empty file, and with it the last submissions."""
     path.touch()
-    with store.open_to_read(path) as view:
-        assert view is None
-    open_run(path).close()
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(b"what was committed last")
+    with pytest.raises(StateUnusable, match="empty"), store.open_to_read(path):
+        pass
+    with pytest.raises(StateUnusable, match="empty"):
+        open_run(path)
+    assert log.read_bytes() == b"what was committed last"
 
 
 def test_migrations_are_numbered_without_gaps():
     folder = Path(store.__file__).parent / "data" / "migrations"
     numbers = [int(script.name[:4]) for script in sorted(folder.glob("*.sql"))]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(store._migrations()) == len(numbers)
+    assert len(statefile.migrations()) == len(numbers)
 
 
 def test_baselines_and_files_are_remembered(path):
@@ -209,7 +214,7 @@ def test_baselines_and_files_are_remembered(path):
 def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
-    with pytest.raises(StateUnusable, match="cannot write"):
+    with pytest.raises(StateUnusable, match="folder of the state file"):
         store.open_for_run(blocked / "x.state.db", run_id="r", now=1.0)
 
 
@@ -226,9 +231,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_creation_that_was_killed_half_way_is_taken_back(tmp_path):
     path = tmp_path / "m.state.db"
-    subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING, str(path)], check=False)
-    assert path.with_name("m.state.db-journal").exists()
+    unfinished = tmp_path / "m.state.db.new"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING, str(unfinished)], check=False)
+    assert unfinished.with_name("m.state.db.new-journal").exists()
     with store.open_to_read(path) as view:
         assert view is None
     with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
         assert opened_store.jobs() == []
+    assert not list(tmp_path.glob("*.new*"))

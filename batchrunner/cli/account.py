@@ -23,7 +23,7 @@ def account(*, as_json: bool) -> int:
     if as_json:
         show.as_json({"id": found.id, "tier": found.tier, "credits": found.credits})
     else:
-        click.echo(f"plan     {found.tier or 'not told'}\ncredits  {show.credits(found.credits)}")
+        show.line(f"plan     {found.tier or 'not told'}\ncredits  {show.credits(found.credits)}")
     return Exit.OK
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 import io
-import os
 import platform
 import signal
 import sys
 import tempfile
 import traceback
 from types import FrameType
-from typing import Any
 
 import click
 
 from batchrunner import __version__
+from batchrunner.cli import recorder, show
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError
 
 COMMANDS = {
@@ -32,6 +31,7 @@ COMMANDS = {
     "models": "batchrunner.cli.models",
     "sandbox": "batchrunner.cli.sandbox",
     "demo": "batchrunner.cli.demo",
+    "doctor": "batchrunner.cli.doctor",
 }
 """Each module holds one command under its own name; it is imported when it is needed."""
 
@@ -103,13 +103,16 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _say_error(error: BatchrunnerError) -> None:
     """The error, and what to do next; a manifest's problems begin with their place, as editors want them."""
     prefix = "" if isinstance(error, ManifestError) else "error: "
-    click.echo(f"{prefix}{error}", err=True)
+    show.say(f"{prefix}{error}")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        show.say(f"hint: {error.hint}")
 
 
 def _report_bug(error: Exception) -> int:
     """One line for the person, everything else into a file that can be attached to a report."""
+    logged = recorder.note_crash(error)
+    if logged is not None:
+        return _say_bug(error, str(logged))
     report = "".join(
         [
             f"batchrunner {__version__}, Python {platform.python_version()}, {platform.platform()}\n",
@@ -117,14 +120,11 @@ def _report_bug(error: Exception) -> int:
         ]
     )
     with tempfile.NamedTemporaryFile("w", prefix="batchrunner-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(_without_secrets(report))
+        file.write(recorder.redactor().text(report))
+    return _say_bug(error, file.name)
+
+
+def _say_bug(error: Exception, where: str) -> int:
     click.echo(f"error: this is a bug in batchrunner: {type(error).__name__}", err=True)
-    click.echo(f"hint: nothing recorded is lost. Please report it with {file.name}", err=True)
+    click.echo(f"hint: nothing recorded is lost. Please report it with {where}", err=True)
     return Exit.BUG
-
-
-def _without_secrets(text: str) -> str:
-    secrets: list[Any] = [os.environ.get(name) for name in ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN")]
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "[key]")
-    return text

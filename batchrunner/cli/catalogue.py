@@ -9,8 +9,6 @@ from pathlib import Path
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from batchrunner.cli import show
 from batchrunner.core.kind import Kind
 
@@ -65,13 +63,13 @@ def print_tables(catalog: Catalog, kinds: frozenset[Kind]) -> None:
     if Kind.VIDEO_TO_VIDEO in kinds:
         _print_video(catalog, notes)
     _print_plans(catalog, notes)
-    click.echo("sources, and the date they are from")
+    show.line("sources, and the date they are from")
     for line in notes.lines():
-        click.echo(line)
+        show.line(line)
 
 
 def _print_prices(catalog: Catalog, notes: _Notes) -> None:
-    click.echo("image-to-video: credits for a second of the result (after the /: with audio)")
+    show.line("image-to-video: credits for a second of the result (after the /: with audio)")
     rows = [
         (
             model.name,
@@ -83,7 +81,7 @@ def _print_prices(catalog: Catalog, notes: _Notes) -> None:
     ]
     last = len(catalog.resolutions)
     show.table(("model", *catalog.resolutions, "audio", "from"), rows, right=frozenset(range(1, last + 1)))
-    click.echo(f"{UNKNOWN} not published   {NOT_POSSIBLE} not possible\n")
+    show.line(f"{UNKNOWN} not published   {NOT_POSSIBLE} not possible\n")
 
 
 def _print_limits(catalog: Catalog, notes: _Notes) -> None:
@@ -103,7 +101,7 @@ def _print_limits(catalog: Catalog, notes: _Notes) -> None:
         for model in _real(catalog)
     ]
     show.table(("model", "seconds", "end image", "fps", "", "from"), rows)
-    click.echo("")
+    show.line("")
 
 
 def _print_aliases(catalog: Catalog, notes: _Notes) -> None:
@@ -121,7 +119,7 @@ def _print_aliases(catalog: Catalog, notes: _Notes) -> None:
         what = f"{name} at {catalog.default_resolution_by_tier[tier]}"
         rows.append((f"default ({tier})", what, notes.mark(place)))
     show.table(("old name or none", "leads to", "from"), rows)
-    click.echo("")
+    show.line("")
 
 
 def _audio_of(model: Model) -> str:
@@ -136,14 +134,14 @@ def _print_video(catalog: Catalog, notes: _Notes) -> None:
         ("video_to_video", "credits", "per_frame"),
         ("video_to_video", "credits", "hold_fps"),
     )
-    click.echo(f"video-to-video: {per_frame} credits for each frame that renders [{mark}]")
+    show.line(f"video-to-video: {per_frame} credits for each frame that renders [{mark}]")
     rows = [
         ("FULL", "every one", str(full), str(per_frame * 24), str(per_frame * 30)),
         ("HALF", "every second", str(full // 2), str(per_frame * 12), str(per_frame * 15)),
     ]
     headings = ("fps_resolution", "frames", "held a second", "settled at 24 fps", "at 30 fps")
     show.table(headings, rows, right=frozenset({2, 3, 4}))
-    click.echo("That HALF costs half is inferred from its frames; it is not published.\n")
+    show.line("That HALF costs half is inferred from its frames; it is not published.\n")
 
 
 def _print_plans(catalog: Catalog, notes: _Notes) -> None:
@@ -170,8 +168,8 @@ def _print_plans(catalog: Catalog, notes: _Notes) -> None:
         ("usage_prices", "bands"),
     )
     packs = ", ".join(f"{pack.credits:,} for ${pack.usd}" for pack in catalog.packs)
-    click.echo(f"By use it is less from {catalog.price_bands[0].last or 0:,} credits a month on: see --json. [{mark}]")
-    click.echo(f"Packs of credits: {packs}.\n")
+    show.line(f"By use it is less from {catalog.price_bands[0].last or 0:,} credits a month on: see --json. [{mark}]")
+    show.line(f"Packs of credits: {packs}.\n")
 
 
 def _real(catalog: Catalog) -> Iterator[Model]:

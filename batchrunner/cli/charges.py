@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from batchrunner.cli import catalogue, show
 from batchrunner.core.kind import Kind
 from batchrunner.errors import Exit
@@ -40,7 +38,7 @@ def check(manifests: Sequence[Path], file: Path | None, kinds: frozenset[Kind], 
     elif rows:
         _print_rows(rows)
     else:
-        click.echo("nothing to compare: not one render that was charged is on record")
+        show.line("nothing to compare: not one render that was charged is on record")
     return Exit.OK
 
 
@@ -60,18 +58,18 @@ def _print_rows(rows: Sequence[Row]) -> None:
     ]
     headings = ("kind", "what", "renders", "a second", "table", "")
     show.table(headings, cells, right=frozenset({2, 3, 4}))
-    click.echo("")
+    show.line("")
     off = [row for row in rows if row.match is Match.DIFFERENT]
     for row in off:
         assert row.table is not None
-        click.echo(
+        show.line(
             f"{row.model} {row.resolution}: {show.credits(row.credits)} credits charged for "
             f"{show.plural(row.count, 'render')}, {show.credits(row.table)} by the table ({row.credits - row.table:+,})"
         )
     if not off:
         unlisted = sum(row.match is Match.NOT_IN_TABLE for row in rows)
         rest = f"; {show.plural(unlisted, 'group')} it does not price" if unlisted else ""
-        click.echo(f"what was charged is what the table says{rest}")
+        show.line(f"what was charged is what the table says{rest}")
 
 
 def _span(figures: tuple[float, float]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import click
 
-from batchrunner.cli import options, show
+from batchrunner.cli import options, recorder, show
 
 
 @click.command()
@@ -15,8 +16,10 @@ from batchrunner.cli import options, show
 @options.state
 @options.sandbox
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
+@options.log
+@options.no_log
 @options.as_json
-def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, as_json: bool) -> int:
+def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, as_json: bool, **given: Any) -> int:
     """Fetch what MANIFEST's jobs have paid for and is not on disk: renders not collected yet, and files deleted since.
 
     Buys nothing.
@@ -28,7 +31,10 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
 
     read = batch.read_for_collecting(manifest, state=state)
     show.problems(read.warnings)
-    with provider(read, is_sandbox=sandbox) as access:
+    with (
+        recorder.recording(read.state, manifest, log=given["log"], no_log=given["no_log"]) as recording,
+        provider(read, is_sandbox=sandbox) as access,
+    ):
         report = asyncio.run(
             carry_out(
                 read,
@@ -37,7 +43,8 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
                 progress=progress(quiet=quiet),
                 stop=Stop.COLLECTING,
                 fetch_again=True,
+                recorder=recording,
             )
         )
-    again = f"batchrunner run {manifest}{' --sandbox' if sandbox else ''}"
-    return conclude(read, report, again=again, as_json=as_json)
+        again = f"batchrunner run {manifest}{' --sandbox' if sandbox else ''}"
+        return conclude(read, report, again=again, as_json=as_json)

@@ -128,17 +128,17 @@ def _print(lines: list[Line], due: list[Job], drift: Drift | None, uncertain: in
     ]
     show.table(("time", "job", "attempt", "move", "credits", "source", "project"), rows, right=frozenset({2, 4}))
     totals = _totals(lines)
-    click.echo(
+    show.line(
         f"\n{totals['net']:,} credits net: {totals['charged']:,} charged, {totals['settled']:+,} settled,"
         f" {totals['refunded']:+,} refunded; {totals['still_reserved']:,} still reserved"
     )
     for heading, key in (("kind", "by_kind"), ("model", "by_model"), ("day", "by_day")):
         shown = ", ".join(f"{name} {amount:,}" for name, amount in totals[key].items())
-        click.echo(f"by {heading}: {shown or 'nothing'}")
+        show.line(f"by {heading}: {shown or 'nothing'}")
     if drift is not None:
         told = f"account fell by {drift.account_fell:,}, ledger explains {drift.ledger_explains:,}"
         doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""
-        click.echo(told if not drift.unexplained else f"{told}: {drift.unexplained:,} unexplained{doubt}")
+        show.line(told if not drift.unexplained else f"{told}: {drift.unexplained:,} unexplained{doubt}")
     if due:
         show.say(f"{show.plural(len(due), 'refund')} due; `ledger --refunds-due` lists what to send to support")
 

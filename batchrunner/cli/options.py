@@ -38,6 +38,14 @@ scale = click.option(
     help="With --sandbox: size of its pictures, 1 for nominal.",
 )
 
+log = click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Log file; default: <manifest>.log beside the state file.",
+)
+
+no_log = click.option("--no-log", is_flag=True, help="Keep no log.")
+
 rerender = click.option("--rerender", is_flag=True, help="Buy jobs again that are done but changed since.")
 
 only = click.option(

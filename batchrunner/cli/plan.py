@@ -106,11 +106,11 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         price = f"at most {bill.hold:,} credits"
     if outlook.usd is not None:
         price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
-    click.echo(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
+    show.line(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None:
-        click.echo(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+        show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
     for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
-        click.echo(f"learned from {basis}")
+        show.line(f"learned from {basis}")
     for job_id, words in outlook.warnings.items():
         for text in words:
             show.say(f"warning: {job_id}: {text}")

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli import show
-from batchrunner.core import events, job as machine, schedule
+from batchrunner.core import events, job as machine, plain, schedule
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Again
@@ -82,7 +82,7 @@ class Lines:
     def observe(self, event: Event, job: Job) -> None:
         text = words(event, job)
         if text is not None:
-            show.say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {job.id}: {text}")
+            show.say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {plain.cell(f'{job.id}: {text}')}")
 
     @asynccontextmanager
     async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
@@ -120,7 +120,9 @@ class Live:
             self._durations.append(event.at - job.accepted_at)
         text = words(event, job)
         if text is not None:
-            self._recent.append(f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {job.id}: {text}")
+            self._recent.append(
+                f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {plain.cell(f'{job.id}: {text}')}"
+            )
 
     @asynccontextmanager
     async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:

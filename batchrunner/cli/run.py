@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import options, show, signals
-from batchrunner.errors import Exit
+from batchrunner.cli import options, recorder as recorders, show, signals
+from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch
     from batchrunner.cli.progress import Progress
+    from batchrunner.cli.recorder import Recorder
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Wishes
@@ -71,6 +72,13 @@ if TYPE_CHECKING:
 @click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
+@options.log
+@options.no_log
+@click.option(
+    "--events",
+    metavar="FILE|-",
+    help="Add every event to FILE as a line of JSON; - is standard output, where then nothing else goes.",
+)
 @options.as_json
 def run(manifest: Path, **given: Any) -> int:
     """Render what MANIFEST asks for and bring every clip to disk.
@@ -84,6 +92,8 @@ def run(manifest: Path, **given: Any) -> int:
     from batchrunner.session import Flags
     from batchrunner.web import door as doors
 
+    if given["events"] == "-" and given["as_json"]:
+        raise UsageError("--events - and --json both want standard output", hint="give --events a file")
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
     show.problems(read.warnings)
     door = doors.wanted(
@@ -96,7 +106,14 @@ def run(manifest: Path, **given: Any) -> int:
         cutoff=given["cutoff"],
         waits_for_credits=given["on_no_credits"] == "wait",
     )
-    with provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access:
+    with (
+        recorders.recording(
+            read.state, manifest, log=given["log"], no_log=given["no_log"], events=given["events"]
+        ) as recorder,
+        provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access,
+    ):
+        for warning in read.warnings:
+            recorder.say("warning", "manifest", text=str(warning))
         asked = consent.ask(read, access, wishes, saved=given["saved"], is_free=given["sandbox"], says_yes=given["yes"])
         report = asyncio.run(
             carry_out(
@@ -107,10 +124,11 @@ def run(manifest: Path, **given: Any) -> int:
                 flags=flags,
                 files=asked.files,
                 door=door,
+                recorder=recorder,
             )
         )
-    again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
-    return conclude(read, report, again=again, as_json=given["as_json"])
+        again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
+        return conclude(read, report, again=again, as_json=given["as_json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +154,15 @@ class Report:
 
 @contextmanager
 def provider(batch: Batch, *, is_sandbox: bool, scale: float = 0.5) -> Iterator[Access]:
-    """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block."""
+    """The provider of a run: the real one by the environment, or a sandbox that lives as long as the block.
+
+    Raises:
+        StateUnusable: no run can be recorded where the state file is; nothing was begun.
+    """
+    from batchrunner import statefile
     from batchrunner.access import Access, access
 
+    statefile.check_folder(batch.state)
     if not is_sandbox:
         yield access(os.environ)
         return
@@ -174,6 +198,7 @@ async def carry_out(
     stop: Stop | None = None,
     fetch_again: bool = False,
     door: Door | None = None,
+    recorder: Recorder | None = None,
 ) -> Report:
     """Check the key, lock the state, and run the engine to its end.
 
@@ -187,15 +212,24 @@ async def carry_out(
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
         door: where to listen for the provider's notices, if anywhere.
+        recorder: hears of everything; by default nothing is kept.
     """
     from batchrunner import session as sessions
     from batchrunner.access import account as read_account, client as client_of
     from batchrunner.till import Noted, Till
 
-    async with client_of(access) as client:
+    recorder = recorder or recorders.Recorder()
+    async with client_of(access, heard=recorder.heard) as client:
         account = await read_account(client)
         with sessions.begin(
-            read, wishes=wishes, access=access, account=account, is_collecting=fetch_again, files=files
+            read,
+            wishes=wishes,
+            access=access,
+            account=account,
+            is_collecting=fetch_again,
+            files=files,
+            run_id=recorder.run,
+            told=recorder.told,
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
             with Till.of(os.environ, provider=access.provider, account=account.id) as till:
@@ -210,7 +244,7 @@ async def carry_out(
                     account=await read_account(client),
                     till=till,
                     observe=progress.observe,
-                    tell=show.say,
+                    tell=recorder.tell,
                     flags=flags or sessions.Flags(),
                     fetch_again=missing if fetch_again else (),
                 )
@@ -219,7 +253,7 @@ async def carry_out(
                 async with _listening(door, engine) as named, progress.shown(engine, performer.traffic):
                     outcome = await _run_engine(engine)
             lacking = outcome.not_fetched if fetch_again else len(missing)
-            return _close(session, engine, outcome, missing=lacking, named=named)
+            return _close(session, engine, outcome, missing=lacking, named=named, recorder=recorder)
 
 
 @asynccontextmanager
@@ -241,6 +275,10 @@ async def _listening(door: Door | None, engine: Engine) -> AsyncIterator[Mapping
     async with receiver.listening(door, on_notice=heed, now=WallClock().now, tell=show.say) as address:
         show.say(f"webhooks: listening on {address}")
         yield named
+
+
+def _by_state(outcome: Outcome) -> dict[str, int]:
+    return {str(state): count for state, count in outcome.by_state.items() if count}
 
 
 async def _run_engine(engine: Engine) -> Outcome:
@@ -268,7 +306,15 @@ async def _run_engine(engine: Engine) -> Outcome:
             raise KeyboardInterrupt from None
 
 
-def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int, named: Mapping[str, str]) -> Report:
+def _close(
+    session: Session,
+    engine: Engine,
+    outcome: Outcome,
+    *,
+    missing: int,
+    named: Mapping[str, str],
+    recorder: Recorder,
+) -> Report:
     """Put on record how the run ended; what it came to."""
     from batchrunner.core import schedule
 
@@ -280,6 +326,7 @@ def _close(session: Session, engine: Engine, outcome: Outcome, *, missing: int, 
         not_fetched=outcome.not_fetched,
     )
     session.store.end_run(at=outcome.ended_at, exit_code=code)
+    recorder.say("info", "ended", exit_code=int(code), jobs=_by_state(outcome), stop=outcome.stop)
     return Report(
         outcome=outcome,
         exit_code=code,

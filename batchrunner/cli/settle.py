@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-import secrets
 from typing import TYPE_CHECKING
 
 import click
@@ -42,8 +41,8 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
             found = asyncio.run(find_project(access, known, project_id))
             return events.Adopted(at=clock.now(), project_id=found.id, credits=found.credits_charged)
 
-        after = _decide(read.state, job, decide)
-    click.echo(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
+        after = _decide(read.state, manifest, job, decide)
+    show.line(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
     show.say(f"next: batchrunner run {manifest}    collects it")
     return Exit.OK
 
@@ -67,20 +66,25 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
         now = clock.now()
         return events.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
 
-    after = _decide(state or store.path_for(manifest), job, decide)
-    click.echo(f"{job} is {after.state}")
+    after = _decide(state or store.path_for(manifest), manifest, job, decide)
+    show.line(f"{job} is {after.state}")
     show.say(f"next: batchrunner run {manifest}")
     return Exit.OK
 
 
-def _decide(path: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
+def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
     """Put a person's decision on record; only for a job that waits for one."""
-    from batchrunner import clock, store
+    from batchrunner import clock, statefile, store
+    from batchrunner.cli.recorder import recording
     from batchrunner.core import evidence, job as machine
 
     if not path.exists():
+        statefile.check_bytes(path)
         raise UsageError(f"there is no state file {path}")
-    with store.open_for_run(path, run_id=secrets.token_hex(6), now=clock.now()) as opened:
+    with (
+        recording(path, manifest) as recorder,
+        store.open_for_run(path, run_id=recorder.run, now=clock.now(), told=recorder.told) as opened,
+    ):
         known = {each.id: each for each in opened.jobs()}
         before = known.get(job_id)
         if before is None or before.state is not machine.State.UNCERTAIN:

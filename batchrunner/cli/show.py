@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-import json
 import shutil
 import sys
 from typing import Any
 
 import click
 
+from batchrunner.core import plain
 from batchrunner.core.problem import Problem
 
 
 def as_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(plain.json_text(value))
 
 
 def say(text: str = "") -> None:
     """Print a line for the person; standard output is for data. Nobody listening is no reason to stop."""
     with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo(plain.shown(text), err=True)
+
+
+def line(text: str) -> None:
+    """Print text on standard output, with nothing in it that could steer the terminal."""
+    click.echo(plain.shown(text))
 
 
 @contextmanager
@@ -43,7 +48,7 @@ def looking() -> Iterator[Callable[[int, int, int], None] | None]:
 def problems(found: Iterable[Problem]) -> None:
     """Print problems, one a line, as `file:line:column: message`."""
     for problem in found:
-        say(str(problem))
+        say(plain.cell(str(problem)))
 
 
 def problem_shape(problem: Problem) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: froz
         rows: as many cells as headings.
         right: columns set flush right.
     """
-    cells = [tuple(headings), *(tuple(row) for row in rows)]
+    cells = [tuple(headings), *(tuple(map(plain.cell, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for number, row in enumerate(cells):

@@ -39,11 +39,11 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         )
         return Exit.OK
     if not jobs:
-        click.echo(f"{manifest}: nothing has been run yet")
+        show.line(f"{manifest}: nothing has been run yet")
         show.say(f"next: batchrunner plan {manifest}")
         return Exit.OK
     print_jobs(jobs, folder=manifest.parent)
-    click.echo("")
+    show.line("")
     print_summary(jobs, totals, on_stdout=True)
     for step, pause in pauses.items():
         click.echo(f"{step}: {pause['words']}")
@@ -66,7 +66,7 @@ def print_summary(jobs: Sequence[Job], totals: Totals, *, on_stdout: bool = Fals
     text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals.charged:,} credits charged"
     if totals.unknown:
         text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
-    click.echo(text, err=not on_stdout)
+    (show.line if on_stdout else show.say)(text)
 
 
 def _by_state(jobs: Sequence[Job]) -> dict[str, int]:

@@ -32,7 +32,7 @@ def validate(manifest: Path, *, allow_unlisted: bool, as_json: bool) -> int:
         show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": _shapes(warnings)})
         return Exit.OK
     show.problems(warnings)
-    click.echo(f"{manifest}: {show.plural(len(read.jobs), 'job')}, no errors")
+    show.line(f"{manifest}: {show.plural(len(read.jobs), 'job')}, no errors")
     return Exit.OK
 
 

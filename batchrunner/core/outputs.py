@@ -24,6 +24,20 @@ _RESERVED = frozenset(
 )
 
 
+_PARTIAL = re.compile(r"\..*\.([0-9a-f]{12})\.part(?:\..*)?", re.DOTALL)
+
+
+def mark_of(job_id: str, project_id: str) -> str:
+    """What tells the partial download of one render from every other."""
+    return sha256(f"{job_id}/{project_id}".encode()).hexdigest()[:12]
+
+
+def mark_in(name: str) -> str | None:
+    """The mark in a partial download's file name; None for the name of any other file."""
+    match = _PARTIAL.fullmatch(name)
+    return match[1] if match else None
+
+
 class Flaw(NamedTuple):
     """Why a template cannot be used."""
 

@@ -27,6 +27,7 @@ from batchrunner.errors import NeverSent, NoAnswer
 from batchrunner.provider import wire
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
 from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
+from batchrunner.provider.watched import Heard, watched
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,6 +80,7 @@ class Client:
         base_url: str,
         key: str,
         transports: Transports | None = None,
+        heard: Heard | None = None,
         timeouts: Timeouts | None = None,
         read_attempts: int = 3,
         read_wait_s: float = 0.3,
@@ -89,12 +91,14 @@ class Client:
             base_url: where the API is, without `/v1`.
             key: the API key; sent to that host only.
             transports: replaces the real connections.
+            heard: told of every request, without its secrets.
             timeouts: replaces the usual ones.
             read_attempts: how often a read is tried before its failure is reported.
             read_wait_s: first wait between those, in seconds; 0 makes every wait 0.
         """
         self._owned = Connections() if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
+        carried = carried if heard is None else watched(carried, heard)
         self._key = key
         self._timeouts = timeouts or Timeouts()
         agent = {"User-Agent": f"batchrunner/{__version__}"}

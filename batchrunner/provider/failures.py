@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import httpx
 
+from batchrunner.core.redact import without_queries
 from batchrunner.core.retry import PLAN_CODES
 from batchrunner.errors import (
     AddressExpired,
@@ -55,7 +56,7 @@ def translated(target: str) -> Iterator[None]:
         ValueError,
     ) as error:
         address, _, query = target.partition("?")
-        where, words = wire.without_secrets(address), _words(error, secret=query)
+        where, words = without_queries(address), _words(error, secret=query)
         if _proves_unsent(error):
             raise NeverSent(f"cannot connect to {where}: {words}") from None
         raise NoAnswer(f"no answer from {where}: {words}") from None
@@ -94,7 +95,7 @@ def _words(error: BaseException, *, secret: str) -> str:
         return "it took too long"
     deepest = error.__cause__ or error
     text = str(deepest) or str(error) or type(deepest).__name__
-    return wire.without_secrets(text.replace(secret, "…") if secret else text)
+    return without_queries(text.replace(secret, "…") if secret else text)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import json
 import re
 from typing import Any, Final
 
+from batchrunner.core.redact import without_queries
+
 COMPLETE: Final = "complete"
 ERROR: Final = "error"
 CANCELED: Final = "canceled"
@@ -226,17 +228,8 @@ def storage_error(body: bytes) -> ErrorBody:
 
 
 def _brief(text: str) -> str:
-    clean = without_secrets(_printable(text))
+    clean = without_queries(_printable(text))
     return clean if len(clean) <= LONGEST_TEXT else f"{clean[:LONGEST_TEXT]}…"
-
-
-_QUERY = re.compile(r"(://[^\s?#]*)\?[^\s'\"<>]*")
-_USER = re.compile(r"://[^\s/?#@]*@")
-
-
-def without_secrets(text: str) -> str:
-    """The text with every address in it cut before its query, where signatures stand, and without its user."""
-    return _QUERY.sub(r"\1?…", _USER.sub("://", text))
 
 
 def _object(body: bytes) -> dict[str, Any]:

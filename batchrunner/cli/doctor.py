@@ -1,0 +1,66 @@
+"""`doctor`: is everything in order, and what helps where it is not?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.core import plain
+from batchrunner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchrunner.core.doctor import Finding
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@options.state
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend; never while a run goes on.")
+@options.as_json
+def doctor(manifest: Path | None, *, state: Path | None, fix: bool, as_json: bool) -> int:
+    """Check the set-up: versions, key, provider, clock, disk; with a MANIFEST also its inputs and its state file.
+
+    Spends nothing, and changes nothing without --fix. The key itself is never shown.
+    """
+    from batchrunner import doctor as examination
+
+    if manifest is None and (fix or state is not None):
+        raise UsageError("--fix and --state are about a batch", hint="name its manifest: batchrunner doctor MANIFEST")
+    done: list[str] = []
+    findings: list[Finding] = []
+    target = examination.target(manifest, state) if manifest is not None else None
+    if target is not None and fix:
+        done, findings = examination.mend(target)
+    findings = [*examination.machine(), *asyncio.run(examination.provider(os.environ)), *findings]
+    findings += examination.batch(target) if target is not None else examination.disk(Path.cwd())
+    code = examination.exit_code(findings)
+    if as_json:
+        show.as_json({"exit_code": int(code), "fixed": done, "findings": [_shape(each) for each in findings]})
+    else:
+        _print(done, findings)
+    return code
+
+
+def _print(done: Sequence[str], findings: Sequence[Finding]) -> None:
+    for text in done:
+        show.line(f"fixed    {plain.cell(text)}")
+    for finding in findings:
+        show.line(f"{finding.grade:<8} {finding.subject:<11} {plain.cell(finding.text)}")
+        if finding.advice:
+            show.line(f"{'':<20} -> {plain.cell(finding.advice)}")
+
+
+def _shape(finding: Finding) -> dict[str, str | None]:
+    return {
+        "subject": finding.subject,
+        "grade": finding.grade,
+        "text": finding.text,
+        "advice": finding.advice,
+    }

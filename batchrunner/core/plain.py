@@ -1,0 +1,49 @@
+"""Text from outside, fit to be shown: nothing in it can steer a terminal, forge a line or turn the reading order.
+
+Names, ids and messages come from a manifest, a folder, a state file or the provider. All that a command prints goes
+through `shown` or `cell`, and all that is logged through `json_line`; both escape the same characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+# Control characters but the line feed; marks that turn the order of reading (Unicode TR 9, and the "Trojan Source"
+# paper); line and paragraph separators; halves of surrogate pairs, which no encoding takes; invisible tags.
+_UNSAFE: Final = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_UNSAFE_IN_CELL: Final = re.compile(f"\n|{_UNSAFE.pattern}")
+
+
+def shown(text: str) -> str:
+    """The text with every character escaped that could do more than be read; line feeds are kept."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def cell(text: str) -> str:
+    """As `shown`, for text that must stay on its line: line feeds are escaped, too."""
+    return _UNSAFE_IN_CELL.sub(_escaped, text)
+
+
+def json_line(value: Any) -> str:
+    """A value as JSON on one line, with the same characters escaped in its strings, as JSON escapes them."""
+    return json_text(value, indent=None)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """A value as JSON over several lines, with the same characters escaped in its strings."""
+    return _UNSAFE.sub(_escaped_as_json, json.dumps(value, indent=indent, ensure_ascii=False, default=str))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code <= 0xFF:
+        return {9: r"\t", 10: r"\n", 13: r"\r"}.get(code, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _escaped_as_json(match: re.Match[str]) -> str:
+    return json.dumps(match[0]).strip('"') if match[0] != "\x7f" else r"\u007f"

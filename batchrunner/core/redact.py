@@ -1,0 +1,75 @@
+"""Taking secrets out of text that is kept: logs, events, reports of errors.
+
+The same processor serves all of them. It knows secrets by their value (the key in use), by their form (a bearer, a
+webhook's secret, the query of an address, where signatures stand, a user in an address), and by the name of the field
+that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import json
+import re
+from typing import Any, Final
+from urllib.parse import quote
+
+HIDDEN: Final = "…"
+
+SHORTEST_SECRET: Final = 6
+"""Characters; a shorter value would tear holes into ordinary words."""
+
+_QUERY: Final = re.compile(r"(://[^\s?#]*)\?[^\s'\"<>]*")
+_USER: Final = re.compile(r"://[^\s/?#@]*@")
+_BEARER: Final = re.compile(r"(bearer)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_WEBHOOK: Final = re.compile(r"whsec_[A-Za-z0-9_+/=-]+")
+# A signature without its address in front: "…&X-Amz-Signature=ab12".
+_SIGNATURE: Final = re.compile(
+    r"\b(X-(?:Amz|Goog)-[A-Za-z-]+|Signature|sig|AWSAccessKeyId|Key-Pair-Id|token)=[^\s&'\"<>]+", re.IGNORECASE
+)
+_FIELDS: Final = re.compile(r"authorization|cookie|password|secret|signature|token|api_?key", re.IGNORECASE)
+
+
+def without_queries(text: str) -> str:
+    """The text with every address in it cut before its query, where signatures stand, and without its user."""
+    return _QUERY.sub(rf"\1?{HIDDEN}", _USER.sub("://", text))
+
+
+class Redactor:
+    """Takes secrets out of any value that JSON can hold; what it gives back is a copy."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Also hide these values, in any way in which they may stand in a text."""
+        forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if self._secrets is not None:
+            text = self._secrets.sub(HIDDEN, text)
+        # Most texts are a word: what cannot hold a secret is not searched for one.
+        if "://" in text:
+            text = without_queries(text)
+        if "=" in text:
+            text = _SIGNATURE.sub(rf"\1={HIDDEN}", text)
+        if "whsec_" in text:
+            text = _WEBHOOK.sub(HIDDEN, text)
+        return _BEARER.sub(rf"\1 {HIDDEN}", text) if "earer" in text.lower() else text
+
+    def value(self, value: Any) -> Any:
+        """The value without secrets, in keys and in values; a field whose name says that it is one is hidden whole."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self._field(str(key), each) for key, each in value.items()}
+        if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
+            return [self.value(each) for each in value]
+        return value if value is None or isinstance(value, bool | int | float) else self.text(str(value))
+
+    def _field(self, name: str, value: Any) -> Any:
+        return HIDDEN if value and _FIELDS.search(name) else self.value(value)
+
+
+def _forms(secret: str) -> set[str]:
+    """The ways in which a secret may stand in a text: as it is, in an address, in JSON, in a Python literal."""
+    return {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}

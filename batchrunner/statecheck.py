@@ -1,0 +1,253 @@
+"""Examining a state file, and mending what can be mended without losing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import platform
+import sqlite3
+
+from batchrunner import private, statefile, store
+from batchrunner.core import job as machine, record
+from batchrunner.core.doctor import Holder, StateFacts
+from batchrunner.core.events import Opened
+from batchrunner.core.job import Job, State
+from batchrunner.core.retry import Instant
+from batchrunner.errors import IllegalTransition, StateUnusable
+
+Attempt = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What is inside: every attempt as the log has it, and the jobs whose snapshot says otherwise."""
+
+    attempts: dict[Attempt, Job]
+    differing: tuple[str, ...]
+
+
+def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
+    """What is in and beside a state file, and its jobs as far as they can be read; never fails, changes nothing."""
+    path = path.resolve()
+    try:
+        statefile.check_bytes(path)
+        if not path.exists():
+            return StateFacts(path=str(path), exists=False), ()
+        had_log = bool(statefile.size_of(statefile.log_of(path)))
+        with statefile.connected_to_read(path) as connection, statefile.translated(path):
+            return _inside(path, connection, had_log=had_log)
+    except StateUnusable as error:
+        return StateFacts(path=str(path), refused=str(error), advice=error.hint), ()
+
+
+def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tuple[StateFacts, tuple[Job, ...]]:
+    view = store.View(path, connection)
+    damage = [text.splitlines()[-1] for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
+    damage += [f"a row of {table} lacks its {parent}" for table, _, parent, _ in _lost_parents(connection)]
+    is_locked = _is_locked(path)
+    contents, unreadable = None, None
+    if not damage:
+        try:
+            contents = _contents(path, connection)
+        except (StateUnusable, IllegalTransition) as error:
+            unreadable = str(error)
+    current = _current(contents)
+    facts = StateFacts(
+        path=str(path),
+        is_locked=is_locked,
+        holder=_holder(view),
+        version=connection.execute("PRAGMA user_version").fetchone()[0],
+        damage=damage,
+        differing=contents.differing if contents else (),
+        unreadable=unreadable,
+        log_bytes=statefile.size_of(statefile.log_of(path)),
+        is_log_lost=not had_log and not is_locked and view.fact(statefile.IN_USE) is not None,
+        exposed=[each.name for each in _files(path) if not private.is_private(each)],
+        uncertain=[job.id for job in current if job.state is State.UNCERTAIN],
+    )
+    return facts, tuple(contents.attempts.values()) if contents else ()
+
+
+def _lost_parents(connection: sqlite3.Connection) -> list[tuple[str, int, str, int]]:
+    return connection.execute("PRAGMA foreign_key_check").fetchmany(5)
+
+
+def _current(contents: Contents | None) -> list[Job]:
+    newest: dict[str, Job] = {}
+    for job in contents.attempts.values() if contents else ():
+        newest[job.id] = job
+    return list(newest.values())
+
+
+def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
+    """Replay the log, and hold the snapshots against it.
+
+    Raises:
+        StateUnusable: the log cannot be read.
+        IllegalTransition: it holds what cannot have happened.
+    """
+    attempts: dict[Attempt, Job] = {}
+    newest: dict[str, Job] = {}
+    for job_id, attempt, event in store.View(path, connection).events():
+        # What is learned late of an earlier attempt, such as a refund, changes that one alone.
+        before = newest.get(job_id) if isinstance(event, Opened) else attempts.get((job_id, attempt))
+        job = machine.advance(before, event)
+        attempts[job.id, job.attempt] = job
+        if before is None or before is newest.get(job_id):
+            newest[job_id] = job
+    kept = {
+        (job_id, attempt): (is_current, state, project, held, charged, _job_or_none(body))
+        for job_id, attempt, is_current, state, project, held, charged, body in connection.execute(
+            "SELECT id, attempt, is_current, state, project_id, held, charged, body FROM job"
+        )
+    }
+    wanted = {
+        key: (int(newest[job.id] is job), str(job.state), job.project_id, job.held, job.charged, job)
+        for key, job in attempts.items()
+    }
+    differing = {key[0] for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)}
+    return Contents(attempts=attempts, differing=tuple(sorted(differing)))
+
+
+def _job_or_none(body: str) -> Job | None:
+    try:
+        return record.job_from_text(body)
+    except ValueError:
+        return None
+
+
+def _holder(view: store.View) -> Holder | None:
+    last = view.last_run()
+    if last is None:
+        return None
+    is_here = last.host == platform.node()
+    return Holder(
+        pid=last.pid,
+        host=last.host,
+        since=last.started_at,
+        has_ended=last.ended_at is not None,
+        is_alive=_is_alive(last.pid) if is_here else None,
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a run holds it now; where no lock file is, or none can be opened, nobody does."""
+    if not statefile.lock_of(path).exists():
+        return False
+    with suppress(StateUnusable), statefile.locked(path) as is_free:
+        return not is_free
+    return False
+
+
+def _files(path: Path) -> list[Path]:
+    beside = (path, statefile.log_of(path), statefile.index_of(path), statefile.lock_of(path))
+    return [each for each in beside if each.exists()]
+
+
+# --- mending ---------------------------------------------------------------------------------------------------------
+
+
+def mend(path: Path, *, now: Instant, copy: Path, also: Callable[[], list[str]]) -> list[str] | None:
+    """Do what is safe to the state file; what was done, in words. None while a run holds it: then nothing is touched.
+
+    Modes are made private, the log is copied into the file, runs that were cut short are noted as over, and snapshots
+    that are not what the log comes to are rebuilt from it, after the file was copied to `copy`. `also` is done under
+    the same lock.
+
+    Raises:
+        StateUnusable: it is damaged beyond that; it is left as it is.
+    """
+    path = path.resolve()
+    with statefile.locked(path) as is_free:
+        if not is_free:
+            return None
+        if not path.exists():
+            return also()
+        done = _make_private(path)
+        waiting = statefile.size_of(statefile.log_of(path))
+        connection = statefile.connect_to_write(path, accepts_lost_log=True)
+        try:
+            with statefile.translated(path):
+                if (
+                    not waiting
+                    and connection.execute("SELECT 1 FROM fact WHERE name = ?", (statefile.IN_USE,)).fetchone()
+                ):
+                    done.append("accepted the file without the log of its last run")
+                if waiting:
+                    done.append(f"copied {waiting:,} bytes from {statefile.log_of(path).name} into the file")
+                done += _end_runs(connection, now)
+                done += _rebuild(path, connection, copy)
+        finally:
+            statefile.close(path, connection)
+        return done + also()
+
+
+def _make_private(path: Path) -> list[str]:
+    exposed = [each for each in _files(path) if not private.is_private(each)]
+    for each in exposed:
+        private.make_private(each)
+    return [f"made {each.name} private" for each in exposed if private.is_private(each)]
+
+
+def _end_runs(connection: sqlite3.Connection, now: Instant) -> list[str]:
+    """Note that runs which never said so are over: at their last event, since they hold no lock."""
+    cut = connection.execute(
+        "UPDATE run SET ended_at = coalesce((SELECT max(at) FROM event WHERE event.run = run.id), started_at, ?)"
+        " WHERE ended_at IS NULL RETURNING pid, host",
+        (now,),
+    ).fetchall()
+    return [f"noted that the run of pid {pid} on {host} is over" for pid, host in cut]
+
+
+def _rebuild(path: Path, connection: sqlite3.Connection, copy: Path) -> list[str]:
+    """Rebuild the snapshots of every job that is not what its log comes to."""
+    try:
+        contents = _contents(path, connection)
+    except IllegalTransition as error:
+        raise statefile.unusable(path, f"the log in it holds what cannot have happened: {error}") from error
+    if not contents.differing:
+        return []
+    _copy(connection, copy)
+    newest = {job.id: job for job in contents.attempts.values()}
+    # A snapshot of which the log knows nothing is left: it may be all that is known of a purchase.
+    wrong = newest.keys() & frozenset(contents.differing)
+    rows = [
+        store.snapshot_row(job, is_current=newest[job.id] is job)
+        for job in contents.attempts.values()
+        if job.id in wrong
+    ]
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany("DELETE FROM job WHERE id = ?", [(job_id,) for job_id in wrong])
+        connection.executemany(store.PUT_SNAPSHOT, rows)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return [f"kept a copy as {copy.name}", f"rebuilt {len(wrong):,} jobs from the log: {', '.join(sorted(wrong)[:5])}"]
+
+
+def _copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """A whole copy of the file as it is, readable by its owner only."""
+    try:
+        os.close(private.open_for(copy, os.O_RDWR | os.O_EXCL))
+    except OSError as error:
+        raise statefile.unwritable(copy, error) from error
+    target = sqlite3.connect(copy)
+    try:
+        connection.backup(target)
+    finally:
+        target.close()

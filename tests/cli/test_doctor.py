@@ -1,0 +1,145 @@
+"""`doctor`, and what the commands say to two runners and to a state file that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+import sqlite3
+import stat
+
+import pytest
+
+from batchrunner import store
+from batchrunner.core import outputs
+from batchrunner.sandbox.settings import API_KEY
+from tests.support.program import Program
+
+ONE_JOB = """\
+version: 1
+output: out/{id}.mp4
+jobs:
+  - {id: still, kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p, input: a.png}
+"""
+
+
+@pytest.fixture
+def manifest(program: Program, media: Path, request: pytest.FixtureRequest) -> Path:
+    shutil.copy(media / "a.png", program.folder)
+    path = program.folder / f"{abs(hash(request.node.name))}.yaml"
+    path.write_text(ONE_JOB)
+    return path
+
+
+@pytest.fixture
+def done(program: Program, manifest: Path) -> Path:
+    """A manifest whose only job is done."""
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    return manifest
+
+
+def found(program: Program, *arguments: str) -> tuple[int, dict[str, str], dict[str, dict[str, str]]]:
+    """Exit code, the worst grade by subject, and the findings."""
+    ended = program.run("doctor", *arguments, "--json")
+    assert "Traceback" not in ended.err
+    findings = ended.json()["findings"]
+    assert ended.json()["exit_code"] == ended.code
+    worst: dict[str, str] = {}
+    for each in findings:
+        if each["grade"] != "ok":
+            worst[each["subject"]] = each["grade"]
+    return ended.code, worst, {each["subject"]: each for each in findings}
+
+
+def test_a_set_up_in_good_order_has_no_problem_and_shows_no_key(program, done):
+    ended = program.run("doctor", done.name)
+    assert ended.code == 0, ended.out
+    assert "problem" not in ended.out
+    assert API_KEY not in ended.out + ended.err
+    _, _, findings = found(program, done.name)
+    assert "accepted" in findings["key"]["text"]
+    assert "answers in" in findings["provider"]["text"]
+    assert "agrees with the provider" in findings["clock"]["text"]
+    assert {"python", "packages", "sqlite", "catalogue", "account", "disk", "file-system", "manifest"} <= set(findings)
+
+
+def test_key_and_provider_come_to_their_exit_codes(program, manifest):
+    assert found(program)[0] == 0
+    program.env["MAGIC_HOUR_API_KEY"] = "mhk_wrong"
+    assert found(program)[:2] == (6, {"key": "problem"})
+    program.env["MAGIC_HOUR_API_KEY"] = ""
+    assert found(program)[:2] == (2, {"key": "problem"})
+    program.env |= {"MAGIC_HOUR_API_KEY": "x", "MAGIC_HOUR_BASE_URL": "http://127.0.0.1:9"}
+    assert found(program)[:2] == (5, {"provider": "problem"})
+
+
+def test_a_wrong_manifest_is_a_problem_with_its_place(program, manifest):
+    manifest.write_text(ONE_JOB.replace("a.png", "b-missing.png"))
+    code, _, findings = found(program, manifest.name)
+    assert code == 2
+    assert f"{manifest.name}:4" in findings["manifest"]["text"]
+
+
+def test_what_is_safe_is_mended(program, done):
+    state = store.path_for(done)
+    log = done.with_suffix(".log")
+    state.chmod(0o644)
+    log.chmod(0o666)
+    with store.open_to_read(state) as view:
+        assert view is not None
+        (job,) = view.jobs()
+    assert job.project_id is not None
+    mine = done.parent / "out" / f".still.mp4.{outputs.mark_of(job.id, job.project_id)}.part"
+    strange = done.parent / "out" / ".other.mp4.0123456789ab.part"
+    mine.touch()
+    strange.touch()
+    db = sqlite3.connect(state)
+    db.execute("UPDATE job SET charged = 1")
+    db.commit()
+    db.close()
+    code, worst, _ = found(program, done.name)
+    assert (code, worst) == (12, {"state": "problem", "modes": "warning", "partials": "warning"})
+    ended = program.run("doctor", done.name, "--fix")
+    assert ended.code == 0, ended.out
+    assert stat.S_IMODE(state.stat().st_mode) == stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert (mine.exists(), strange.exists()) == (False, True)
+    assert len(list(done.parent.glob("*.before-fix-*"))) == 1
+    assert program.run("run", done.name).code == 0
+    assert len(program.provider.creates(done.stem)) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"SQLite format 3\x00", bytes(range(256)) * 16], ids=["empty", "cut", "noise"]
+)
+def test_every_command_refuses_a_state_file_that_cannot_be_used_and_says_what_helps(program, done, content):
+    state = store.path_for(done)
+    state.write_bytes(content)
+    for arguments in (
+        ("run", done.name),
+        ("status", done.name),
+        ("plan", done.name),
+        ("ledger", done.name),
+        ("download", done.name),
+        ("adopt", done.name, "still", "x"),
+        ("resolve", done.name, "still", "--give-up"),
+        ("doctor", done.name, "--fix"),
+    ):
+        ended = program.run(*arguments)
+        assert ended.code == 12, (arguments, ended.out, ended.err)
+        assert "Traceback" not in ended.err
+        assert "hint: " in ended.err or "-> " in ended.out
+    assert state.read_bytes() == content
+    assert len(program.provider.creates(done.stem)) == 1
+
+
+def test_two_runners_never_meet(program, done):
+    with store.open_for_run(store.path_for(done), run_id="first", now=1.0):
+        for arguments in (("run", done.name), ("download", done.name), ("resolve", done.name, "still", "--give-up")):
+            ended = program.run(*arguments)
+            assert (ended.code, "in use" in ended.err, "hint: " in ended.err) == (11, True, True), ended.err
+        assert found(program, done.name)[0] == 0
+        code, _, findings = found(program, done.name, "--fix")
+        assert (code, "nothing was touched" in findings["fix"]["text"]) == (11, True)
+        assert program.run("status", done.name).code == 0
+        assert program.run("plan", done.name).code == 0
+    assert found(program, done.name, "--fix")[0] == 0
