@@ -23,6 +23,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.core.spec import Asset, Input, Spec
 from batchrunner.errors import ProviderError
+from batchrunner.media import Video
 from batchrunner.perform import ASSET_LIFE_S, Performer
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
@@ -519,9 +520,9 @@ async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path, monkeypa
     threads: list[int] = []
     check = perform._check
 
-    def noted(path: Path) -> None:
+    def noted(path: Path) -> Video:
         threads.append(threading.get_ident())
-        check(path)
+        return check(path)
 
     monkeypatch.setattr(perform, "_check", noted)
     content = (root / "a.mp4").read_bytes()
