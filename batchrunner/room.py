@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 import shutil
@@ -45,7 +46,7 @@ def look(root: Path, made: Plan) -> tuple[Room, ...]:
     for spec in _coming(made):
         folder = (root / PurePosixPath(spec.output)).parent
         if folder not in devices:
-            existing = next(each for each in (folder, *folder.parents) if each.is_dir())
+            existing = _existing(folder) or root
             devices[folder] = (existing.stat().st_dev, existing)
         device, existing = devices[folder]
         disk = found.get(device) or Room(folder=existing, free=shutil.disk_usage(existing).free, least=0, most=0)
@@ -54,6 +55,15 @@ def look(root: Path, made: Plan) -> tuple[Room, ...]:
             folder=disk.folder, free=disk.free, least=disk.least + need.least, most=disk.most + need.most
         )
     return tuple(found.values())
+
+
+def _existing(folder: Path) -> Path | None:
+    """The nearest folder around a place that is there and can be looked at."""
+    for each in (folder, *folder.parents):
+        with suppress(OSError):
+            if each.is_dir():
+                return each
+    return None
 
 
 def _coming(made: Plan) -> Iterator[Spec]:

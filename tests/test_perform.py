@@ -479,6 +479,19 @@ async def test_a_complete_project_without_an_address(root: Path) -> None:
     assert "no address" in event.failure.message
 
 
+async def test_what_is_left_of_a_download_goes_with_its_project(root: Path) -> None:
+    job = rendered(root)
+    content = (root / "a.mp4").read_bytes() * 100
+    head = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: %d\r\n\r\n' % (len(content) + 1)
+    async with storing(head + content) as (api, _), performing(api.url, root) as performer:
+        assert isinstance(await performer(Action.DOWNLOAD, job), events.StepFailed)
+    assert sorted(path.suffix for path in (root / "out").iterdir()) == [".etag", ".part"]
+    gone = state_of_project(status="complete", enabled=False)
+    async with answers(gone) as api, performing(api.url, root) as performer:
+        assert isinstance(await performer(Action.DOWNLOAD, job), events.RenderFailed)
+    assert list((root / "out").iterdir()) == []
+
+
 async def test_a_done_job_stays_done_when_the_provider_has_lost_it(root: Path) -> None:
     job = rendered(root)
     job = advance(job, events.Downloaded(at=NOW, outputs=()))

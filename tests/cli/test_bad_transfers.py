@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_a_storage_that_knows_no_such_range(own: Start) -> None:
     ended = program.run("run", manifest.name)
     assert ended.code == 0, ended.err
     check_books(program, manifest, jobs=1)
+
+
+def test_what_a_finished_job_left_behind_is_cleared_away(own: Start) -> None:
+    program = own()
+    manifest = written(program, STILL)
+    program.run("run", manifest.name)
+    [job] = program.status(manifest)["jobs"]
+    mark = hashlib.sha256(f"still/{job['project_id']}".encode()).hexdigest()[:12]
+    out = program.folder / "out"
+    for name in (f".still.mp4.{mark}.part", f".still.mp4.{mark}.etag", ".still.mp4.0123456789ab.part"):
+        (out / name).write_bytes(b"x")
+    assert program.run("run", manifest.name).code == 0
+    assert sorted(each.name for each in out.iterdir()) == [".still.mp4.0123456789ab.part", "still.mp4"]
 
 
 def test_what_the_storage_asks_to_wait_is_waited(own: Start) -> None:
