@@ -12,6 +12,7 @@
     ├── TransferError                 3    bytes did not arrive; the transfer can be repeated
     │   ├── AddressExpired            3    the presigned address is no longer valid
     │   ├── DamagedFile               3    what arrived is not what was promised
+    │   ├── DiskFull                  3    there is no room for what arrives
     │   └── InputProblem              3    the local file cannot be read or has changed
     ├── NoticeRefused                 -    a webhook delivery that is not believed; its sender is told, no command ends
     │   ├── NoticeForged              -    not signed with our secret
@@ -127,9 +128,16 @@ class OutOfCredits(Rejected):
 
 
 class TransferError(BatchrunnerError):
-    """Bytes did not arrive whole; the same transfer may be tried again at no cost."""
+    """Bytes did not arrive whole; the same transfer may be tried again at no cost.
+
+    `retry_after_s` is set where the storage asked to be left alone for so long.
+    """
 
     exit_code = Exit.INCOMPLETE
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class AddressExpired(TransferError):
@@ -138,6 +146,10 @@ class AddressExpired(TransferError):
 
 class DamagedFile(TransferError):
     """The bytes that arrived are not the file that was promised (length, container, no picture)."""
+
+
+class DiskFull(TransferError):
+    """The disk, or the person's share of it, has no room for what arrives."""
 
 
 class InputProblem(TransferError):

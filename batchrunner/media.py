@@ -58,7 +58,7 @@ def check_video(path: Path) -> Video:
 
 
 def _video(container: InputContainer, path: Path) -> Video:
-    stream, first, span = _read_through(container, path)
+    stream, first, span = _whole(container, path)
     if span.last_key is not None:
         container.seek(span.last_key, stream=stream)
     for _ in container.decode(stream):
@@ -78,6 +78,14 @@ def _read_through(container: InputContainer, path: Path) -> tuple[VideoStream, V
         raise DamagedFile(f"{path.name} holds no picture")
     container.seek(0)
     return stream, first, _span(container, stream, path)
+
+
+def _whole(container: InputContainer, path: Path) -> tuple[VideoStream, VideoFrame, _Span]:
+    """As `_read_through`, for a file that must hold data for every picture it announces."""
+    stream, first, span = _read_through(container, path)
+    if span.is_blank and stream.codec_context.name != "rawvideo":
+        raise DamagedFile(f"{path.name} has zeros for pictures: it was not written to its end")
+    return stream, first, span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +175,7 @@ def _clip(path: Path) -> Facts:
 
 def _checked_clip(container: InputContainer, path: Path) -> tuple[VideoFrame, float, bool]:
     """The first picture, the seconds that the packets cover, and whether the container announces their number."""
-    stream, first, span = _read_through(container, path)
-    if span.is_blank and stream.codec_context.name != "rawvideo":
-        raise DamagedFile(f"{path.name} has zeros for pictures: it was not written to its end")
+    stream, first, span = _whole(container, path)
     if span.last_key is not None:
         container.seek(span.last_key, stream=stream)
         if next(container.decode(stream), None) is None:

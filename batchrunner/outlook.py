@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batchrunner import batch as batches, clock, places, private, session, store
+from batchrunner import batch as batches, clock, places, private, room, session, store
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.errors import UsageError
 from batchrunner.provider import wire
+from batchrunner.room import Room
 
 PLAN_VERSION = 2
 """Of a saved plan's shape."""
@@ -30,12 +31,14 @@ class Outlook:
         tier: its plan; None where it was not read.
         usd: what the hold costs at the dearest rate of that plan; None where none is published.
         warnings: by job id, what is worth a second look.
+        disks: where the results go, and how much room there is.
     """
 
     balance: int | None
     tier: str | None
     usd: Decimal | None
     warnings: Mapping[str, list[str]]
+    disks: tuple[Room, ...]
 
 
 def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
@@ -56,6 +59,7 @@ def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
         tier=known.tier,
         usd=None if rate is None else rate * made.bill().hold,
         warnings=warnings,
+        disks=room.look(batch.root, made),
     )
 
 

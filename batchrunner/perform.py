@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-from batchrunner import media, transfer
-from batchrunner.core import events, retry
+from batchrunner import media, partial, transfer
+from batchrunner.core import events, result, retry
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
 from batchrunner.core.job import Action, Job
@@ -85,7 +85,10 @@ class Performer:
             case Action.POLL:
                 return await self._poll(job)
             case Action.DOWNLOAD:
-                return await self._download(job)
+                event = await self._download(job)
+                if isinstance(event, events.RenderFailed):
+                    await asyncio.to_thread(self.sweep, [job])
+                return event
             case Action.RECONCILE:
                 raise AssertionError("evidence is read for all lost submissions at once, through read_evidence")
             case _:
@@ -233,7 +236,7 @@ class Performer:
                 if project.is_deleted and not job.is_final:
                     return self._gone(project.credits_charged, "the project was deleted at the provider")
                 addresses = _addresses(project)
-            outputs = tuple([await self._fetch(job, address) for address in addresses])
+            fetched = [await self._fetch(job, number, address) for number, address in enumerate(addresses)]
         except AddressExpired as error:
             failure = retry.failure_of(error)
             return events.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
@@ -241,19 +244,28 @@ class Performer:
             return self._look_failed(Step.DOWNLOAD, job, error)
         except TransferError as error:
             return self._step_failed(Step.DOWNLOAD, job, retry.failure_of(error))
-        return events.Downloaded(at=self._now(), outputs=outputs)
+        outputs = tuple(output for output, _ in fetched)
+        doubts = [f"{output.path}: {doubt}" for output, doubt in fetched if doubt is not None]
+        return events.Downloaded(at=self._now(), outputs=outputs, suspect="; ".join(doubts) or None)
 
-    async def _fetch(self, job: Job, address: wire.Download) -> Output:
-        assert job.project_id is not None
+    async def _fetch(self, job: Job, number: int, address: wire.Download) -> tuple[Output, str | None]:
+        """One of a project's files, and why it may not be what was paid for, if so."""
         saved = await transfer.download(
             address.url,
             target=self._root / PurePosixPath(job.spec.output),
-            mark=mark_of(job.id, job.project_id),
+            mark=_mark(job) + (f"-{number}" if number else ""),
             fetch=self._client.fetch,
             check=_check,
             meter=self.traffic.received,
         )
-        return Output(path=_relative(saved.path, self._root), bytes=saved.bytes, sha256=saved.sha256)
+        found = saved.found
+        doubt = result.suspicion(asked_s=job.spec.seconds, found_s=found.seconds, fps=found.fps)
+        return Output(path=_relative(saved.path, self._root), bytes=saved.bytes, sha256=saved.sha256), doubt
+
+    def sweep(self, jobs: Iterable[Job]) -> None:
+        """Remove what unfinished downloads of these jobs left on disk; waits for the disk."""
+        ended = [job for job in jobs if job.project_id is not None]
+        partial.sweep((self._root / PurePosixPath(job.spec.output), _mark(job)) for job in ended)
 
     # --- verdicts ---
 
@@ -277,8 +289,14 @@ def _extension(each: Input) -> str:
     return PurePosixPath(each.path or "").suffix.removeprefix(".").lower()
 
 
-def _check(path: Path) -> None:
-    media.check_video(path)
+def _mark(job: Job) -> str:
+    """Part of the partial file's name: of this render and of no other."""
+    assert job.project_id is not None
+    return mark_of(job.id, job.project_id)
+
+
+def _check(path: Path) -> media.Video:
+    return media.check_video(path)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import random
 import secrets
 
-from batchrunner import store
+from batchrunner import room, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch, look, plan, refuse_unpriced, trusted
 from batchrunner.clock import WallClock
@@ -64,12 +64,13 @@ SANDBOX_TOP_UP_CHECK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What was asked for this run: caps in credits, on top of the manifest's, and what to do when credits run out."""
+    """What was asked for this run: caps in credits, besides the manifest's, and what to do when something runs out."""
 
     max_credits: int | None = None
     max_credits_per_job: int | None = None
     cutoff: str | None = None
     waits_for_credits: bool = False
+    ignores_disk_space: bool = False
 
 
 # --- beginning -------------------------------------------------------------------------------------------------------
@@ -96,6 +97,7 @@ def begin(
     is_collecting: bool = False,
     run_id: str | None = None,
     told: Told | None = None,
+    ignores_disk_space: bool = False,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
 
@@ -105,14 +107,15 @@ def begin(
         access: the provider.
         account: as it was just read.
         files: what was read of the inputs a moment ago.
-        is_collecting: every job on record is part of the session, whatever the manifest says now.
         run_id: what the run is called in the log.
         told: told of events once they are on disk.
+        is_collecting: every job on record is part of the session, whatever the manifest says now; nothing is bought.
+        ignores_disk_space: begins although the results surely do not fit on the disk.
 
     Raises:
         StateLocked: another run holds it.
         StateUnusable: it cannot be used.
-        UsageError: it records the projects of another provider or account.
+        UsageError: it records the projects of another provider or account, or there is no room for the results.
     """
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
@@ -124,6 +127,8 @@ def begin(
         history = planning.history_of(opened.all_attempts(), batch.catalog, tier=account.tier)
         made = plan(batch, seen, known, wishes, tier=account.tier, history=history)
         refuse_unpriced(batch, made)
+        if not is_collecting and not ignores_disk_space:
+            room.refuse_if_too_small(batch.root, made)
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}
@@ -215,6 +220,7 @@ def engine(
         jitter=_jitter,
         top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,
     )
+    performer.sweep(job for job in opened.all_attempts() if job.is_final and job.id not in fetch_again)
     made = Engine(
         jobs=session.jobs,
         journal=opened,

@@ -2,33 +2,55 @@
 
 What must be true on disk at every moment: a file under its final name is whole and checked. So a download goes to a
 partial name beside it, is measured and checked, and is then renamed; only after that is it recorded. A name that
-comes from outside is never used, and a file that is already there is never overwritten.
+comes from outside is never used, and a file that is already there is never overwritten. What a broken download has
+brought is kept, and the next try, in whatever run and from whatever address, asks for the rest of that same version.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 import errno
 import hashlib
 from io import RawIOBase
 import os
 from pathlib import Path
+import shutil
 import threading
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
-from batchrunner.errors import DamagedFile, InputProblem, TransferError
+from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
+from batchrunner.partial import Kept, Partial, keep_names
 
 PIECE = 256 * 1024
 """Bytes read or written at a time, in a thread: large enough to be as fast as any library, small in memory."""
 
+LONGEST_HELD_S = 1.0
+"""Seconds that bytes of a slow download may wait for more before they are written."""
+
+LARGEST_RESERVE = 64 * 1024 * 1024
+"""Bytes of a disk that downloads leave free, or a fiftieth of a small one: the state file must be able to grow."""
+
+T = TypeVar("T")
+
 
 class Reply(Protocol):
-    """An open download."""
+    """An open download.
+
+    Attributes:
+        status: of the answer: 200 the whole, 206 a range, 416 no such range.
+        etag: the version of the file, as it stands in the answer.
+        start: first byte of a range; None where it is none, or not told.
+        end: last byte of a range.
+        total: bytes of the whole file.
+    """
 
     status: int
+    etag: str | None
+    start: int | None
+    end: int | None
     total: int | None
 
     def chunks(self) -> AsyncGenerator[bytes]:
@@ -36,9 +58,9 @@ class Reply(Protocol):
 
 
 class Fetch(Protocol):
-    """Opens a presigned address for reading."""
+    """Opens a presigned address for reading, from byte `offset` on if the file is still the one of `etag`."""
 
-    def __call__(self, url: str) -> AbstractAsyncContextManager[Reply]: ...
+    def __call__(self, url: str, *, offset: int = 0, etag: str | None = None) -> AbstractAsyncContextManager[Reply]: ...
 
 
 class Put(Protocol):
@@ -52,12 +74,13 @@ Meter = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """A file under its final name."""
+class Saved(Generic[T]):
+    """A file under its final name, and what its check found in it."""
 
     path: Path
     bytes: int
     sha256: str
+    found: T
 
 
 def sha256_of(path: Path) -> tuple[str, int]:
@@ -149,90 +172,160 @@ class _Reader:
 
 
 async def download(
-    url: str, *, target: Path, mark: str, fetch: Fetch, check: Callable[[Path], None], meter: Meter
-) -> Saved:
+    url: str, *, target: Path, mark: str, fetch: Fetch, check: Callable[[Path], T], meter: Meter
+) -> Saved[T]:
     """Fetch an address into `target`, or beside it if another file has that name; whole and checked, or not at all.
 
     Args:
         url: a presigned address.
         target: the final name; its folder is made.
-        mark: unique to the render; part of the partial name, so that two downloads never share one.
+        mark: unique to the render; part of the partial name, so that two downloads never share one, and the next try
+            finds what this one leaves.
         fetch: opens the address.
         check: raises `DamagedFile` if the file is not what it should be; called in a thread.
-        meter: told of each piece.
+        meter: told of each piece that came over the wire.
 
     Raises:
+        DiskFull: the disk has no room for it.
         TransferError: it did not arrive whole, or failed the check, or the disk did not take it.
     """
-    partial = target.with_name(f".{target.name[:40]}.{mark}.part")  # 40 characters are at most 160 bytes of 255
+    partial = Partial(target, mark)
     try:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         digest, size = await _receive(url, partial, fetch=fetch, meter=meter)
-        await asyncio.to_thread(check, partial)
+        found = await asyncio.to_thread(check, partial.path)
         path = await asyncio.to_thread(_publish, partial, target, digest)
     except OSError as error:
-        await asyncio.to_thread(_remove, partial)
+        # Of a file that did not fit nothing is kept either: the room is for those that do.
+        await asyncio.to_thread(partial.discard)
         raise _disk_error(error, target) from error
-    except TransferError:
-        await asyncio.to_thread(_remove, partial)
+    except (DamagedFile, DiskFull):
+        await asyncio.to_thread(partial.discard)
         raise
-    return Saved(path=path, bytes=size, sha256=digest)
+    except TransferError:
+        if not await asyncio.to_thread(lambda: partial.can_be_resumed):
+            await asyncio.to_thread(partial.discard)
+        raise
+    return Saved(path=path, bytes=size, sha256=digest, found=found)
 
 
-def _remove(partial: Path) -> None:
-    with suppress(OSError):
-        partial.unlink()
+async def _receive(url: str, partial: Partial, *, fetch: Fetch, meter: Meter) -> tuple[str, int]:
+    """Bring all of a file into the partial one, by the rest of what is kept if that can be had; SHA-256 and size."""
+    kept = await asyncio.to_thread(partial.kept)
+    if kept is not None and kept.size == kept.total:
+        return kept.digest.hexdigest(), kept.size
+    if kept is not None:
+        async with fetch(url, offset=kept.size, etag=kept.etag) as reply:
+            if _is_the_rest(reply, kept):
+                return await _store(reply, partial, kept, meter=meter)
+            if reply.status == 200:
+                return await _store(reply, partial, None, meter=meter)
+    # Nothing is kept, or the storage offers something that cannot be its rest.
+    async with fetch(url) as reply:
+        if reply.status != 200:
+            raise DamagedFile(f"the storage sent a part (HTTP {reply.status}) where the whole file was asked for")
+        return await _store(reply, partial, None, meter=meter)
 
 
-async def _receive(url: str, partial: Path, *, fetch: Fetch, meter: Meter) -> tuple[str, int]:
-    """Stream an address to a file; SHA-256 and size of what came, which is as much as was announced."""
-    digest = hashlib.sha256()
-    size = 0
-    async with fetch(url) as reply, aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
-        with await asyncio.to_thread(partial.open, "wb", buffering=0) as file:
+def _is_the_rest(reply: Reply, kept: Kept) -> bool:
+    """Whether an answer is exactly what is missing, of the very same version.
+
+    The tag is compared here too: a storage that does not know `If-Range` sends the range of whatever is there now.
+    """
+    return (
+        reply.status == 206
+        and reply.etag == kept.etag
+        and (reply.start, reply.end, reply.total) == (kept.size, kept.total - 1, kept.total)
+    )
+
+
+async def _store(reply: Reply, partial: Partial, kept: Kept | None, *, meter: Meter) -> tuple[str, int]:
+    """Write what comes, behind what is kept or from the beginning; SHA-256 and size of the whole."""
+    if kept is None:
+        digest, size = hashlib.sha256(), 0
+    else:
+        digest, size = kept.digest, kept.size
+    if reply.total is not None:
+        await asyncio.to_thread(_make_sure_of_room, partial.path, reply.total - size)
+    async with aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
+        with await asyncio.to_thread(_opened, partial, reply, kept) as file:
             async for piece in pieces:
                 digest.update(piece)
                 size += len(piece)
                 meter(len(piece))
                 await asyncio.to_thread(_write, file, piece)
             await asyncio.to_thread(os.fsync, file.fileno())
-        if reply.total is not None and size != reply.total:
-            raise DamagedFile(f"{size} bytes of {reply.total} arrived")
-    if not size:
-        raise DamagedFile("the file that arrived is empty")
+    _check_length(size, reply.total)
     return digest.hexdigest(), size
 
 
+def _opened(partial: Partial, reply: Reply, kept: Kept | None) -> RawIOBase:
+    return partial.begin(etag=reply.etag, total=reply.total) if kept is None else partial.go_on(kept)
+
+
+def _check_length(size: int, total: int | None) -> None:
+    """A file that is too short may yet be completed; one that is too long, or empty, is not what was announced."""
+    if total is not None and size < total:
+        raise TransferError(f"{size} bytes of {total} arrived")
+    if total is not None and size > total:
+        raise DamagedFile(f"{size} bytes arrived where {total} were announced")
+    if not size:
+        raise DamagedFile("the file that arrived is empty")
+
+
+def _make_sure_of_room(beside: Path, needed: int) -> None:
+    """Refuse to begin what cannot be finished, and leave the state file room to grow.
+
+    Raises:
+        DiskFull: there are not so many bytes free, or they are the last ones.
+    """
+    usage = shutil.disk_usage(beside.parent)
+    if usage.free - needed < min(LARGEST_RESERVE, usage.total // 50):
+        raise DiskFull(f"the disk is full: {needed:,} bytes do not fit into {beside.parent}, {usage.free:,} are free")
+
+
 def _write(file: RawIOBase, piece: bytes) -> None:
-    """Write all of a piece; unbuffered, so that closing the file has nothing left to write and to fail at."""
+    """Write all of a piece."""
     rest = memoryview(piece)
     while rest:
         rest = rest[file.write(rest) or 0 :]
 
 
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The same bytes in pieces of a useful size: every write is a visit to a thread."""
-    held = bytearray()
-    async for chunk in chunks:
-        held += chunk
-        if len(held) >= PIECE:
-            yield bytes(held)
-            held.clear()
+    """The same bytes in pieces of a useful size, since every write is a visit to a thread; but soon, and all that came.
+
+    What is not written yet is lost with the process, and would have to come again.
+    """
+    loop = asyncio.get_running_loop()
+    held, written_at = bytearray(), loop.time()
+    trouble: TransferError | None = None
+    try:
+        async for chunk in chunks:
+            held += chunk
+            if len(held) >= PIECE or loop.time() - written_at >= LONGEST_HELD_S:
+                yield bytes(held)
+                held.clear()
+                written_at = loop.time()
+    except TransferError as error:
+        trouble = error
     if held:
         yield bytes(held)
+    if trouble is not None:
+        raise trouble
 
 
-def _publish(partial: Path, target: Path, sha256: str) -> Path:
+def _publish(partial: Partial, target: Path, sha256: str) -> Path:
     """Give the partial file its final name without ever replacing another file; the name it got.
 
     A file of that name with the same content is the one from before a crash, and is kept.
     """
     for candidate in _names(target):
-        if _holds(candidate, partial, sha256):
-            _remove(partial)
+        if _holds(candidate, partial.path, sha256):
+            partial.discard()
             return candidate
-        if _claim(candidate, partial):
-            _keep_name(candidate.parent)
+        if _claim(candidate, partial.path):
+            partial.discard()
+            keep_names(candidate.parent)
             return candidate
     raise TransferError(f"no free name beside {target}")
 
@@ -261,19 +354,7 @@ def _claim(candidate: Path, partial: Path) -> bool:
             if os.path.lexists(candidate):
                 return False
             partial.rename(candidate)
-            return True
-    _remove(partial)
     return True
-
-
-def _keep_name(folder: Path) -> None:
-    """Have the folder remember the new name through a power cut, where the system lets a folder be synced."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 _CLAIMING = threading.Lock()
@@ -291,6 +372,6 @@ def _unreadable(path: Path, error: OSError) -> InputProblem:
 
 
 def _disk_error(error: OSError, target: Path) -> TransferError:
-    if error.errno == errno.ENOSPC:
-        return TransferError(f"the disk is full: cannot write {target}")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFull(f"the disk is full: cannot write {target}")
     return TransferError(f"cannot write {target}: {error.strerror or error}")

@@ -136,6 +136,16 @@ def test_a_tail_that_is_not_the_files_own(tmp_path: Path, noise: Path, share: fl
         media_module.check_video(tmp_path / "zeros.mp4")
 
 
+def test_a_hole_in_the_middle(tmp_path: Path, noise: Path) -> None:
+    """Space that was taken and not written, with the index and the last pictures in place."""
+    whole = bytearray(noise.read_bytes())
+    start, end = len(whole) * 2 // 5, len(whole) * 3 // 5
+    whole[start:end] = bytes(end - start)
+    (tmp_path / "hole.mp4").write_bytes(whole)
+    with pytest.raises(DamagedFile, match="zeros for pictures"):
+        media_module.check_video(tmp_path / "hole.mp4")
+
+
 def test_an_index_that_is_missing(tmp_path: Path) -> None:
     whole = write_noise(tmp_path / "a.mp4", options={}, container={}).read_bytes()
     for end in (whole.index(b"moov") - 4, whole.index(b"moov") + 50, len(whole) - 100):

@@ -23,6 +23,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.core.spec import Asset, Input, Spec
 from batchrunner.errors import ProviderError
+from batchrunner.media import Video
 from batchrunner.perform import ASSET_LIFE_S, Performer
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
@@ -478,6 +479,19 @@ async def test_a_complete_project_without_an_address(root: Path) -> None:
     assert "no address" in event.failure.message
 
 
+async def test_what_is_left_of_a_download_goes_with_its_project(root: Path) -> None:
+    job = rendered(root)
+    content = (root / "a.mp4").read_bytes() * 100
+    head = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: %d\r\n\r\n' % (len(content) + 1)
+    async with storing(head + content) as (api, _), performing(api.url, root) as performer:
+        assert isinstance(await performer(Action.DOWNLOAD, job), events.StepFailed)
+    assert sorted(path.suffix for path in (root / "out").iterdir()) == [".etag", ".part"]
+    gone = state_of_project(status="complete", enabled=False)
+    async with answers(gone) as api, performing(api.url, root) as performer:
+        assert isinstance(await performer(Action.DOWNLOAD, job), events.RenderFailed)
+    assert list((root / "out").iterdir()) == []
+
+
 async def test_a_done_job_stays_done_when_the_provider_has_lost_it(root: Path) -> None:
     job = rendered(root)
     job = advance(job, events.Downloaded(at=NOW, outputs=()))
@@ -519,9 +533,9 @@ async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path, monkeypa
     threads: list[int] = []
     check = perform._check
 
-    def noted(path: Path) -> None:
+    def noted(path: Path) -> Video:
         threads.append(threading.get_ident())
-        check(path)
+        return check(path)
 
     monkeypatch.setattr(perform, "_check", noted)
     content = (root / "a.mp4").read_bytes()

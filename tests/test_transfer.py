@@ -239,7 +239,7 @@ def anything_goes(_path: Path) -> None:
 
 async def download(
     client: Client, url: str, target: Path, *, mark: str = "m1", check: Callable[[Path], None] = anything_goes
-) -> Saved:
+) -> Saved[None]:
     return await transfer.download(url, target=target, mark=mark, fetch=client.fetch, check=check, meter=lambda _: None)
 
 
@@ -250,7 +250,7 @@ def files(folder: Path) -> list[str]:
 async def test_a_download_is_the_file(client: Client, folder: Path) -> None:
     async with answers(chaos.answer(CONTENT)) as server:
         saved = await download(client, server.url, folder / "a.mp4")
-    assert saved == Saved(path=folder / "a.mp4", bytes=len(CONTENT), sha256=sha(CONTENT))
+    assert saved == Saved(path=folder / "a.mp4", bytes=len(CONTENT), sha256=sha(CONTENT), found=None)
     assert saved.path.read_bytes() == CONTENT
     assert files(folder) == ["a.mp4"]
 

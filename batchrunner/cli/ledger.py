@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 @options.manifest
 @options.state
 @click.option("--csv", "as_csv", is_flag=True, help="Print the lines as CSV on standard output.")
-@click.option("--refunds-due", is_flag=True, help="Only attempts that failed and are still charged.")
+@click.option(
+    "--refunds-due",
+    is_flag=True,
+    help="Only attempts that are still charged and failed, or brought something else than was asked for.",
+)
 @options.as_json
 def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: bool, as_json: bool) -> int:
     """Show every movement of credits of MANIFEST, totals, and drift against the account. Reads the state file only."""
@@ -100,8 +104,8 @@ def _due(job: Job) -> dict[str, Any]:
         "credits": job.charged,
         "accepted_at": _time(job.accepted_at) if job.accepted_at else None,
         "ended_at": _time(job.ended_at) if job.ended_at else None,
-        "error": job.trouble.code if job.trouble else None,
-        "message": job.trouble.message if job.trouble else None,
+        "error": "suspect" if job.suspect else job.trouble.code if job.trouble else None,
+        "message": job.suspect or (job.trouble.message if job.trouble else None),
     }
 
 
@@ -148,7 +152,14 @@ def _print_due(due: list[Job], *, as_json: bool) -> None:
         show.as_json([_due(job) for job in due])
         return
     rows = [
-        (each["project_id"] or "", str(each["credits"]), each["ended_at"] or "", each["error"] or "", each["job"])
+        (
+            each["project_id"] or "",
+            str(each["credits"]),
+            each["ended_at"] or "",
+            each["error"] or "",
+            each["job"],
+            each["message"] or "",
+        )
         for each in map(_due, due)
     ]
-    show.table(("project", "credits", "ended", "error", "job"), rows, right=frozenset({1}))
+    show.table(("project", "credits", "ended", "error", "job", "reason"), rows, right=frozenset({1}))

@@ -114,6 +114,9 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for job_id, words in outlook.warnings.items():
         for text in words:
             show.say(f"warning: {job_id}: {text}")
+    for disk in outlook.disks:
+        if disk.words is not None:
+            show.say(f"warning: {disk.words}")
 
 
 def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
@@ -140,6 +143,10 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
             "usd": None if outlook.usd is None else float(outlook.usd),
         },
         "account": None if outlook.tier is None else {"credits": outlook.balance, "tier": outlook.tier},
+        "disks": [
+            {"folder": str(disk.folder), "free": disk.free, "needed": {"least": disk.least, "most": disk.most}}
+            for disk in outlook.disks
+        ],
     }
 
 

@@ -53,7 +53,8 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
         case events.Rendered():
             return f"rendered, {show.credits(job.charged)} credits"
         case events.Downloaded():
-            return "done: " + ", ".join(f"{output.path} ({show.bytes_(output.bytes)})" for output in job.outputs)
+            done = "done: " + ", ".join(f"{output.path} ({show.bytes_(output.bytes)})" for output in job.outputs)
+            return f"{done}, but suspect: {event.suspect}" if event.suspect else done
         case events.Canceled():
             return "canceled at the provider"
         case events.RenderFailed():

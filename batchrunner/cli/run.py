@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from batchrunner.web.door import Door
 
 
+MOST_SUSPECTS = 10
+"""Told one by one after a run."""
+
+
 @click.command()
 @options.manifest
 @options.state
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
 )
 @click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
+@click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.log
@@ -105,6 +110,7 @@ def run(manifest: Path, **given: Any) -> int:
         max_credits_per_job=given["max_credits_per_job"],
         cutoff=given["cutoff"],
         waits_for_credits=given["on_no_credits"] == "wait",
+        ignores_disk_space=given["ignore_disk_space"],
     )
     with (
         recorders.recording(
@@ -230,6 +236,7 @@ async def carry_out(
             files=files,
             run_id=recorder.run,
             told=recorder.told,
+            ignores_disk_space=flags is not None and flags.ignores_disk_space,
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
             with Till.of(os.environ, provider=access.provider, account=account.id) as till:
@@ -364,10 +371,22 @@ def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
         yield "hint: set MAGIC_HOUR_API_KEY to a valid key and run again; nothing is lost"
     elif outcome.stop is Stop.OUT_OF_CREDITS:
         yield "hint: top up the account and run again; what was bought is on disk"
+    elif outcome.stop is Stop.DISK_FULL:
+        yield "hint: make room and run again; the provider keeps what was bought"
+    yield from _about_suspects(report.jobs, manifest)
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
             yield from _about_uncertain(job, manifest, project_id=report.named.get(job.name or ""))
     yield from _next_command(report, again, manifest)
+
+
+def _about_suspects(jobs: Sequence[Job], manifest: Path) -> Iterator[str]:
+    suspects = [job for job in jobs if job.suspect is not None]
+    for job in suspects[:MOST_SUSPECTS]:
+        yield f"suspect: {job.id}: {job.suspect}"
+    if suspects:
+        more = f"{len(suspects) - MOST_SUSPECTS:,} more; " if len(suspects) > MOST_SUSPECTS else ""
+        yield f"hint: {more}`batchrunner ledger {manifest} --refunds-due` lists what to send to support"
 
 
 def _about_uncertain(job: Job, manifest: Path, *, project_id: str | None) -> Iterator[str]:

@@ -52,18 +52,22 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
 
 def print_jobs(jobs: Iterable[Job], *, folder: Path) -> None:
     """Every job as a row on standard output; paths as they can be opened from here."""
-    rows = [(job.id, job.kind, job.state, show.credits(job.charged), _files(job, folder) or note(job)) for job in jobs]
+    rows = [(job.id, job.kind, job.state, show.credits(job.charged), _result(job, folder) or note(job)) for job in jobs]
     show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
 
 
-def _files(job: Job, folder: Path) -> str:
-    return ", ".join(str(folder / output.path) for output in job.outputs)
+def _result(job: Job, folder: Path) -> str:
+    files = ", ".join(str(folder / output.path) for output in job.outputs)
+    return f"{files} (suspect: {job.suspect})" if files and job.suspect else files
 
 
 def print_summary(jobs: Sequence[Job], totals: Totals, *, on_stdout: bool = False) -> None:
     """Jobs by state and the credits of every attempt, in one line."""
     states = ", ".join(f"{count:,} {state}" for state, count in _by_state(jobs).items())
     text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals.charged:,} credits charged"
+    suspects = sum(job.suspect is not None for job in jobs)
+    if suspects:
+        text += f"; {suspects:,} suspect"
     if totals.unknown:
         text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
     (show.line if on_stdout else show.say)(text)
@@ -112,5 +116,6 @@ def _job(job: Job) -> dict[str, Any]:
         "credits": {"estimated": job.spec.expected, "held": job.held, "charged": job.charged},
         "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
         "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
+        "suspect": job.suspect,
         "reason": note(job),
     }

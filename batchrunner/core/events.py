@@ -137,9 +137,13 @@ class Corrected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded(Event):
-    """The result is on disk under its final name, whole and checked."""
+    """The result is on disk under its final name, whole and checked.
+
+    `suspect` says why it may not be what was paid for, if so; logs from before it was looked for have none.
+    """
 
     outputs: tuple[Output, ...]
+    suspect: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,7 @@ class Job:
         status: the provider's last word, as it stood.
         held: credits charged when it was accepted; an estimate of the provider's until it settles.
         charged: credits charged as last seen; 0 after a refund.
+        suspect: why the result may not be what was paid for, although it is whole and can be played.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Job:
     rendered_at: Instant | None = None
     outputs: tuple[Output, ...] = ()
     ended_at: Instant | None = None
+    suspect: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -343,7 +345,8 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case Corrected():
             return {} if event.credits == job.charged else {"charged": event.credits}
         case Downloaded():
-            return {"outputs": event.outputs, "tries": 0, "again_at": None, "is_left": False, "trouble": None}
+            fetched = {"outputs": event.outputs, "suspect": event.suspect}
+            return fetched | {"tries": 0, "again_at": None, "is_left": False, "trouble": None}
         case Refused() | StepFailed():
             return _setback(job, event.failure, event.verdict)
         case AddressExpired():

@@ -24,7 +24,7 @@ _RESERVED = frozenset(
 )
 
 
-_PARTIAL = re.compile(r"\..*\.([0-9a-f]{12})\.part(?:\..*)?", re.DOTALL)
+_PARTIAL = re.compile(r"\..*\.([0-9a-f]{12})(?:-\d+)?\.(?:part|etag)(?:\..*)?", re.DOTALL)
 
 
 def mark_of(job_id: str, project_id: str) -> str:

@@ -18,6 +18,7 @@ from batchrunner.errors import (
     AddressExpired,
     BatchrunnerError,
     DamagedFile,
+    DiskFull,
     InputProblem,
     NeverSent,
     NoAnswer,
@@ -32,7 +33,9 @@ Instant = float
 UNREACHABLE = "unreachable"
 NO_ANSWER = "no_answer"
 INPUT_CHANGED = "input_changed"
-"""Our own codes: a request that could not be sent, one whose answer did not come, a file that is not what it was."""
+DISK_FULL = "disk_full"
+"""Our own codes: a request that could not be sent, one whose answer did not come, a file that is not what it was, a
+disk without room for a result."""
 
 
 class Step(StrEnum):
@@ -121,6 +124,11 @@ PATIENCE: dict[Step, Patience] = {
 }
 
 
+TRIES_ON_A_FULL_DISK = 3
+"""Of one result in one run: others that were under way may have been what stood in its way, and what is still too
+large then waits until somebody has made room."""
+
+
 def backoff_s(patience: Patience, *, tries: int, jitter: float, asked_s: float | None) -> float:
     """Seconds to wait before the next try, after `tries` failures in a row; `jitter` is in (0, 1]."""
     ceiling = min(patience.longest_s, patience.first_s * 2.0 ** min(tries - 1, 32))
@@ -133,7 +141,8 @@ def repeat_verdict(step: Step, failure: Failure, *, tries: int, now: Instant, ji
     if failure.is_lasting and step in {Step.UPLOAD, Step.SUBMIT}:
         return GiveUp()
     patience = PATIENCE[step]
-    if tries >= patience.tries or failure.code == INPUT_CHANGED:  # the next run reads the file anew
+    most = TRIES_ON_A_FULL_DISK if failure.code == DISK_FULL else patience.tries
+    if tries >= most or failure.code == INPUT_CHANGED:  # the next run reads the file anew
         return Leave()
     return Again(at=now + backoff_s(patience, tries=tries, jitter=jitter, asked_s=failure.retry_after_s))
 
@@ -144,6 +153,7 @@ _CODES: dict[type[BatchrunnerError], str] = {
     InputProblem: INPUT_CHANGED,
     AddressExpired: "address_expired",
     DamagedFile: "damaged_file",
+    DiskFull: DISK_FULL,
     TransferError: "transfer",
 }
 
@@ -158,7 +168,8 @@ def failure_of(error: BatchrunnerError) -> Failure:
             retry_after_s=error.retry_after_s,
             is_lasting=error.status in BLAMES_THE_REQUEST,
         )
-    return Failure(code=_CODES[type(error)], message=str(error))
+    asked_s = error.retry_after_s if isinstance(error, TransferError) else None
+    return Failure(code=_CODES[type(error)], message=str(error), retry_after_s=asked_s)
 
 
 LOST_AFTER = 12

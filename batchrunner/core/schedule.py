@@ -13,7 +13,7 @@ from typing import assert_never
 
 from batchrunner.core.job import IN_FLIGHT, Action, State
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import Failure, Instant, Step
+from batchrunner.core.retry import DISK_FULL, Failure, Instant, Step
 from batchrunner.errors import Exit
 
 POLLS_AT_ONCE = 32
@@ -30,6 +30,7 @@ class Stop(StrEnum):
     KEY_REFUSED = "key refused"
     INTERRUPTED = "interrupted"
     OUT_OF_CREDITS = "out of credits"
+    DISK_FULL = "disk full"
     UNREACHABLE = "provider not reachable"
     COLLECTING = "only collecting what was bought"
 
@@ -130,13 +131,14 @@ def believable(at: Instant | None, *, now: Instant) -> Instant | None:
 
 
 def stop_for(failure: Failure) -> Stop | None:
-    """Whether a failure says something about the whole account, so that the run must stop buying."""
+    """Whether a failure says something about more than its job, so that the run must stop buying."""
     if failure.status == 401:
         return Stop.KEY_REFUSED
     # A 402 that blames the plan has another code and concerns that job only.
     if failure.status == 402 and failure.is_about_credits:
         return Stop.OUT_OF_CREDITS
-    return None
+    # What cannot be put anywhere is not bought; what was bought and is small enough still is fetched.
+    return Stop.DISK_FULL if failure.code == DISK_FULL else None
 
 
 def exit_code(

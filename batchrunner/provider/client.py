@@ -6,7 +6,7 @@ Three pools of connections, because they must not share anything:
 - `paid`: the two POSTs that cost credits, with the bearer, each on a fresh connection. On a kept one, a connection
   that died while idle looks like an answer lost after sending; on a fresh one, a failure to connect proves that
   nothing was sent.
-- `storage`: presigned addresses, without the bearer, whatever host they point at; never a redirect.
+- `storage`: presigned addresses, without the bearer, whatever public host they point at; never a redirect.
 
 The connections themselves are made in `connections`, and foreign exceptions become ours in `failures`.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+import re
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote
 
@@ -24,9 +25,10 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from batchrunner import __version__
 from batchrunner.errors import NeverSent, NoAnswer
-from batchrunner.provider import wire
+from batchrunner.provider import speed, wire
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
 from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
+from batchrunner.provider.guard import guard_of
 from batchrunner.provider.watched import Heard, watched
 
 if TYPE_CHECKING:
@@ -45,30 +47,40 @@ T = TypeVar("T")
 
 
 class Reply:
-    """A download under way: what the storage announced, and the bytes as they come."""
+    """A download under way: what the storage announced, and the bytes as they come.
 
-    def __init__(self, response: httpx.Response) -> None:
+    Attributes:
+        start: first byte of a range, and `end` the last; None where it is none, or not told.
+        total: bytes of the whole file, whether this is all of it or a range.
+    """
+
+    def __init__(self, response: httpx.Response, *, window_s: float) -> None:
         self._response = response
+        self._window_s = window_s
         self.status = response.status_code
-        self.etag = response.headers.get("etag")
+        self.etag: str | None = response.headers.get("etag")
         self.length = _number(response.headers.get("content-length"))
-        self.total = self._total()
-
-    def _total(self) -> int | None:
-        """Bytes of the whole file, whether this is all of it or a range."""
-        if self.status != 206:
-            return self.length
-        return _number(self._response.headers.get("content-range", "").rpartition("/")[2])
+        self.start: int | None = None
+        self.end: int | None = None
+        self.total = self.length if self.status == 200 else None
+        told = _RANGE.fullmatch(response.headers.get("content-range", ""))
+        if self.status == 206 and told is not None:
+            self.start, self.end, self.total = (int(number) for number in told.groups())
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body, piece by piece.
 
         Raises:
-            TransferError: the connection broke before the end.
+            TransferError: the connection broke before the end, or was slower than the least speed.
         """
         with as_transfer(), translated(str(self._response.url)):
-            async for chunk in self._response.aiter_raw():
-                yield chunk
+            raw = cast("AsyncGenerator[bytes]", self._response.aiter_raw())
+            async with aclosing(raw), aclosing(speed.received(raw, window_s=self._window_s)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Client:
@@ -96,7 +108,7 @@ class Client:
             read_attempts: how often a read is tried before its failure is reported.
             read_wait_s: first wait between those, in seconds; 0 makes every wait 0.
         """
-        self._owned = Connections() if transports is None else None
+        self._owned = Connections(guard_of(base_url)) if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
         carried = carried if heard is None else watched(carried, heard)
         self._key = key
@@ -221,18 +233,20 @@ class Client:
         limits = self._timeouts
         with as_transfer(), translated(url):
             async with asyncio.timeout(limits.pool_s + limits.write_s) as deadline:
-                content = _watched(chunks, deadline, limits)
+                content = speed.sent(chunks, deadline, window_s=limits.write_s, answer_s=limits.read_s)
                 request = self._storage.build_request("PUT", url, content=content, headers=headers)
                 response = await self._storage.send(request, stream=True)
                 try:
                     said = await _error_text(response)
                 finally:
                     await response.aclose()
-        raise_for_storage(response.status_code, said)
+        raise_for_storage(response, said)
 
     @asynccontextmanager
     async def fetch(self, url: str, *, offset: int = 0, etag: str | None = None) -> AsyncIterator[Reply]:
         """Open a presigned address for reading, from byte `offset` on if the file is still the one of `etag`.
+
+        A refusal of the range itself (416) is an answer, too: the whole can still be asked for.
 
         Raises:
             AddressExpired: the address is no longer accepted.
@@ -243,13 +257,15 @@ class Client:
             headers["Range"] = f"bytes={offset}-"
             if etag:
                 headers["If-Range"] = etag
+        limits = self._timeouts
         with as_transfer(), translated(url):
-            request = self._storage.build_request("GET", url, headers=headers)
-            response = await self._storage.send(request, stream=True)
+            async with asyncio.timeout(limits.pool_s + limits.read_s):  # a head that trickles has no end otherwise
+                request = self._storage.build_request("GET", url, headers=headers)
+                response = await self._storage.send(request, stream=True)
         try:
-            if response.status_code not in {200, 206}:
-                raise_for_storage(response.status_code, await _error_text(response))
-            yield Reply(response)
+            if response.status_code not in ({200, 206, 416} if offset else {200, 206}):
+                raise_for_storage(response, await _error_text(response))
+            yield Reply(response, window_s=limits.read_s)
         finally:
             with as_transfer(), translated(url):
                 await response.aclose()
@@ -271,15 +287,6 @@ async def _error_text(response: httpx.Response) -> bytes:
         with suppress(NoAnswer, NeverSent), translated(""):
             await _collect(response, received, most=LARGEST_ERROR)
     return bytes(received)
-
-
-async def _watched(chunks: AsyncIterator[bytes], deadline: asyncio.Timeout, limits: Timeouts) -> AsyncIterator[bytes]:
-    """The chunks, moving the deadline with each: aiohttp itself has no limit on a peer that stops reading."""
-    loop = asyncio.get_running_loop()
-    async for chunk in chunks:
-        deadline.reschedule(loop.time() + limits.write_s)
-        yield chunk
-    deadline.reschedule(loop.time() + limits.write_s + limits.read_s)
 
 
 def _number(text: str | None) -> int | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+import socket
 import ssl
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
+
+from batchrunner.provider.guard import Guard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +23,8 @@ class Timeouts:
 
     Attributes:
         connect_s: for one attempt to connect to one address.
-        read_s: between two pieces of an answer.
-        write_s: for the peer to take one piece of an upload.
+        read_s: between two pieces of an answer, and for as much of a download as the least speed allows.
+        write_s: for the peer to take as much of an upload as the least speed allows, or the last of it.
         pool_s: for a connection, the wait for a free place, name lookup and TLS included.
         whole_s: for one request to the API, from the first to the last byte.
     """
@@ -45,15 +49,15 @@ class Transports:
 
 
 class Connections:
-    """The real connections: aiohttp beneath httpx, one session a purpose."""
+    """The real connections: aiohttp beneath httpx, one session a purpose; the guard is for storage alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
         tls = ssl.create_default_context()
         self._sessions = {
             "api": _Session(limit=64, tls=tls, is_kept=True),
             "paid": _Session(limit=64, tls=tls, is_kept=False),
             # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
-            "storage": _Session(limit=128, tls=tls, is_kept=False),
+            "storage": _Session(limit=128, tls=tls, is_kept=False, guard=guard),
         }
         self._tls = tls
 
@@ -73,7 +77,8 @@ class _Session:
     any callable that gives a session, and asks it before each request; so this is both.
     """
 
-    def __init__(self, *, limit: int, tls: ssl.SSLContext, is_kept: bool) -> None:
+    def __init__(self, *, limit: int, tls: ssl.SSLContext, is_kept: bool, guard: Guard | None = None) -> None:
+        self._guard = guard
         self._options: dict[str, Any] = {"limit": limit, "ssl": tls, "force_close": not is_kept}
         if is_kept:
             self._options["keepalive_timeout"] = 30.0
@@ -81,6 +86,8 @@ class _Session:
 
     def __call__(self) -> Any:
         if self._session is None:  # made here, since aiohttp wants a running loop
+            if self._guard is not None:
+                self._options["resolver"] = GuardedResolver(aiohttp.ThreadedResolver(), self._guard)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
             )
@@ -88,11 +95,32 @@ class _Session:
 
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
-        return _Exchange(self._session.request(method, URL(url, encoded=True), **options))
+        address = URL(url, encoded=True)
+        if self._guard is not None:
+            self._guard.check(scheme=address.scheme, host=address.host, has_user=address.user is not None)
+        return _Exchange(self._session.request(method, address, **options))
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+class GuardedResolver(AbstractResolver):
+    """Names to addresses, but for those that the guard does not let through; the connection goes to what it gives."""
+
+    def __init__(self, beneath: AbstractResolver, guard: Guard) -> None:
+        self._beneath = beneath
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._beneath.resolve(host, port, family)
+        self._guard.check_resolved(host, [each["host"] for each in found])
+        return found
+
+    async def close(self) -> None:
+        await self._beneath.close()
 
 
 class _Exchange:

@@ -27,6 +27,8 @@ from batchrunner.errors import (
     TransferError,
 )
 from batchrunner.provider import wire
+from batchrunner.provider.guard import Forbidden
+from batchrunner.provider.speed import TooSlow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,7 @@ _UNSENT_BENEATH = (
 )
 _UNSENT = (
     *_UNSENT_BENEATH,
+    Forbidden,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -91,6 +94,8 @@ _UNSENT = (
 
 def _words(error: BaseException, *, secret: str) -> str:
     """What went wrong, in the words of the innermost error that has any; without the query of the address."""
+    if isinstance(error, TooSlow | Forbidden):
+        return error.strerror or str(error)
     if isinstance(error, TimeoutError):
         return "it took too long"
     deepest = error.__cause__ or error
@@ -133,14 +138,16 @@ def raise_for_status(response: httpx.Response, body: bytes, *, key: str) -> None
     raise kind(message, status=status, code=said.code, retry_after_s=_retry_after(response))
 
 
-def raise_for_storage(status: int, body: bytes) -> None:
+def raise_for_storage(response: httpx.Response, body: bytes) -> None:
     """Raise what a storage answer means; S3 and its kin answer 403 to an address that expired, Google's also 400."""
+    status = response.status_code
     if 200 <= status < 300:
         return
     said = wire.storage_error(body)
     message = f"the storage answered HTTP {status}" + (f": {said.message}" if said.message else "")
     is_expired = status in {401, 403, 404, 410} or said.code == "ExpiredToken"
-    raise AddressExpired(message) if is_expired else TransferError(message)
+    kind = AddressExpired if is_expired else TransferError
+    raise kind(message, retry_after_s=_retry_after(response))
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -82,8 +82,8 @@ def video_project(project: Project, *, downloads: Sequence[Mapping[str, str]]) -
     }
 
 
-def ledger(books: Books, *, requests: Mapping[str, int]) -> dict[str, Any]:
-    """What was accepted and what moved, in order; `requests` counts since this process started.
+def ledger(books: Books, *, requests: Mapping[str, int], downloads: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What was accepted and what moved, in order; `requests` counts since this process started, as `downloads` tells.
 
     `topped_up` is what came from elsewhere, less what was spent there; those entries have no project.
     """
@@ -109,6 +109,7 @@ def ledger(books: Books, *, requests: Mapping[str, int]) -> dict[str, Any]:
             for project in books.projects.values()
         ],
         "requests": dict(requests),
+        "downloads": list(downloads),
         "entries": [
             {
                 "at": entry.at,

@@ -174,6 +174,7 @@ def _altered(rule: Rule) -> Altered:
         charge=rule.charge or passage.RIGHT,
         # An address that lives for no time has expired before it is read.
         address_ttl_s=None if lives_s is False else 0.0 if lives_s is True else float(lives_s),
+        etag=rule.etag,
     )
 
 

@@ -31,6 +31,9 @@ Ending = Literal["canceled", "deleted", "disabled"]
 Event = Literal["video.started", "video.completed", "video.errored"]
 """What is announced of a render; for a canceled one there is no word."""
 
+Etag = Literal["right", "new", "weak", "none"]
+"""The entity tag of a result: its own, another at every request, one that promises nothing, or no tag."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -63,10 +66,11 @@ RIGHT: Final = Amount()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Altered:
-    """What a handler does otherwise than usual: the charge, and the seconds that addresses live (None: usual)."""
+    """What a handler does otherwise than usual: the charge, the seconds that addresses live (None: usual), the tag."""
 
     charge: Amount = RIGHT
     address_ttl_s: float | None = None
+    etag: Etag = "right"
 
 
 AS_USUAL: Final = Altered()

@@ -16,6 +16,7 @@ Answers, at any step but `render` and `webhook`:
     {"truncate": 1000}, {"truncate": 0.5}, {"trickle": 5000}   bytes, share of the body, bytes a second
     {"omit": ["download"], "null": ["fps"], "extra": {"progress": 3}}
     {"expire_addresses": true}                                 or seconds that they live
+    {"etag": "new"}                                            or weak, none: of results, at download
     {"status_word": "thinking", "count": 3}
     {"freeze_balance": true}                                   or the balance that is shown
     {"charge": {"factor": 2.0}}, {"charge": {"credits": 999}}  at create; really taken
@@ -47,7 +48,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from batchrunner.errors import UsageError
-from batchrunner.sandbox.passage import STEPS, Amount, Call, Step
+from batchrunner.sandbox.passage import STEPS, Amount, Call, Etag, Step
 
 Garbage = Literal["nonsense", "truncated", "html", "empty", "array"]
 _GARBAGE: Final = ("nonsense", "truncated", "html", "empty", "array")
@@ -126,6 +127,7 @@ class Rule:
     freeze_balance: bool | int = False
     status_word: str | None = None
     expire_addresses: bool | float = False
+    etag: Etag = "right"
 
     render_error: Failure | None = None
     cancel: After | None = None
@@ -167,6 +169,7 @@ _STEPS_OF: Final[Mapping[str, tuple[Step, ...]]] = {
     "freeze_balance": ("account",),
     "status_word": ("project",),
     "expire_addresses": ("project", "upload-urls", "download", "upload"),
+    "etag": ("download",),
     "omit": ("account", "upload-urls", "create", "project"),
     "null": ("account", "upload-urls", "create", "project"),
     "extra": ("account", "upload-urls", "create", "project"),
@@ -434,6 +437,7 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "freeze_balance": _flag_or(_whole),
     "status_word": _text,
     "expire_addresses": _flag_or(_number),
+    "etag": _one_of("new", "weak", "none"),
     "render_error": _failure,
     "cancel": _after,
     "delete": _after,

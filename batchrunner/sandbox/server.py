@@ -5,7 +5,7 @@ What a body must look like is in intake.py, what things cost in prices.py, whose
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import contextlib
 import json
@@ -17,12 +17,24 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 import uvicorn
 
 from batchrunner.errors import BatchrunnerError
-from batchrunner.sandbox import answers, assets, faults, intake, orders, passage, prices, problems, webhooks, wire
+from batchrunner.sandbox import (
+    answers,
+    assets,
+    faults,
+    intake,
+    orders,
+    passage,
+    prices,
+    problems,
+    sending,
+    webhooks,
+    wire,
+)
 from batchrunner.sandbox.books import Books, Project, new_id
 from batchrunner.sandbox.farm import Farm
 from batchrunner.sandbox.journal import Journal
@@ -36,6 +48,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 _GRACE_S: Final = 3
 _BACKLOG: Final = 2048
+_DOWNLOADS_KEPT: Final = 10_000
 
 
 class Sandbox:
@@ -62,6 +75,7 @@ class Sandbox:
             books=books, storage=self._storage, settings=settings, foretell=foretell, announce=self._announce
         )
         self._requests: Counter[str] = Counter()
+        self._sent: deque[sending.Sent] = deque(maxlen=_DOWNLOADS_KEPT)
 
     def routes(self) -> list[Route]:
         """Every endpoint: the provider's, the presigned addresses, and the controls that only a sandbox has."""
@@ -244,12 +258,15 @@ class Sandbox:
         project = self._books.projects.get(request.path_params["id"])
         if project is None or project.is_deleted or project.status != "complete":
             raise problems.StorageError(404, "NoSuchKey", "The specified key does not exist.")
-        return FileResponse(self._storage.output(project.id), media_type="video/mp4")
+        note = sending.note_of(request, project.id)
+        self._sent.append(note)
+        return sending.Result(self._storage.output(project.id), etag=_altered(request).etag, note=note)
 
     # --- what only a sandbox has
 
     async def _ledger(self, _request: Request) -> Response:
-        return JSONResponse(answers.ledger(self._books, requests=self._requests))
+        downloads = [note.to_json() for note in self._sent]
+        return JSONResponse(answers.ledger(self._books, requests=self._requests, downloads=downloads))
 
     async def _cancel(self, request: Request) -> Response:
         """Cancel as a person does in the web app; the provider's API has no such call."""

@@ -122,7 +122,7 @@ def test_status_is_the_published_shape(program, batch):
     assert set(status["totals"]) == {"jobs", "by_state", "credits"}
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:
-        wanted = {"id", "kind", "state", "attempt", "project_id", "credits", "outputs", "error", "reason"}
+        wanted = {"id", "kind", "state", "attempt", "project_id", "credits", "outputs", "error", "suspect", "reason"}
         assert set(job) == wanted
         assert set(job["credits"]) == {"estimated", "held", "charged"}
         assert set(job["outputs"][0]) == {"path", "bytes", "sha256"}
@@ -134,7 +134,7 @@ def test_plan_is_the_published_shape(program, batch):
     ended = program.run("plan", batch.name, "--json")
     assert ended.code == 0
     plan = ended.json()
-    assert set(plan) == {"manifest", "jobs", "totals", "account"}
+    assert set(plan) == {"manifest", "jobs", "totals", "account", "disks"}
     assert [job["action"] for job in plan["jobs"]] == ["render", "render"]
     for job in plan["jobs"]:
         assert set(job) >= {"id", "kind", "action", "reason", "credits", "warnings"}

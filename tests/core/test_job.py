@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 import itertools
+import json
 
 from hypothesis import given, strategies as st
 import pytest
@@ -62,7 +63,10 @@ def examples_of(at: float, attempt: int) -> dict[type[Event], list[Event]]:
             events.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict) for verdict in VERDICTS
         ],
         events.Canceled: [events.Canceled(at=at, credits=0)],
-        events.Downloaded: [events.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),))],
+        events.Downloaded: [
+            events.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),), suspect=suspect)
+            for suspect in (None, "too short")
+        ],
         events.Corrected: [events.Corrected(at=at, credits=credits) for credits in (0, 240)],
         events.AddressExpired: [events.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
         events.StepFailed: [events.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
@@ -245,3 +249,21 @@ def test_an_unknown_event_in_the_log_says_so():
 def test_actions_follow_the_order_of_a_job():
     path = [State.READY, State.UPLOADED, State.SUBMITTING, State.RENDERING, State.RENDERED]
     assert [next_action(in_state(state)) for state in path] == list(Action)
+
+
+def test_what_was_written_before_results_were_doubted_is_still_read():
+    old = '{"at":3.0,"outputs":[{"path":"r.mp4","bytes":9,"sha256":"aa"}]}'
+    event = record.event_from_text("Downloaded", 1, old)
+    job = advance(in_state(State.RENDERED), event)
+    assert (job.state, job.suspect) == (State.DONE, None)
+    snapshot = json.loads(record.job_to_text(job))
+    del snapshot["suspect"]
+    assert record.job_from_text(json.dumps(snapshot)) == job
+
+
+def test_a_doubt_lasts_until_the_result_is_fetched_again():
+    done = advance(in_state(State.RENDERED), events.Downloaded(at=3, outputs=(), suspect="too short"))
+    assert done.suspect == "too short"
+    assert advance(done, events.Corrected(at=4, credits=0)).suspect == "too short"
+    assert advance(done, events.Downloaded(at=4, outputs=())).suspect is None
+    assert advance(done, events.Opened(at=4, id=done.id, attempt=done.attempt + 1, spec=done.spec)).suspect is None

@@ -7,6 +7,7 @@ import pytest
 
 from batchrunner.core import retry
 from batchrunner.core.retry import PATIENCE, Again, Failure, GiveUp, Leave, Step, repeat_verdict, submit_verdict
+from batchrunner.errors import DiskFull, TransferError
 
 NOW = 1000.0
 
@@ -83,3 +84,15 @@ def test_a_project_is_lost_only_after_several_looks():
     gone = http(404)
     assert [retry.is_lost(gone, tries=tries) for tries in (1, 5, 11, 12, 13)] == [False] * 3 + [True] * 2
     assert not retry.is_lost(http(503), tries=99)
+
+
+def test_what_does_not_fit_is_tried_a_few_times_and_left():
+    full = retry.failure_of(DiskFull("the disk is full"))
+    verdicts = [repeat_verdict(Step.DOWNLOAD, full, tries=tries, now=NOW, jitter=1) for tries in (1, 2, 3)]
+    assert [type(each) for each in verdicts] == [Again, Again, Leave]
+
+
+def test_what_the_storage_asked_for_is_waited():
+    slow_down = retry.failure_of(TransferError("the storage answered HTTP 503", retry_after_s=90.0))
+    assert repeat_verdict(Step.DOWNLOAD, slow_down, tries=1, now=NOW, jitter=1) == Again(at=NOW + 90)
+    assert not slow_down.is_unreachable

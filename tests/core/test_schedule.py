@@ -7,7 +7,7 @@ import pytest
 
 from batchrunner.core.job import State
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import Failure, Step
+from batchrunner.core.retry import DISK_FULL, Failure, Step
 from batchrunner.core.schedule import Gate, Load, Stop, exit_code, refuses, stop_for
 from batchrunner.errors import Exit
 
@@ -94,6 +94,8 @@ def test_no_admission_passes_a_limit(counts, running):
         ({State.DONE: 1}, Stop.COLLECTING, False, Exit.OK),
         ({State.DONE: 1}, Stop.INTERRUPTED, False, Exit.OK),
         ({State.UPLOADED: 1}, Stop.UNREACHABLE, True, Exit.UNREACHABLE),
+        ({State.RENDERED: 1}, Stop.DISK_FULL, False, Exit.INCOMPLETE),
+        ({State.DONE: 1}, Stop.DISK_FULL, False, Exit.OK),
     ],
 )
 def test_exit_codes_in_their_order(jobs, stop, is_unreachable, expected):
@@ -108,3 +110,4 @@ def test_what_stops_a_run():
     assert stop_for(failure(402, "insufficient_credits")) is Stop.OUT_OF_CREDITS
     assert stop_for(failure(402, "plan_upgrade_required")) is None
     assert stop_for(failure(503)) is None
+    assert stop_for(Failure(code=DISK_FULL, message="m")) is Stop.DISK_FULL

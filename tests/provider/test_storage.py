@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from batchrunner.errors import AddressExpired, BatchrunnerError, TransferError
-from batchrunner.provider import client as client_module
+from batchrunner.provider import speed
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from tests.support import chaos
@@ -209,19 +209,97 @@ async def test_the_peer_that_stops_reading_is_not_waited_for_long() -> None:
 
 
 async def test_an_upload_that_takes_long_is_not_hurried() -> None:
-    limits = Timeouts(write_s=1000, read_s=100)
+    """The deadline moves when a window's share of bytes has passed, whatever the pieces, and for the answer."""
     loop = asyncio.get_running_loop()
+    window_s = 32.0  # 32 KiB at the least speed, which are two steps
     async with asyncio.timeout(10) as deadline:
         ends = []
-        async for _ in client_module._watched(pieces(b"a", b"b"), deadline, limits):
+        async for step in speed.sent(pieces(bytes(5 * speed.STEP)), deadline, window_s=window_s, answer_s=100):
+            assert len(step) == speed.STEP
             end = deadline.when()
             assert end is not None
             ends.append(end - loop.time())
-            deadline.reschedule(loop.time() + 10)
+            deadline.reschedule(loop.time() + 1)
         last = deadline.when()
         assert last is not None
         ends.append(last - loop.time())
-    assert ends == pytest.approx([1000, 1000, 1100], abs=5)
+    assert ends == pytest.approx([32, 1, 32, 1, 32, 132], abs=0.5)
+
+
+async def crawl(connection: Connection, *, head: bytes) -> None:
+    """Answer with a byte at a time, always in time, and for ever."""
+    await connection.request()
+    await connection.send(head)
+    while True:
+        await connection.send(b"x")
+        await asyncio.sleep(HASTY.read_s / 10)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "fewer than 1,024 bytes a second for 0.2 s"),
+        (b"HTTP/1.1 200 OK\r\nX-Endless: ", "too long"),
+    ],
+)
+async def test_a_storage_that_trickles_is_left(head: bytes, words: str) -> None:
+    async def handle(connection: Connection) -> None:
+        await crawl(connection, head=head)
+
+    async with serving(handle) as server, client(HASTY) as provider, asyncio.timeout(10):
+        with pytest.raises(TransferError, match=words):
+            await read(provider, server.url)
+
+
+async def test_a_storage_that_is_slow_and_steady_is_not_left() -> None:
+    size = 20 * 1024  # in 20 windows' worth of pauses
+
+    async def handle(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(20):
+            await connection.send(bytes(size // 20))
+            await asyncio.sleep(HASTY.read_s / 10)
+
+    async with serving(handle) as server, client(HASTY) as provider:
+        assert len(await read(provider, server.url)) == size
+
+
+async def test_time_that_the_disk_takes_is_not_the_peers() -> None:
+    window_s = 0.05
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+
+    got = []
+    async for chunk in speed.received(chunks(), window_s=window_s):
+        got.append(chunk)
+        await asyncio.sleep(2 * window_s)
+    assert got == [b"x"] * 3
+
+
+async def test_an_upload_that_the_peer_takes_in_drops_is_left() -> None:
+    async def handle(connection: Connection) -> None:
+        await connection.head()
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            await connection.reader.read(1)
+            await asyncio.sleep(HASTY.write_s / 10)
+
+    async with serving(handle) as server, client(HASTY) as provider, asyncio.timeout(20):
+        with pytest.raises(TransferError, match="too long"):
+            await provider.put(server.url, endless(64 * 1024 * 1024), length=64 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("status", [429, 503, 403])
+async def test_what_the_storage_asks_to_wait_is_kept(status: int) -> None:
+    answer = chaos.answer(b"<Error><Code>SlowDown</Code></Error>", status=status, headers="Retry-After: 17\r\n")
+    async with answers(answer) as server, client() as provider:
+        for attempt in (provider.put(server.url, pieces(b"a"), length=1), read(provider, server.url)):
+            with pytest.raises(TransferError) as caught:
+                await attempt
+            assert caught.value.retry_after_s == 17
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,24 @@ def test_a_truncated_range(caller: Any) -> None:
         caller.http.get(address, headers={"Range": "bytes=10-109"})
 
 
+@pytest.mark.parametrize(("etag", "status"), [(None, 206), ("new", 200), ("weak", 200), ("none", 200)])
+def test_the_tag_of_a_result(caller: Any, etag: str | None, status: int) -> None:
+    address = finished(caller)["downloads"][0]["url"]
+    if etag is not None:
+        caller.rules({"step": "download", "etag": etag})
+    whole = caller.http.get(address)
+    tag = whole.headers.get("etag")
+    assert (tag is None, (tag or "").startswith("W/")) == (etag == "none", etag == "weak")
+    asked = {"Range": "bytes=10-", "If-Range": tag or '"some"'}
+    answer = caller.http.get(address, headers=asked)
+    assert answer.status_code == status
+    assert answer.content == (whole.content[10:] if status == 206 else whole.content)
+    first, second = caller.ledger()["downloads"][-2:]
+    assert (first["range"], first["if_range"], first["status"], first["sent"]) == (None, None, 200, len(whole.content))
+    assert (second["range"], second["if_range"]) == (asked["Range"], asked["If-Range"])
+    assert (second["status"], second["sent"]) == (status, len(answer.content))
+
+
 def test_a_trickle(caller: Any) -> None:
     address = finished(caller)["downloads"][0]["url"]
     size = len(caller.http.get(address).content)

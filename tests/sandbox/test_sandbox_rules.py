@@ -38,6 +38,8 @@ CREATE = Call(step="create", job="a/1", kind="image-to-video", model="kling-3.0"
         ({"truncate": 1.5}, "rule 1: truncate: expected whole bytes, or a share below 1, got 1.5"),
         ({"trickle": 0}, "rule 1: trickle: expected more than 0 bytes a second"),
         ({"omit": "id"}, 'rule 1: omit: expected a list of texts, got "id"'),
+        ({"etag": "old"}, 'rule 1: etag: expected one of new, weak, none, got "old"'),
+        ({"step": "project", "etag": "new"}, "rule 1: etag means nothing at step project; it does at download"),
         ({"charge": {}}, "rule 1: charge: expected either a factor or credits"),
         ({"charge": {"factor": 1, "credits": 1}}, "rule 1: charge: expected either a factor or credits"),
         ({"charge": {"credits": 1.5}}, "rule 1: charge: credits: expected a whole number from 0, got 1.5"),

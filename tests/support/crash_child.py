@@ -20,6 +20,7 @@ from batchrunner.core import schedule
 from batchrunner.core.plan import Wishes
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Connections, Transports
+from batchrunner.provider.guard import guard_of
 from batchrunner.till import Till
 
 
@@ -58,7 +59,7 @@ async def main(manifest: Path, deadly: int) -> int:
     points = Points(deadly)
     read = batch.read(manifest)
     access = provider_access.access(os.environ)
-    connections = Connections()
+    connections = Connections(guard_of(access.base_url))
     real = connections.transports()
     wires = Transports(api=Wire(real.api, points), paid=Wire(real.paid, points), storage=Wire(real.storage, points))
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:

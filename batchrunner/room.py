@@ -1,0 +1,96 @@
+"""Whether the disks have room for what a plan brings; looked at before anything is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+import shutil
+
+from batchrunner.core import space
+from batchrunner.core.job import BOUGHT
+from batchrunner.core.plan import Plan
+from batchrunner.core.spec import Spec
+from batchrunner.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """One disk, as far as a plan is concerned with it.
+
+    Attributes:
+        folder: a folder on it.
+        free: bytes that are free now.
+        least: bytes that the results surely take.
+        most: bytes that they may take.
+    """
+
+    folder: Path
+    free: int
+    least: int
+    most: int
+
+    @property
+    def words(self) -> str | None:
+        """What to say of it before a run; None when there is room enough."""
+        if self.most <= self.free:
+            return None
+        return f"{self.folder} has {_megabytes(self.free)} free, and the results may take {_megabytes(self.most)}"
+
+
+def look(root: Path, made: Plan) -> tuple[Room, ...]:
+    """Every disk that results go to, those bought already included; `root` is the manifest's folder."""
+    found: dict[int, Room] = {}
+    devices: dict[Path, tuple[int, Path]] = {}
+    for spec in _coming(made):
+        folder = (root / PurePosixPath(spec.output)).parent
+        if folder not in devices:
+            existing = _existing(folder) or root
+            devices[folder] = (existing.stat().st_dev, existing)
+        device, existing = devices[folder]
+        disk = found.get(device) or Room(folder=existing, free=shutil.disk_usage(existing).free, least=0, most=0)
+        need = space.need_of(spec)
+        found[device] = Room(
+            folder=disk.folder, free=disk.free, least=disk.least + need.least, most=disk.most + need.most
+        )
+    return tuple(found.values())
+
+
+def _existing(folder: Path) -> Path | None:
+    """The nearest folder around a place that is there and can be looked at."""
+    for each in (folder, *folder.parents):
+        with suppress(OSError):
+            if each.is_dir():
+                return each
+    return None
+
+
+def _coming(made: Plan) -> Iterator[Spec]:
+    for entry in made.entries:
+        if entry.will_buy and entry.spec is not None:
+            yield entry.spec
+        elif entry.known is not None and entry.known.state in BOUGHT:
+            yield entry.known.spec
+
+
+def refuse_if_too_small(root: Path, made: Plan) -> None:
+    """Refuse to buy what there is surely no room for; what was bought already is no reason.
+
+    Raises:
+        UsageError: naming the disk.
+    """
+    if not made.bill().jobs:
+        return
+    for disk in look(root, made):
+        if disk.least > disk.free:
+            raise UsageError(
+                f"the results do not fit: {disk.folder} has {_megabytes(disk.free)} free, and they take at least"
+                f" {_megabytes(disk.least)}",
+                hint="make room; `batchrunner download` collects what was bought and fits; --ignore-disk-space goes"
+                " on regardless",
+            )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

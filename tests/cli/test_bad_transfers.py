@@ -1,0 +1,270 @@
+"""Results that break off, are not what was asked for, or do not fit: the program against a sandbox that plays it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import hashlib
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+import urllib.request
+
+import pytest
+
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import Settings
+from tests.support.program import Program, Provider, check_books
+
+STILL = """\
+version: 1
+output: out/{id}.mp4
+jobs:
+  - {id: still, kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p,
+     assets: {image_file_path: a.png}}
+"""
+TWO = """\
+version: 1
+output: out/{id}.mp4
+defaults: {image-to-video: {end_seconds: 3, model: kling-3.0, resolution: 720p}}
+jobs:
+  - {id: one, kind: image-to-video, assets: {image_file_path: a.png}}
+  - {id: two, kind: image-to-video, assets: {image_file_path: b.png}}
+"""
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def own(tmp_path: Path, media: Path) -> Iterator[Start]:
+    """Starts a provider that misbehaves by these rules, and gives a program that talks to it."""
+    running = []
+
+    def start(*rules: dict[str, Any], scale: float = 0.1) -> Program:
+        (tmp_path / "faults.json").write_text(json.dumps(rules))
+        settings = Settings(data_dir=tmp_path / "data", scale=scale, faults=tmp_path / "faults.json")
+        running.append(launch.start(settings))
+        folder = tmp_path / "batch"
+        folder.mkdir()
+        for file in media.iterdir():
+            shutil.copy(file, folder)
+        return Program(folder=folder, provider=Provider(base_url=running[-1].base_url))
+
+    yield start
+    for each in running:
+        each.stop()
+
+
+def written(program: Program, text: str) -> Path:
+    manifest = program.folder / "night.yaml"
+    manifest.write_text(text)
+    return manifest
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+    return found
+
+
+def obey(program: Program, *rules: dict[str, Any]) -> None:
+    """Put other rules in force."""
+    request = urllib.request.Request(
+        f"{program.provider.base_url}/_sandbox/faults", data=json.dumps(rules).encode(), method="PUT"
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+# --- breaks ---
+
+
+def test_a_run_that_is_killed_while_it_downloads_fetches_only_the_rest(own: Start) -> None:
+    program = own({"step": "download", "trickle": 2000})
+    manifest = written(program, STILL)
+    process = program.start("run", manifest.name)
+
+    def part() -> Path | None:
+        found = [each for each in (program.folder / "out").glob("*.part") if each.stat().st_size]
+        return found[0] if found else None
+
+    partial = wait_for(part)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = partial.stat().st_size
+    note = json.loads(partial.with_suffix(".etag").read_text())
+    assert 0 < kept < note["total"]
+
+    obey(program)
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=1)
+    assert sorted(each.name for each in (program.folder / "out").iterdir()) == ["still.mp4"]
+    first, second = program.provider.ledger()["downloads"]
+    assert (first["range"], first["status"]) == (None, 200)
+    assert (second["range"], second["if_range"], second["status"]) == (f"bytes={kept}-", note["etag"], 206)
+    assert second["sent"] == note["total"] - kept
+
+
+@pytest.mark.parametrize("etag", ["new", "none", "weak"])
+def test_a_break_where_there_is_nothing_to_go_by_starts_over(own: Start, etag: str) -> None:
+    program = own({"step": "download", "count": 1, "truncate": 0.5, "etag": etag})
+    manifest = written(program, STILL)
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=1)
+    second = program.provider.ledger()["downloads"][-1]
+    assert second["status"] == 200, "the whole of it, whether or not a range was asked for"
+
+
+def test_a_storage_that_knows_no_such_range(own: Start) -> None:
+    program = own({"step": "download", "count": 1, "truncate": 0.99}, {"step": "download", "count": 1, "status": 416})
+    manifest = written(program, STILL)
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=1)
+
+
+def test_what_a_finished_job_left_behind_is_cleared_away(own: Start) -> None:
+    program = own()
+    manifest = written(program, STILL)
+    program.run("run", manifest.name)
+    [job] = program.status(manifest)["jobs"]
+    mark = hashlib.sha256(f"still/{job['project_id']}".encode()).hexdigest()[:12]
+    out = program.folder / "out"
+    for name in (f".still.mp4.{mark}.part", f".still.mp4.{mark}.etag", ".still.mp4.0123456789ab.part"):
+        (out / name).write_bytes(b"x")
+    assert program.run("run", manifest.name).code == 0
+    assert sorted(each.name for each in out.iterdir()) == [".still.mp4.0123456789ab.part", "still.mp4"]
+
+
+def test_what_the_storage_asks_to_wait_is_waited(own: Start) -> None:
+    program = own({"step": "download", "count": 1, "status": 503, "retry_after": 2})
+    manifest = written(program, STILL)
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    events = _events(manifest)
+    failed = next(each for each in events if each["type"] == "StepFailed")
+    assert failed["body"]["failure"]["retry_after_s"] == 2
+    assert failed["body"]["verdict"]["at"] >= failed["at"] + 2
+
+
+def _events(manifest: Path) -> list[dict[str, Any]]:
+    import sqlite3
+
+    with sqlite3.connect(manifest.with_suffix(".state.db")) as base:
+        rows = base.execute("SELECT type, at, body FROM event ORDER BY seq").fetchall()
+    base.close()
+    return [{"type": kind, "at": at, "body": json.loads(body)} for kind, at, body in rows]
+
+
+# --- not what was asked for ---
+
+
+def test_a_result_of_half_the_length_is_done_and_suspect(own: Start) -> None:
+    program = own({"step": "render", "job": "night/one*", "wrong_output": {"seconds": 1.5}})
+    manifest = written(program, TWO)
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    reason = "out/one.mp4: it is 1.50 s long where 3 s were asked for"
+    assert "2 jobs: 2 done; 288 credits charged; 1 suspect" in ended.err
+    assert f"suspect: one: {reason}" in ended.err
+    jobs = {job["id"]: job for job in program.status(manifest)["jobs"]}
+    assert (jobs["one"]["state"], jobs["one"]["suspect"]) == ("done", reason)
+    assert jobs["two"]["suspect"] is None
+    assert f"(suspect: {reason})" in program.run("status", manifest.name).out
+    [due] = program.run("ledger", manifest.name, "--refunds-due", "--json").json()
+    assert (due["job"], due["project_id"], due["credits"]) == ("one", jobs["one"]["project_id"], 144)
+    assert (due["error"], due["message"]) == ("suspect", reason)
+    assert due["ended_at"]
+    assert reason in program.run("ledger", manifest.name, "--refunds-due").out
+
+
+# --- room ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[Path, int], None]]:
+    """Mounts a file system of so many kilobytes at a folder."""
+    mounted = []
+
+    def mount(folder: Path, kilobytes: int) -> None:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if (
+            sys.platform != "linux"
+            or os.geteuid() != 0
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
+            pytest.skip("only root may mount a file system")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+LARGE_FIRST = """\
+version: 1
+output: out/{id}.mp4
+limits: {in_flight: 2}
+defaults: {image-to-video: {end_seconds: 3, model: kling-3.0, resolution: 720p, assets: {image_file_path: a.png}}}
+jobs:
+  - {id: large, kind: image-to-video, end_seconds: 15}
+""" + "".join(f"  - {{id: small-{number}, kind: image-to-video}}\n" for number in range(9))
+
+
+def test_a_disk_that_fills_stops_buying_and_loses_nothing(own: Start, small_disk: Callable[[Path, int], None]) -> None:
+    program = own()
+    manifest = written(program, LARGE_FIRST)
+    out = program.folder / "out"
+    small_disk(out, 512)
+    (out / "somebodys").write_bytes(bytes(488 * 1024))  # of the rest 10 kB are kept free; the large one has 16
+
+    refused = program.run("run", manifest.name)
+    assert refused.code == 2
+    assert "the results do not fit" in refused.err
+    assert "--ignore-disk-space" in refused.err
+    assert program.provider.creates("night") == []
+    plan = program.run("plan", manifest.name)
+    assert "0.0 MB free, and the results may take" in plan.err
+    [disk] = program.run("plan", manifest.name, "--json").json()["disks"]
+    assert (disk["folder"], disk["free"]) == (str(out), 24 * 1024)
+    assert disk["free"] < disk["needed"]["least"] < disk["needed"]["most"]
+
+    ended = program.run("run", manifest.name, "--ignore-disk-space")
+    assert ended.code == 3, ended.err
+    assert "stopped: the disk is full" in ended.err
+    assert "hint: make room and run again" in ended.err
+    states = {job["id"]: job["state"] for job in program.status(manifest)["jobs"]}
+    assert states["large"] == "rendered"
+    assert "done" in states.values(), "what fits is collected"
+    assert "ready" in states.values(), "and no more is bought"
+    bought = len(program.provider.creates("night"))
+    assert bought < len(states)
+    assert not list(out.glob(".*")), "what does not fit takes no room"
+
+    (out / "somebodys").unlink()
+    ended = program.run("run", manifest.name, "--ignore-disk-space")
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=len(states))
+
+
+def test_collecting_is_not_refused_for_want_of_room(own: Start, small_disk: Callable[[Path, int], None]) -> None:
+    program = own({"step": "download", "status": 503, "retry_after": 1})
+    manifest = written(program, STILL)
+    small_disk(program.folder / "out", 64)
+    process = program.start("run", manifest.name, "--ignore-disk-space")
+    wait_for(lambda: program.provider.requests().get("GET /outputs/{id}/output.mp4"))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    obey(program)
+    ended = program.run("download", manifest.name)
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=1)
