@@ -57,6 +57,13 @@ class Held:
     until: Instant | None
 
 
+def _may_be_of_group(event: Event) -> bool:
+    """Whether a failure may come again with every job of the group; an upload that is gone is the job's own."""
+    if isinstance(event, events.Refused):
+        return not event.blames_inputs
+    return isinstance(event, events.AnswerLost | events.RenderFailed)
+
+
 class Governor:
     """Decides nothing: remembers what the core needs to know to decide."""
 
@@ -108,11 +115,11 @@ class Governor:
         step = self._step(before, event)
         failure = getattr(event, "failure", None)
         if step is not None and failure is not None:
-            self._failed(step, after, failure, now)
+            self._failed(step, failure, now)
         elif step is not None:
             self._succeeded(step, after, event, now)
-        if isinstance(event, events.RenderFailed):
-            self._repeat(after, event.failure)
+        if failure is not None and _may_be_of_group(event):
+            self._repeat(after, failure)
         return self._look(before, after, event, now)
 
     def started(self, step: Step, *, now: Instant) -> None:
@@ -232,7 +239,7 @@ class Governor:
             return _FAILED_IN.get(before.state)
         return STEP_OF.get(type(event))
 
-    def _failed(self, step: Step, job: Job, failure: Failure, now: Instant) -> None:
+    def _failed(self, step: Step, failure: Failure, now: Instant) -> None:
         if failure.status == 429:
             self._slow_down(step, failure, now)
         self._breakers[step] = breakers.failed(self._breakers[step], failure, now=now)
@@ -240,8 +247,6 @@ class Governor:
             self._failing_since.setdefault(step, now)
         else:
             self._failing_since.pop(step, None)
-        if step is Step.SUBMIT:
-            self._repeat(job, failure)
 
     def _slow_down(self, step: Step, failure: Failure, now: Instant) -> None:
         if step is Step.SUBMIT:

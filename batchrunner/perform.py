@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from batchrunner import media, partial, transfer
 from batchrunner.core import events, result, retry
+from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
 from batchrunner.core.job import Action, Job
 from batchrunner.core.outputs import mark_of
-from batchrunner.core.retry import Failure, GiveUp, Instant, Step, Verdict
-from batchrunner.core.spec import Asset, Input, Output
+from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Step, Verdict
+from batchrunner.core.spec import Output
 from batchrunner.errors import (
     AddressExpired,
-    BatchrunnerError,
     NeverSent,
     NoAnswer,
     ProviderError,
@@ -31,12 +31,10 @@ from batchrunner.errors import (
 )
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
+from batchrunner.uploads import UploadLog, Uploads
 
 EVIDENCE_AT_ONCE = 8
 """Projects read at the same time when the evidence is gathered."""
-
-ASSET_LIFE_S = 7 * 24 * 3600.0
-"""How long the provider keeps an upload (inputs-and-outputs, 2026-08)."""
 
 
 @dataclass(slots=True)
@@ -58,7 +56,16 @@ class Traffic:
 class Performer:
     """Turns an action and a job into an event, with the real provider, network and disk."""
 
-    def __init__(self, *, client: Client, root: Path, now: Callable[[], Instant], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        root: Path,
+        now: Callable[[], Instant],
+        jitter: Callable[[], float],
+        held: Mapping[Key, Sent] | None = None,
+        upload_log: UploadLog | None = None,
+    ) -> None:
         """Hand in the adapters.
 
         Args:
@@ -66,6 +73,8 @@ class Performer:
             root: the manifest's folder; inputs and outputs are relative to it.
             now: the clock.
             jitter: a random number in (0, 1] for every wait.
+            held: what earlier runs uploaded.
+            upload_log: where uploads are remembered for later runs.
         """
         self._client = client
         self._root = root
@@ -74,6 +83,9 @@ class Performer:
         self._addresses: dict[str, tuple[wire.Download, ...]] = {}
         self._missed: Counter[str] = Counter()
         self.traffic = Traffic()
+        self._uploads = Uploads(
+            client=client, root=root, now=now, meter=self.traffic.sent, held=held or {}, log=upload_log
+        )
 
     async def __call__(self, action: Action, job: Job) -> Event:
         """Carry out one action; whatever goes wrong in the world becomes an event too."""
@@ -129,30 +141,11 @@ class Performer:
     # --- upload ---
 
     async def _upload(self, job: Job) -> Event:
-        local = [each for each in job.spec.inputs if each.path is not None]
         try:
-            assets = await self._send(local) if local else ()
-        except BatchrunnerError as error:
+            assets = await self._uploads.assets([each for each in job.spec.inputs if each.path is not None])
+        except (ProviderError, TransferError) as error:
             return self._step_failed(Step.UPLOAD, job, retry.failure_of(error))
         return events.Uploaded(at=self._now(), assets=assets)
-
-    async def _send(self, inputs: Sequence[Input]) -> tuple[Asset, ...]:
-        targets = await self._client.upload_targets([(each.media, _extension(each)) for each in inputs])
-        pairs = zip(inputs, targets, strict=True)
-        return tuple([await self._send_one(each, target) for each, target in pairs])
-
-    async def _send_one(self, each: Input, target: wire.UploadTarget) -> Asset:
-        assert each.path is not None
-        assert each.sha256 is not None
-        await transfer.upload(
-            self._root / each.path,
-            target.upload_url,
-            sha256=each.sha256,
-            size=each.size,
-            put=self._client.put,
-            meter=self.traffic.sent,
-        )
-        return Asset(field=each.field, file_path=target.file_path, expires_at=self._now() + ASSET_LIFE_S)
 
     # --- submit ---
 
@@ -166,13 +159,16 @@ class Performer:
         except Rejected as error:
             if not retry.proves_refusal(error.status):
                 return events.AnswerLost(at=self._now(), failure=retry.failure_of(error))
-            return self._refused(job, retry.failure_of(error))
+            return await self._refused(job, retry.failure_of(error))
         except NeverSent as error:
-            return self._refused(job, retry.failure_of(error))
+            return await self._refused(job, retry.failure_of(error))
         return events.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
 
-    def _refused(self, job: Job, failure: Failure) -> Event:
+    async def _refused(self, job: Job, failure: Failure) -> Event:
         now = self._now()
+        if not job.is_renewed and may_be_gone(failure, job.assets, now=now):
+            await self._uploads.forget(job.spec.inputs, job.assets)
+            return events.Refused(at=now, failure=failure, verdict=Again(at=now), blames_inputs=True)
         verdict = retry.submit_verdict(failure, tries=job.tries + 1, now=now, jitter=self._jitter())
         return events.Refused(at=now, failure=failure, verdict=verdict)
 
@@ -283,10 +279,6 @@ def _paid_body(job: Job) -> dict[str, object]:
     body["name"] = job.name
     body["assets"] = body.get("assets", {}) | {asset.field: asset.file_path for asset in job.assets}
     return body
-
-
-def _extension(each: Input) -> str:
-    return PurePosixPath(each.path or "").suffix.removeprefix(".").lower()
 
 
 def _mark(job: Job) -> str:

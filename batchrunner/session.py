@@ -64,13 +64,20 @@ SANDBOX_TOP_UP_CHECK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What was asked for this run: caps in credits, besides the manifest's, and what to do when something runs out."""
+    """What was asked for this run: caps in credits, on top of the manifest's, and how to go about it.
+
+    Attributes:
+        waits_for_credits: goes on after a top-up when credits run out.
+        ignores_disk_space: buys even where the results surely do not fit.
+        reuses_uploads: relies on what earlier runs uploaded.
+    """
 
     max_credits: int | None = None
     max_credits_per_job: int | None = None
     cutoff: str | None = None
     waits_for_credits: bool = False
     ignores_disk_space: bool = False
+    reuses_uploads: bool = True
 
 
 # --- beginning -------------------------------------------------------------------------------------------------------
@@ -200,8 +207,16 @@ def engine(
     `account` is as it was just read, with the till taken by whoever means to buy.
     """
     clock = WallClock()
-    performer = Performer(client=client, root=session.batch.root, now=clock.now, jitter=_jitter)
     opened = session.store
+    flags = flags or Flags()
+    performer = Performer(
+        client=client,
+        root=session.batch.root,
+        now=clock.now,
+        jitter=_jitter,
+        held=opened.uploads() if flags.reuses_uploads else None,
+        upload_log=opened,
+    )
     money = Money(
         credits=account.credits,
         moves=opened.balance_moves(),
@@ -218,7 +233,7 @@ def engine(
         life_s=SANDBOX_LIFE_S if access.is_sandbox else LIFE_S,
         between_readings_s=0.3 if access.is_sandbox else 3.0,
         jitter=_jitter,
-        top_up_check_s=top_up_check_s if flags is not None and flags.waits_for_credits else None,
+        top_up_check_s=top_up_check_s if flags.waits_for_credits else None,
     )
     performer.sweep(job for job in opened.all_attempts() if job.is_final and job.id not in fetch_again)
     made = Engine(
@@ -229,7 +244,7 @@ def engine(
         clock=clock,
         settings=settings,
         money=money,
-        purse=_purse(session, account, flags or Flags(), till, tell=tell),
+        purse=_purse(session, account, flags, till, tell=tell),
         governor=_governor(session, now=clock.now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,

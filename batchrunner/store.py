@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from batchrunner import __version__, statefile
 from batchrunner.core import record
+from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
@@ -173,6 +174,14 @@ class View:
             for path, size, modified, sha, facts in rows
         }
 
+    def uploads(self) -> dict[Key, Sent]:
+        """What the provider was sent of our inputs, by content; what it has deleted since included."""
+        rows = self._rows("SELECT sha256, media, extension, file_path, sent_at FROM upload")
+        return {
+            Key(sha256=sha, media=media, extension=extension): Sent(file_path=file_path, sent_at=sent_at)
+            for sha, media, extension, file_path, sent_at in rows
+        }
+
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
         with statefile.translated(self.path):
             return self._db.execute(query, values).fetchall()
@@ -241,6 +250,27 @@ class Store(View):
                 "INSERT INTO learned (name, body) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                 (name, body),
             )
+
+    async def remember_upload(self, key: Key, sent: Sent) -> None:
+        """Keep where the provider put some content, in place of an earlier upload of it; durable when it returns."""
+        await self._write(
+            "INSERT OR REPLACE INTO upload (sha256, media, extension, file_path, sent_at) VALUES (?, ?, ?, ?, ?)",
+            (key.sha256, key.media, key.extension, sent.file_path, sent.sent_at),
+        )
+
+    async def forget_upload(self, key: Key, sent: Sent) -> None:
+        """Rely no longer on an upload; another one of the same content stays."""
+        await self._write(
+            "DELETE FROM upload WHERE sha256 = ? AND media = ? AND extension = ? AND file_path = ?",
+            (key.sha256, key.media, key.extension, sent.file_path),
+        )
+
+    async def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute(statement, values)
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
     def note_fact(self, name: str, value: str) -> None:
         """Note what the file as a whole belongs to."""

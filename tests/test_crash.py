@@ -35,7 +35,7 @@ def lay_out(program: Program, media: Path, name: str, text: str) -> Path:
     return manifest
 
 
-def crash_at(program: Program, manifest: Path, point: int) -> Ended:
+def crash_at(program: Program, manifest: Path, point: int | str) -> Ended:
     process = subprocess.run(
         [sys.executable, "-m", "tests.support.crash_child", str(manifest), str(point)],
         cwd=Path(__file__).parents[1],

@@ -377,6 +377,21 @@ def test_inputs_that_the_provider_may_have_deleted_are_sent_again():
     assert table.states() == {State.DONE: 1}
 
 
+def test_inputs_that_a_refusal_is_put_down_to_are_sent_again_before_the_next_try():
+    gone = Failure(code="unprocessable_entity", message="The file does not exist", status=422)
+    table = bench([a_job(0)])
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        None
+        if job.is_renewed
+        else events.Refused(at=table.clock.now(), failure=gone, verdict=Again(at=table.clock.now()), blames_inputs=True)
+    )
+    table.run()
+    assert table.memory.names("j0")[:6] == [
+        "Uploaded", "SubmitStarted", "Refused", "AssetsExpired", "Uploaded", "SubmitStarted",
+    ]  # fmt: skip
+    assert table.states() == {State.DONE: 1}
+
+
 def test_a_finished_job_whose_file_is_gone_is_fetched_again():
     done = a_job(0, state=State.DONE, project_id="p")
     table = bench([done, a_job(1, state=State.DONE, project_id="q")], fetch_again=["j0"])

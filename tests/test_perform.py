@@ -17,6 +17,7 @@ import pytest
 
 from batchrunner import perform, transfer
 from batchrunner.core import events, job as machine, retry
+from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
 from batchrunner.core.job import Action, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
@@ -24,7 +25,7 @@ from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.core.spec import Asset, Input, Spec
 from batchrunner.errors import ProviderError
 from batchrunner.media import Video
-from batchrunner.perform import ASSET_LIFE_S, Performer
+from batchrunner.perform import Performer
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from batchrunner.sandbox import launch

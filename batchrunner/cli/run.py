@@ -75,6 +75,7 @@ MOST_SUSPECTS = 10
 )
 @click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
 @click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk.")
+@click.option("--no-upload-cache", is_flag=True, help="Send inputs again that an earlier run already sent.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.log
@@ -111,6 +112,7 @@ def run(manifest: Path, **given: Any) -> int:
         cutoff=given["cutoff"],
         waits_for_credits=given["on_no_credits"] == "wait",
         ignores_disk_space=given["ignore_disk_space"],
+        reuses_uploads=not given["no_upload_cache"],
     )
     with (
         recorders.recording(

@@ -53,10 +53,11 @@ class Accepted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Event):
-    """The submission was surely not accepted."""
+    """The submission was surely not accepted; `blames_inputs` when what was uploaded is to be sent anew first."""
 
     failure: Failure
     verdict: Verdict
+    blames_inputs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, assert_never
 
+from batchrunner.core.assets import is_reliable
 from batchrunner.core.events import (
     Accepted,
     AddressExpired,
@@ -85,6 +86,7 @@ class Job:
         again_at: the current step must not start before this.
         trouble: the last failure, until the step succeeds; the final error of a failed job.
         is_left: this run has tried enough; the next one starts the step again.
+        is_renewed: its inputs were sent anew because a refusal was put down to them; done once an attempt.
         name: the name the last submission was sent under; it carries a tag unique to that submission.
         submits: submissions so far in this attempt, those proved unpaid included.
         submitted_at: when the last submission was about to leave.
@@ -106,6 +108,7 @@ class Job:
     trouble: Failure | None = None
     is_left: bool = False
     assets: tuple[Asset, ...] = ()
+    is_renewed: bool = False
     name: str | None = None
     submits: int = 0
     submitted_at: Instant | None = None
@@ -234,13 +237,9 @@ def next_action(job: Job) -> Action | None:
     return _NEXT[job.state]
 
 
-RENEW_BEFORE_S: Final = 24 * 3600.0
-"""The provider keeps an upload for seven days (inputs-and-outputs, 2026-08); one older than six is sent again."""
-
-
 def has_stale_assets(job: Job, *, now: Instant) -> bool:
     """Whether an uploaded input may be gone by the time the render starts."""
-    return any(asset.expires_at - now < RENEW_BEFORE_S for asset in job.assets)
+    return any(not is_reliable(asset.expires_at, now=now) for asset in job.assets)
 
 
 # --- the one function that changes a job -------------------------------------------------------------------------
@@ -347,7 +346,9 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case Downloaded():
             fetched = {"outputs": event.outputs, "suspect": event.suspect}
             return fetched | {"tries": 0, "again_at": None, "is_left": False, "trouble": None}
-        case Refused() | StepFailed():
+        case Refused():
+            return _setback(job, event.failure, event.verdict) | _given_up_assets(job, event)
+        case StepFailed():
             return _setback(job, event.failure, event.verdict)
         case AddressExpired():
             return _setback(job, Failure(code="address_expired", message="the download address expired"), event.verdict)
@@ -391,6 +392,13 @@ def _setback(job: Job, failure: Failure, verdict: Verdict) -> dict[str, Any]:
         case _:
             assert_never(verdict)
     return changes
+
+
+def _given_up_assets(job: Job, event: Refused) -> dict[str, Any]:
+    """What was uploaded counts as expired from now on, if the refusal is put down to it; that happens only once."""
+    if not event.blames_inputs:
+        return {}
+    return {"assets": tuple(replace(asset, expires_at=event.at) for asset in job.assets), "is_renewed": True}
 
 
 def _free_retry(event: RenderFailed) -> dict[str, Any]:

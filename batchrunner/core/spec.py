@@ -67,11 +67,16 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """An input that the provider now holds: what to send for `field`, and until when it is kept."""
+    """An input that the provider now holds: what to send for `field`, and until when it is kept.
+
+    Attributes:
+        is_reused: it had been sent before this job asked for it.
+    """
 
     field: str
     file_path: str
     expires_at: Instant
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,10 @@ def examples_of(at: float, attempt: int) -> dict[type[Event], list[Event]]:
         events.AssetsExpired: [events.AssetsExpired(at=at)],
         events.SubmitStarted: [events.SubmitStarted(at=at, name="m/a [1-77]")],
         events.Accepted: [events.Accepted(at=at, project_id="p1", credits=credits) for credits in (240, None)],
-        events.Refused: [events.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
+        events.Refused: [
+            *(events.Refused(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS),
+            events.Refused(at=at, failure=FAILURE, verdict=Again(at=at), blames_inputs=True),
+        ],
         events.AnswerLost: [events.AnswerLost(at=at, failure=FAILURE)],
         events.ProvedUnpaid: [
             events.ProvedUnpaid(at=at, evidence="the ledger explains it", verdict=verdict) for verdict in VERDICTS

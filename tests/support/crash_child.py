@@ -1,7 +1,8 @@
 """A run that kills itself, with SIGKILL, at the n-th point where a crash could hurt.
 
 A point lies before and after every action, every write to the state file, and every HTTP request. Run as
-`python -m tests.support.crash_child MANIFEST N`; prints the number of points passed when it got to its end.
+`python -m tests.support.crash_child MANIFEST N`, or with the name of a point (`after remember_upload`) in place of N;
+prints the number of points passed when it got to its end.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from batchrunner.till import Till
 
 
 class Points:
-    def __init__(self, deadly: int) -> None:
+    def __init__(self, deadly: str) -> None:
         self.deadly = deadly
         self.passed = 0
 
-    def touch(self) -> None:
-        if self.passed == self.deadly:
+    def touch(self, name: str) -> None:
+        if self.deadly in {str(self.passed), name}:
             os.kill(os.getpid(), signal.SIGKILL)
         self.passed += 1
 
-    def around(self, call: Any) -> Any:
+    def around(self, call: Any, name: str = "") -> Any:
         async def surrounded(*arguments: Any, **named: Any) -> Any:
-            self.touch()
+            self.touch(f"before {name}")
             result = await call(*arguments, **named)
-            self.touch()
+            self.touch(f"after {name}")
             return result
 
         return surrounded
@@ -55,7 +56,7 @@ class Wire(httpx.AsyncBaseTransport):
         await self._real.aclose()
 
 
-async def main(manifest: Path, deadly: int) -> int:
+async def main(manifest: Path, deadly: str) -> int:
     points = Points(deadly)
     read = batch.read(manifest)
     access = provider_access.access(os.environ)
@@ -65,8 +66,8 @@ async def main(manifest: Path, deadly: int) -> int:
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
         account = await provider_access.account(client)
         with sessions.begin(read, wishes=Wishes(), access=access, account=account) as session:
-            for name in ("append", "add_baseline"):
-                setattr(session.store, name, points.around(getattr(session.store, name)))
+            for name in ("append", "add_baseline", "remember_upload"):
+                setattr(session.store, name, points.around(getattr(session.store, name), name))
             engine, performer = sessions.engine(
                 session,
                 client=client,
@@ -84,4 +85,4 @@ async def main(manifest: Path, deadly: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]))))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), sys.argv[2])))

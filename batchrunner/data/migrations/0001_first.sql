@@ -81,3 +81,13 @@ CREATE TABLE learned (
   name TEXT PRIMARY KEY,
   body TEXT NOT NULL -- JSON
 ) STRICT;
+
+-- What the provider was sent of our inputs, by content: one upload serves every job that needs it while it is kept.
+CREATE TABLE upload (
+  sha256    TEXT NOT NULL,
+  media     TEXT NOT NULL,
+  extension TEXT NOT NULL,
+  file_path TEXT NOT NULL, -- the provider's name for it
+  sent_at   REAL NOT NULL,
+  PRIMARY KEY (sha256, media, extension)
+) STRICT;
