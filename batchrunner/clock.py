@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 import time
 
@@ -13,11 +14,25 @@ LONGEST_NAP_S = 60.0
 
 
 class WallClock:
-    """Seconds since 1970, as the machine has them."""
+    """Seconds since 1970, as the machine has them, but never backwards.
+
+    A machine that slept wakes up later, and that is believed: dates have come. A clock that is set back during a run
+    is not, since everything that was dated before would seem to lie ahead; time then goes on from where it was.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        """Read the time from `wall`, in seconds since 1970; `steady` only ever grows, in seconds since anything."""
+        self._wall = wall
+        self._steady = steady
+        self._last = wall()
+        self._last_steady = steady()
 
     def now(self) -> Instant:
         """The time now."""
-        return time.time()
+        steady = self._steady()
+        self._last = max(self._wall(), self._last + steady - self._last_steady)
+        self._last_steady = steady
+        return self._last
 
     async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
         """Return when the event is set, the time has come, or a minute has passed."""

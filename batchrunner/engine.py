@@ -247,7 +247,7 @@ class Engine:
         if action is Action.RECONCILE:
             self._inquiry.add(job, now=self._clock.now())
             return
-        at = schedule.believable(job.again_at, now=self._clock.now())
+        at = schedule.believable(job.again_at, since=job.updated_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
         is_untold = job.charged is None and job.status is None
         if action is Action.POLL and at is None and not (is_resumed or is_noticed or is_untold):

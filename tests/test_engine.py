@@ -974,3 +974,40 @@ def test_renders_are_looked_at_seldom_and_seen_soon():
     looks = table.world.times(Action.POLL)
     assert looks.total() / 600 <= 12
     assert statistics.median(late) <= 0.05
+
+
+# --- clocks ---
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_clock_that_is_set_and_a_laptop_that_sleeps_cost_nothing_twice(seed):
+    """Whatever the clock does between two events, by eight hours back or ahead, and whatever fails meanwhile."""
+    chance = random.Random(seed)
+    table = bench([a_job(n) for n in range(30)], limits=Limits(in_flight=6))
+
+    def disturbed(step: Action) -> Callable[[Job], Event | None]:
+        def maybe(job: Job) -> Event | None:
+            if chance.random() < 0.05:
+                table.clock.time += chance.choice([-8, 8]) * HOUR
+            if chance.random() > 0.1:
+                return None
+            now = table.clock.now()
+            again = Again(at=now + 30 * chance.random())
+            if step is Action.SUBMIT:
+                return events.Refused(at=now, failure=UNREACHABLE, verdict=again)
+            return events.StepFailed(at=now, failure=UNREACHABLE, verdict=again)
+
+        return maybe
+
+    for step in (Action.UPLOAD, Action.SUBMIT, Action.POLL, Action.DOWNLOAD):
+        table.world.overrides[step] = disturbed(step)
+    assert table.run().by_state[State.DONE] == 30
+    accepted = Counter(job.id for event, job in table.memory.log if isinstance(event, events.Accepted))
+    assert set(accepted.values()) == {1}
+
+
+def test_a_verdict_from_before_the_clock_was_set_back_waits_as_long_as_it_said():
+    job = a_job(0, state=State.RENDERED, project_id="p", updated_at=1_000_000.0 + 8 * HOUR)
+    table = bench([replace(job, again_at=1_000_000.0 + 8 * HOUR + 20)])
+    table.run()
+    assert table.world.calls == [(1_000_020.0, Action.DOWNLOAD, "j0")]

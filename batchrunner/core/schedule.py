@@ -125,9 +125,16 @@ LONGEST_WAIT_S = 25 * 3600.0
 """A date further off than any wait we ever set is a clock that was set back meanwhile."""
 
 
-def believable(at: Instant | None, *, now: Instant) -> Instant | None:
-    """The date of a stored verdict; now where the clock must have been changed since it was written."""
-    return now if at is not None and at - now > LONGEST_WAIT_S else at
+def believable(at: Instant | None, *, since: Instant, now: Instant) -> Instant | None:
+    """The date of a verdict that was stored at `since`.
+
+    Where that lies ahead, the clock was set back meanwhile: then the wait is counted from now. One that is longer than
+    any of ours is not waited for.
+    """
+    if at is None:
+        return None
+    date = now + max(0.0, at - since) if since > now else at
+    return now if date - now > LONGEST_WAIT_S else date
 
 
 def stop_for(failure: Failure) -> Stop | None:
