@@ -277,13 +277,17 @@ def _decide_open(job: Job, spec: Spec, changed: str) -> tuple[Do, str]:
     """An attempt of which nothing was bought yet: what is asked for and reserved must be what the manifest says now."""
     if changed:
         return Do.RENDER, f"changed before anything was bought: {changed}"
-    if (job.spec.hold, job.spec.low) != (spec.hold, spec.low):
+    if (job.spec.hold, job.spec.low, job.spec.is_priced) != (spec.hold, spec.low, spec.is_priced):
         return Do.RENDER, f"its price changed before anything was bought: {_credits(job.spec)} -> {_credits(spec)}"
+    if job.spec.output != spec.output:
+        return Do.RENDER, f"its output changed before anything was bought: {job.spec.output} -> {spec.output}"
     return Do.RESUME, "not submitted yet"
 
 
 def _credits(spec: Spec) -> str:
-    return "unknown" if spec.hold is None else f"{spec.hold:,} credits"
+    if spec.hold is None:
+        return "unknown"
+    return f"{spec.hold:,} credits" if spec.is_priced else f"{spec.hold:,} credits by the manifest's own hold"
 
 
 def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:

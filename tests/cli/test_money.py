@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 import re
 import shutil
@@ -19,18 +18,6 @@ from tests.test_crash import TWO_JOBS, lay_out, mixed_jobs
 @pytest.fixture
 def batch(program: Program, media: Path, request: pytest.FixtureRequest) -> Path:
     return lay_out(program, media, re.sub(r"\W+", "-", request.node.name), TWO_JOBS)
-
-
-@pytest.fixture
-def own(tmp_path, media, request):
-    """A program with a provider of its own, which misbehaves as the test's marker says."""
-    rules = getattr(request, "param", [])
-    (tmp_path / "faults.json").write_text(json.dumps(rules))
-    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, faults=tmp_path / "faults.json")
-    with launch.start(settings) as running:
-        for file in media.iterdir():
-            shutil.copy(file, tmp_path)
-        yield Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
 
 
 def test_the_price_is_known_before(program, batch):
