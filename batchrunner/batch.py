@@ -22,10 +22,11 @@ from batchrunner.core import (
     reader,
     retry,
 )
-from batchrunner.core.catalog import Catalog
+from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
+from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
@@ -242,6 +243,16 @@ def refuse_unpriced(batch: Batch, made: Plan) -> None:
             f"no price is known for {_names(unpriced)}, and a limit that cannot be computed is not a limit",
             hint="choose another model, add its price to a catalogue file, or write budget: {unpriced: allow}"
             " and a hold: on each such job",
+        )
+    vague = [
+        entry.id
+        for entry in made.entries
+        if entry.will_buy and entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT
+    ]
+    if vague and batch.manifest.budget.per_model:
+        raise UsageError(
+            f"budget.per_model cannot hold: the account's plan is not known, and with it the model of {_names(vague)}",
+            hint="write model: MODEL on each such job",
         )
     if lacking:
         raise UsageError(f"no price is known for {_names(lacking)}", hint="write hold: CREDITS, the most each may cost")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import heapq
 
 from batchrunner.core import budget
-from batchrunner.core.budget import Caps, Cutoff, Spending
+from batchrunner.core.budget import Caps, Cutoff, Group, Spending
 from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 
@@ -24,8 +24,8 @@ class Purse:
         self._spending = spending
         self._tell = tell
         self._told: set[str] = set()
-        self._stopped_groups: dict[str, str] = {}
-        self._aside: dict[str, list[tuple[int, int, str]]] = {}
+        self._stopped_groups: dict[Group, str] = {}
+        self._aside: dict[Group, list[tuple[int, int, str]]] = {}
         self._has_room = False
         self.reason: str | None = None
 
@@ -48,14 +48,14 @@ class Purse:
             for text in budget.nears(self._caps, self._spending, now=now):
                 self._say_once(text.partition(":")[0], text)
         if before.held is None and budget.has_other_price(after):
-            group = self._spending.group_of(after)
+            group = budget.group(after.spec)
             self._say_once(
                 f"price of {group}",
                 f"{group}: {after.id} was charged {after.held:,} credits where the catalogue says {after.spec.hold:,};"
                 " `batchrunner models --check` compares them all",
             )
         if before.held is None and budget.is_far_off(after):
-            group = self._spending.group_of(after)
+            group = budget.group(after.spec)
             words = (
                 f"{after.id} was charged {after.held:,} credits where at most {after.spec.hold:,} were expected;"
                 f" nothing more of {group} is bought"
@@ -65,14 +65,13 @@ class Purse:
 
     def refuses(self, job: Job, *, now: Instant) -> str | None:
         """Why this job may not be bought now; None when it may."""
-        group = self._spending.group_of(job)
-        stopped = self._stopped_groups.get(group)
-        return stopped or budget.refuses(job.spec.hold, group, self._caps, self._spending, now=now)
+        stopped = self._stopped_groups.get(budget.group(job.spec))
+        return stopped or budget.refuses(job.spec, self._caps, self._spending, now=now)
 
     def set_aside(self, job: Job, *, order: int, why: str) -> None:
         """Keep a job until there is room for it again."""
         self.reason = why
-        waiting = self._aside.setdefault(self._spending.group_of(job), [])
+        waiting = self._aside.setdefault(budget.group(job.spec), [])
         heapq.heappush(waiting, (job.spec.hold or 0, order, job.id))
 
     def take_back(self, jobs: Callable[[str], Job], *, now: Instant) -> list[Job]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import shlex
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import options, show
+from batchrunner.core.kind import Kind
 from batchrunner.errors import Exit, ProviderError
 
 if TYPE_CHECKING:
@@ -109,6 +112,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     show.line(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+    for line in _led_to(made):
+        show.line(line)
     for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
         show.line(f"learned from {basis}")
     for job_id, words in outlook.warnings.items():
@@ -117,6 +122,20 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for disk in outlook.disks:
         if disk.words is not None:
             show.say(f"warning: {disk.words}")
+
+
+def _led_to(made: Plan) -> Iterator[str]:
+    """What `default`, no model, and old names come down to."""
+    from batchrunner.core.catalog import DEFAULT
+
+    led = Counter(
+        (str(entry.spec.body().get("model", "no model")), entry.spec.model)
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None and entry.spec.kind is Kind.IMAGE_TO_VIDEO
+    )
+    for (asked, model), count in sorted(led.items(), key=str):
+        if model not in {asked, None, DEFAULT}:
+            yield f"{asked} leads to {model}: {show.plural(count, 'job')}"
 
 
 def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
@@ -130,6 +149,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
                 "kind": entry.kind,
                 "action": entry.action,
                 "reason": entry.reason,
+                "model": entry.spec.model if entry.spec else None,
                 "credits": _price(entry.spec),
                 "basis": entry.spec.basis if entry.spec else None,
                 "warnings": outlook.warnings.get(entry.id, []),

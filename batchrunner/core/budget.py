@@ -16,7 +16,9 @@ from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
 
+from batchrunner.core.catalog import DEFAULT
 from batchrunner.core.job import Job, State
+from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 from batchrunner.core.spec import Spec
 
@@ -74,7 +76,7 @@ class Caps:
         usd: `batch` in dollars, already turned into credits.
         run: what this run buys.
         per_job: one attempt.
-        per_model: everything of one model (for video-to-video, of its art style model), by name.
+        per_model: everything of one model (for video-to-video, of its style's model) or of one kind, by name.
         per_day: what is bought in one calendar day, over all manifests of the folder.
         keep_balance: the account's balance is not to fall below this.
         warn_at: share of a cap at which to warn.
@@ -104,10 +106,36 @@ def exposure(job: Job) -> int:
     return job.spec.hold or 0
 
 
-def group(spec: Spec) -> str:
-    """The name under which caps and guards count a job: its model, or its kind where the request names none."""
-    model = spec.body().get("model") or spec.body().get("style", {}).get("model")
-    return str(model or spec.kind)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Jobs that caps and guards count together: those of one kind that one model renders."""
+
+    kind: Kind
+    model: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which `per_model` may cap it."""
+        return (str(self.kind),) if self._is_plain else (str(self.kind), self.model)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.kind is Kind.VIDEO_TO_VIDEO and self.model == DEFAULT
+
+    def __str__(self) -> str:
+        """The model, or the kind where that says more."""
+        if self.kind is Kind.IMAGE_TO_VIDEO:
+            return self.model
+        return str(self.kind) if self._is_plain else f"{self.kind} with {self.model}"
+
+
+def group(spec: Spec) -> Group:
+    """The group of a job; one that was recorded without its model is counted by the name it asked for."""
+    if spec.model is not None:
+        return Group(spec.kind, spec.model)
+    body = spec.body()
+    asked = body.get("style", {}) if spec.kind is Kind.VIDEO_TO_VIDEO else body
+    return Group(spec.kind, str(asked.get("model", DEFAULT)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +146,7 @@ class Spending:
         day_of: the calendar day of a time, as text.
         batch: over every attempt ever made.
         run: of attempts submitted in this run.
-        by_group: as `batch`, by model.
+        by_name: as `batch`, by model and by kind.
         by_day: by the day on which the attempt was submitted.
         balance: the account's balance when the run began; None where it is not known.
     """
@@ -126,10 +154,9 @@ class Spending:
     day_of: Callable[[Instant], str]
     batch: int = 0
     run: int = 0
-    by_group: dict[str, int] = field(default_factory=dict)
+    by_name: dict[str, int] = field(default_factory=dict)
     by_day: dict[str, int] = field(default_factory=dict)
     balance: int | None = None
-    _groups: dict[tuple[str, int], str] = field(default_factory=dict)
     _bought_now: set[str] = field(default_factory=set)
 
     def begin(self, jobs: Iterable[Job]) -> None:
@@ -150,18 +177,11 @@ class Spending:
                 self.run += change
         return change
 
-    def group_of(self, job: Job) -> str:
-        """As `group`, remembered: it reads the request."""
-        key = (job.id, job.attempt)
-        name = self._groups.get(key)
-        if name is None:
-            name = self._groups[key] = group(job.spec)
-        return name
-
-    def add(self, amount: int, name: str, day: str | None) -> None:
+    def add(self, amount: int, counted_as: Group, day: str | None) -> None:
         """Count credits of one group, on one day."""
         self.batch += amount
-        self.by_group[name] = self.by_group.get(name, 0) + amount
+        for name in counted_as.names:
+            self.by_name[name] = self.by_name.get(name, 0) + amount
         if day is not None:
             self.by_day[day] = self.by_day.get(day, 0) + amount
 
@@ -173,7 +193,7 @@ class Spending:
                 self.by_day[day] = self.by_day.get(day, 0) + exposure(job)
 
     def _count(self, job: Job, amount: int) -> None:
-        self.add(amount, self.group_of(job), None if job.submitted_at is None else self.day_of(job.submitted_at))
+        self.add(amount, group(job.spec), None if job.submitted_at is None else self.day_of(job.submitted_at))
 
 
 def caps_of(
@@ -201,8 +221,9 @@ def caps_of(
     )
 
 
-def refuses(hold: int | None, name: str, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
-    """Why a job of this hold and group may not be bought under these caps now, with the figures; None when it may."""
+def refuses(spec: Spec, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
+    """Why a job may not be bought under these caps now, with the figures; None when it may."""
+    hold = spec.hold
     if hold is None:
         return "its price is not known, so no cap can hold"
     checks = (
@@ -210,7 +231,11 @@ def refuses(hold: int | None, name: str, caps: Caps, spending: Spending, *, now:
         (caps.batch, spending.batch, "budget.credits"),
         (caps.usd, spending.batch, "budget.usd, in credits,"),
         (caps.run, spending.run, "--max-credits"),
-        (caps.per_model.get(name), spending.by_group.get(name, 0), f"budget.per_model.{name}"),
+        *(
+            (caps.per_model[name], spending.by_name.get(name, 0), f"budget.per_model.{name}")
+            for name in group(spec).names
+            if name in caps.per_model
+        ),
         (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
     )
     for cap, spent, label in checks:
@@ -228,16 +253,15 @@ def left_out(wanted: Iterable[tuple[str, Spec]], caps: Caps, spending: Spending,
 
     What settles below its hold makes room again, so a run may get further than this.
     """
-    counted = replace(spending, by_group=dict(spending.by_group), by_day=dict(spending.by_day))
+    counted = replace(spending, by_name=dict(spending.by_name), by_day=dict(spending.by_day))
     caps = replace(caps, keep_balance=caps.keep_balance or 0)
     out = {}
     for job_id, spec in wanted:
-        name = group(spec)
-        why = refuses(spec.hold, name, caps, counted, now=now)
+        why = refuses(spec, caps, counted, now=now)
         if why is not None:
             out[job_id] = why
         else:
-            counted.add(spec.hold or 0, name, counted.day_of(now))
+            counted.add(spec.hold or 0, group(spec), counted.day_of(now))
             counted.run += spec.hold or 0
     return out
 
@@ -248,7 +272,7 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
         (caps.batch, spending.batch, "budget.credits"),
         (caps.run, spending.run, "--max-credits"),
         (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
-        *((cap, spending.by_group.get(name, 0), f"budget.per_model.{name}") for name, cap in caps.per_model.items()),
+        *((cap, spending.by_name.get(name, 0), f"budget.per_model.{name}") for name, cap in caps.per_model.items()),
     )
     return [
         f"{label}: {spent:,} of {cap:,} credits spent or reserved"

@@ -165,6 +165,15 @@ class Catalog:
         target = self.models[model.leads_to] if model.leads_to else model
         return ResolvedModel(model=target, audio=audio or model.implies_audio, asked=name)
 
+    def renders(self, kind: Kind, request: Mapping[str, Any], *, tier: str | None) -> str:
+        """Return the model that renders a request; what was asked for where nothing tells where that leads."""
+        if kind is Kind.VIDEO_TO_VIDEO:
+            return str((request.get("style") or {}).get("model", DEFAULT))
+        asked = str(request.get("model", DEFAULT))
+        resolved = self.resolve_model(asked, audio=False, tier=tier)
+        possible = {resolved.model.name} if resolved else {model.name for model in self.possible_models(asked)}
+        return possible.pop() if len(possible) == 1 else asked
+
     def possible_models(self, name: str) -> tuple[Model, ...]:
         """Return every model that `name` may lead to: several for `default`, none for an unlisted one."""
         names = dict.fromkeys(self.default_model_by_tier.values()) if name == DEFAULT else (name,)

@@ -408,3 +408,21 @@ def spans(numbers: Iterable[int]) -> str:
 def _either(parts: Iterable[str]) -> str:
     *most, last = parts
     return f"{', '.join(most)} or {last}" if most else last
+
+
+# --- caps ----------------------------------------------------------------------------------------------------------
+
+
+def capped_names(catalog: Catalog) -> Mapping[str, str]:
+    """Return what `budget.per_model` may name, and which model or kind each name means."""
+    models = {name: model.leads_to or name for name, model in catalog.models.items()}
+    styles = {name: name for name in catalog.style_models if name != DEFAULT}
+    return {str(kind): str(kind) for kind in Kind} | styles | models
+
+
+def capped_hint(word: str, catalog: Catalog) -> str:
+    """Return the hint for a name that `budget.per_model` does not know."""
+    if word == DEFAULT:
+        targets = ", ".join(dict.fromkeys(catalog.default_model_by_tier.values()))
+        return f"write the model that the account's plan leads to: {targets}"
+    return findings.did_you_mean(word, tuple(capped_names(catalog)))

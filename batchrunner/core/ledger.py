@@ -106,7 +106,7 @@ def _line(job: Job, event: Event, move: Move, credits: int) -> Line:
         job=job.id,
         attempt=job.attempt,
         kind=job.kind,
-        model=group(job.spec),
+        model=str(group(job.spec)),
         project_id=job.project_id,
         move=move,
         credits=credits,

@@ -11,7 +11,7 @@ import json
 from statistics import median_low
 from typing import Any
 
-from batchrunner.core import pricing
+from batchrunner.core import budget, pricing
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
@@ -133,10 +133,12 @@ def spec_of(
     """
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
-    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=clip.facts.fps if clip else None)
+    fps = clip.facts.fps if clip else None
+    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=fps)
+    model = catalog.renders(job.kind, job.request, tier=tier)
     basis = None
     if price is not None:
-        price, basis = pricing.calibrated(price, pricing.sort_of(job.kind, job.request), history)
+        price, basis = pricing.calibrated(price, pricing.sort_of(job.kind, job.request, model=model), history)
     return Spec(
         kind=job.kind,
         request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
@@ -149,6 +151,8 @@ def spec_of(
         hold=price.hold if price else job.hold,
         is_priced=price is not None,
         basis=basis,
+        model=model,
+        fps=fps,
     )
 
 
@@ -183,7 +187,12 @@ def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
         price = pricing.estimate(job.kind, body, catalog, tier=tier)
         excess = max(excess, Fraction(job.held, price.hold)) if price is not None and price.hold else excess
     settled = job.charged if job.state is State.DONE else None
-    return pricing.Charge(sort=pricing.sort_of(job.kind, body), hold=hold, settled=settled, excess=excess)
+    return pricing.Charge(sort=sort_of(job.spec), hold=hold, settled=settled, excess=excess)
+
+
+def sort_of(spec: Spec) -> pricing.Sort:
+    """What a render is alike with in price."""
+    return pricing.sort_of(spec.kind, spec.body(), model=budget.group(spec).model)
 
 
 def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:
@@ -232,6 +241,7 @@ def pins(made: Plan) -> dict[str, dict[str, Any]]:
             "request": entry.spec.body(),
             "inputs": {each.path: each.sha256 for each in entry.spec.inputs if each.path is not None},
             "hold": entry.spec.hold,
+            "model": entry.spec.model,
             "output": entry.spec.output,
         }
         for entry in made.entries
@@ -255,7 +265,7 @@ def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     before = pinned.get("inputs") or {}
     files = [f"content of {path}" for path, sha in now["inputs"].items() if path in before and before[path] != sha]
     fields = _differences("", pinned.get("request"), now["request"])
-    words = {"kind": "kind", "hold": "price in credits", "output": "output", "action": "what is done"}
+    words = {"kind": "kind", "hold": "price in credits", "model": "model", "output": "output", "action": "what is done"}
     others = [line for key, word in words.items() for line in _differences(word, pinned.get(key), now[key])]
     return files + fields + others
 
@@ -279,6 +289,8 @@ def _decide_open(job: Job, spec: Spec, changed: str) -> tuple[Do, str]:
         return Do.RENDER, f"changed before anything was bought: {changed}"
     if (job.spec.hold, job.spec.low, job.spec.is_priced) != (spec.hold, spec.low, spec.is_priced):
         return Do.RENDER, f"its price changed before anything was bought: {_credits(job.spec)} -> {_credits(spec)}"
+    if job.spec.model not in {None, spec.model}:
+        return Do.RENDER, f"its model changed before anything was bought: {job.spec.model} -> {spec.model}"
     if job.spec.output != spec.output:
         return Do.RENDER, f"its output changed before anything was bought: {job.spec.output} -> {spec.output}"
     return Do.RESUME, "not submitted yet"

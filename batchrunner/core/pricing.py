@@ -62,16 +62,14 @@ class Experience:
 ENOUGH = 3
 """Settled renders of a sort from which they say more than the catalogue's typical frame rate."""
 
-Sort = tuple[str, str, str, str]
+Sort = tuple[str, str, str, str, bool]
 History = Mapping[Sort, Experience]
 
 
-def sort_of(kind: Kind, request: Mapping[str, Any]) -> Sort:
-    """What makes renders alike in price: kind, model, resolution and frame-rate choice."""
-    style = request.get("style") or {}
-    model = request.get("model") or style.get("model") or "default"
+def sort_of(kind: Kind, request: Mapping[str, Any], *, model: str) -> Sort:
+    """What makes renders alike in price: kind, model that renders, resolution, frame-rate choice, audio."""
     rate = request.get("fps_resolution", "HALF") if kind is Kind.VIDEO_TO_VIDEO else ""
-    return (str(kind), str(model), str(request.get("resolution", "")), str(rate))
+    return (str(kind), model, str(request.get("resolution", "")), str(rate), bool(request.get("audio", False)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ document: `entries` reads them, over values that `typed` has checked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from batchrunner.core import checks, findings, shape, yamltext
@@ -16,7 +17,7 @@ from batchrunner.core.entries import KINDS, Jobs, check_output, name_flaw
 from batchrunner.core.findings import Findings
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest, Webhooks
-from batchrunner.core.problem import Problem
+from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.typed import Checked, checked, not_yet_keys, problem_at, refused_in_job, value_of
 
 VERSION = 1
@@ -59,6 +60,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         listed={kind: checks.listed(kind, catalog) for kind in Kind},
     )
     reader.check_defaults()
+    per_model = _per_model(root, head, catalog, allow_unlisted=allow_unlisted, found=found)
     jobs = tuple(reader.read(_job_nodes(root, streamed)))
     if reader.count == 0 and not found.has_errors:
         found.add(
@@ -71,7 +73,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         version=VERSION,
         output=head.get("output", DEFAULT_OUTPUT),
         limits=Limits(**head.get("limits", {})),
-        budget=Budget.of(head.get("budget", {})),
+        budget=replace(Budget.of(head.get("budget", {})), per_model=per_model),
         webhooks=Webhooks(**head["webhooks"]) if "webhooks" in head else None,
         jobs=jobs,
         warnings=found.warnings(),
@@ -111,6 +113,27 @@ def _head(root: yamltext.Node, found: Findings) -> Mapping[str, Any]:
     if isinstance(name := usable.values.get("name"), str) and (said := name_flaw(name)):
         found.add(problem_at(value_of(root, "name") or root, "bad-name", said, path="name"))
     return usable.values
+
+
+def _per_model(
+    root: yamltext.Node, head: Mapping[str, Any], catalog: Catalog, *, allow_unlisted: bool, found: Findings
+) -> Mapping[str, int]:
+    """Return the caps by the models that really render: an old name means the one that it leads to."""
+    caps: dict[str, int] = {}
+    listed = checks.capped_names(catalog)
+    for written, cap in head.get("budget", {}).get("per_model", {}).items():
+        name = listed.get(written, written)
+        entry = yamltext.locate(root, ("budget", "per_model", written))
+        path = f"budget.per_model.{written}"
+        if written not in listed:
+            message = f"{yamltext.quoted(written)} is no model of the catalogue, so this cap would count nothing"
+            problem = problem_at(entry, "unlisted", message, path=path, hint=checks.capped_hint(written, catalog))
+            found.add(replace(problem, severity=Severity.WARNING) if allow_unlisted else problem)
+        elif name in caps:
+            message = f"the model {name} has a cap already"
+            found.add(problem_at(entry, "conflict", message, path=path, hint="remove one"))
+        caps[name] = cap
+    return caps
 
 
 def _defaults(root: yamltext.Node, catalog: Catalog, found: Findings) -> Mapping[Kind, Checked]:

@@ -44,6 +44,9 @@ class Spec:
         is_priced: whether hold comes from a published rate, rather than from the manifest.
         low: the least it can cost if it renders; None where no price is known.
         expected: what it will most likely cost; None where no price is known.
+        model: what renders it, aliases and `default` followed as far as the account's plan was known; of
+            video-to-video, the style's model. None in records of before it was kept.
+        fps: frames a second of the clip, where it was probed.
         fingerprint: hash of the request and of its inputs' content.
     """
 
@@ -58,6 +61,8 @@ class Spec:
     hold: int | None = None
     is_priced: bool = True
     basis: str | None = None
+    model: str | None = None
+    fps: float | None = None
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""

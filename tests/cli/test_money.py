@@ -227,3 +227,30 @@ def test_a_top_up_is_waited_for(tmp_path, media):
         process.communicate(timeout=60)
         assert process.returncode == 0
         assert program.provider.creates_by_job("poor") == {"clip": 1, "still": 1}
+
+
+MANY_NAMES = """\
+version: 1
+budget: {per_model: {kling-3.0: 240, seedance: 1}}
+jobs:
+  - {id: named, kind: image-to-video, input: a.png, end_seconds: 3, model: kling-3.0, resolution: 720p}
+  - {id: silent, kind: image-to-video, input: a.png, end_seconds: 3, resolution: 720p}
+  - {id: default, kind: image-to-video, input: b.png, end_seconds: 3, model: default, resolution: 720p}
+  - {id: old, kind: image-to-video, input: b.png, end_seconds: 4, model: seedance, resolution: 720p}
+  - {id: new, kind: image-to-video, input: b.png, end_seconds: 4, model: seedance-1.5, resolution: 720p}
+"""
+
+
+def test_the_cap_of_a_model_counts_all_that_it_renders_under_whatever_name(own):
+    manifest = own.folder / "names.yaml"
+    manifest.write_text(MANY_NAMES)
+    plan = {job["id"]: job for job in own.run("plan", manifest.name, "--json").json()["jobs"]}
+    assert [plan[each]["model"] for each in ("named", "silent", "default", "old")] == [
+        *["kling-3.0"] * 3,
+        "seedance-1.5",
+    ]
+    assert plan["silent"]["warnings"], "the plan says that it would not be bought"
+    ended = own.run("run", manifest.name)
+    assert (ended.code, "budget.per_model." in ended.err) == (8, True), ended.err
+    assert len(own.provider.creates("names")) == 1
+    assert own.run("ledger", manifest.name, "--json").json()["totals"]["by_model"] == {"kling-3.0": 144}

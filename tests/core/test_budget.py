@@ -88,13 +88,13 @@ def test_what_is_reserved_and_charged_never_passes_a_cap(holds, cap, model_cap, 
         if not steps:
             continue
         step = steps[choice % len(steps)]
-        if step == "submit" and refuses(job.spec.hold, spending.group_of(job), caps, spending, now=1.0) is not None:
+        if step == "submit" and refuses(job.spec, caps, spending, now=1.0) is not None:
             continue
         jobs[index] = machine.advance(job, happen(job, step, share, 1.0))
         spending.saw(job, jobs[index])
         assert spending.batch == sum(map(exposure, jobs)) <= cap
         assert spending.run <= cap
-        assert spending.by_group.get("a", 0) <= model_cap
+        assert spending.by_name.get("a", 0) <= model_cap
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,8 @@ def test_what_is_reserved_and_charged_never_passes_a_cap(holds, cap, model_cap, 
         (Caps(run=99), "--max-credits is 99"),
         (Caps(per_job=99), "budget.per_job"),
         (Caps(per_model={"m": 99}), "budget.per_model.m is 99"),
-        (Caps(per_model={"other": 1}), None),
+        (Caps(per_model={"image-to-video": 99}), "budget.per_model.image-to-video is 99"),
+        (Caps(per_model={"other": 1, "video-to-video": 1}), None),
         (Caps(per_day=99), "budget.per_day is 99"),
         (Caps(usd=99), "budget.usd"),
         (Caps(keep_balance=900), None),
@@ -115,13 +116,13 @@ def test_what_is_reserved_and_charged_never_passes_a_cap(holds, cap, model_cap, 
 def test_each_cap_says_its_name_and_figures(caps, words):
     spending = a_spending()
     spending.balance = 1000
-    said = refuses(100, "m", caps, spending, now=0)
+    said = refuses(a_job(0, 100).spec, caps, spending, now=0)
     assert (said is None) == (words is None)
     assert words is None or words in str(said)
 
 
 def test_a_job_without_a_price_fits_no_cap():
-    assert "not known" in str(refuses(None, "m", Caps(), a_spending(), now=0))
+    assert "not known" in str(refuses(a_job(0, None).spec, Caps(), a_spending(), now=0))
 
 
 def test_dollars_become_credits_at_the_given_rate_and_never_too_many():
@@ -169,5 +170,5 @@ def test_a_day_is_counted_over_the_folder():
         job = machine.advance(job, happen(job, step, 1.0, 90_000.0))
     spending.count_elsewhere([job])
     assert (spending.batch, spending.by_day) == (0, {"1": 100})
-    assert refuses(1, "m", Caps(per_day=100), spending, now=90_001.0)
-    assert refuses(1, "m", Caps(per_day=100), spending, now=180_000.0) is None
+    assert refuses(a_job(1, 1).spec, Caps(per_day=100), spending, now=90_001.0)
+    assert refuses(a_job(1, 1).spec, Caps(per_day=100), spending, now=180_000.0) is None
