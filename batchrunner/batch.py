@@ -189,7 +189,7 @@ def preview(
         known = {job.id: job for job in view.jobs()} if view else {}
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
-    history = planning.history_of([*own, *_elsewhere(batch, history_folder)], batch.catalog, tier=tier)
+    history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
@@ -211,7 +211,7 @@ def plan(
     return planning.make_plan(specs, known, wishes)
 
 
-def _elsewhere(batch: Batch, folder: Path | None) -> Iterator[Job]:
+def elsewhere(batch: Batch, folder: Path | None) -> Iterator[Job]:
     """Every attempt in the state files of a folder, this batch's own left out."""
     for path in sorted(folder.glob("*.state.db")) if folder is not None else ():
         if path.resolve() != batch.state.resolve():

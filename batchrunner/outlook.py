@@ -8,17 +8,19 @@ from decimal import Decimal
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from batchrunner import batch as batches, clock, places, private, room, session, store
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from batchrunner import clock, places, private, room, session, store
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
-from batchrunner.core.plan import Plan, Wishes
+from batchrunner.core.plan import Plan
 from batchrunner.errors import UsageError
 from batchrunner.provider import wire
 from batchrunner.room import Room
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 """Of a saved plan's shape."""
 
 
@@ -89,18 +91,18 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check(path: Path, batch: Batch, wishes: Wishes, *, tier: str | None) -> None:
+def check(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     """Hold the plan of now against a saved one; `tier` is the account's plan as it is now.
 
     Raises:
         UsageError: it is no saved plan, or something moved since; every difference is named.
     """
     saved = _saved(path)
-    made = batches.preview(batch, wishes=wishes, tier=saved["tier"]).plan
-    moved = planning.what_moved(saved["jobs"], planning.pins(made))
-    if saved["tier"] not in {None, tier}:
-        moved.append(f"the account's plan: {saved['tier']} -> {tier}")
-    if not moved and saved["manifest_sha256"] != _sha256(batch.path):
+    pinned = {job_id: pin.model_dump() for job_id, pin in saved.jobs.items()}
+    moved = planning.what_moved(pinned, planning.pins(made), without_tier=saved.tier is None)
+    if saved.tier not in {None, tier}:
+        moved.append(f"the account's plan: {saved.tier} -> {tier}")
+    if not moved and saved.manifest_sha256 != _sha256(batch.path):
         moved.append(f"{batch.path}: its text, though no job of it (limits or budget, perhaps)")
     if moved:
         raise UsageError(
@@ -113,19 +115,40 @@ def _sha256(manifest: Path) -> str:
     return hashlib.sha256(places.text_of(manifest).encode()).hexdigest()
 
 
-def _saved(path: Path) -> dict[str, Any]:
-    """The saved plan of a file, as far as it is compared.
+class _Pin(BaseModel):
+    """A job of a saved plan, as `planning.pins` makes it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    action: str
+    kind: str
+    request: dict[str, Any]
+    inputs: dict[str, str]
+    hold: Annotated[int, Field(ge=0)] | None
+    model: str | None
+    output: str
+
+
+class _Saved(BaseModel):
+    """A saved plan, as far as it is compared."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    batchrunner_plan: Literal[3]
+    manifest_sha256: str
+    tier: str | None
+    jobs: dict[str, _Pin]
+
+
+def _saved(path: Path) -> _Saved:
+    """The saved plan of a file.
 
     Raises:
         UsageError: it is none.
     """
     try:
-        saved = json.loads(places.text_of(path))
-        if saved["batchrunner_plan"] == PLAN_VERSION:
-            jobs = {str(job_id): dict(pinned) for job_id, pinned in saved["jobs"].items()}
-            return {"jobs": jobs, "tier": saved["tier"], "manifest_sha256": saved["manifest_sha256"]}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise UsageError(
-        f"{path} is no saved plan of this version", hint="make one with `batchrunner plan MANIFEST -o FILE`"
-    )
+        return _Saved.model_validate_json(places.text_of(path))
+    except ValidationError:
+        raise UsageError(
+            f"{path} is no saved plan of this version", hint="make one with `batchrunner plan MANIFEST -o FILE`"
+        ) from None

@@ -18,7 +18,7 @@ import secrets
 
 from batchrunner import room, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, look, plan, refuse_unpriced, trusted
+from batchrunner.batch import Batch, elsewhere, look, plan, refuse_unpriced, trusted
 from batchrunner.clock import WallClock
 from batchrunner.core import (
     budget as budgeting,
@@ -33,7 +33,7 @@ from batchrunner.core.catalog import Catalog
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
-from batchrunner.core.plan import BUYS, Do, Plan, Wishes
+from batchrunner.core.plan import BUYS, Do, Pins, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable, UsageError
@@ -105,6 +105,8 @@ def begin(
     run_id: str | None = None,
     told: Told | None = None,
     ignores_disk_space: bool = False,
+    history_folder: Path | None = None,
+    agreed: Pins | None = None,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
 
@@ -118,11 +120,14 @@ def begin(
         told: told of events once they are on disk.
         is_collecting: every job on record is part of the session, whatever the manifest says now; nothing is bought.
         ignores_disk_space: begins although the results surely do not fit on the disk.
+        history_folder: whose state files tell what was charged before, beside this batch's own.
+        agreed: what the person was shown and agreed to; None where nothing is spent, so nobody was asked.
 
     Raises:
         StateLocked: another run holds it.
         StateUnusable: it cannot be used.
         UsageError: it records the projects of another provider or account, or there is no room for the results.
+        UsageError: it records the projects of another provider or account, or would not buy what was agreed to.
     """
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
@@ -131,11 +136,14 @@ def begin(
         known = {job.id: job for job in opened.jobs()}
         seen = look(batch, remembered=trusted(opened.files(), known.values()), tier=account.tier)
         opened.remember_files(seen.fresh)
-        history = planning.history_of(opened.all_attempts(), batch.catalog, tier=account.tier)
+        past = [*opened.all_attempts(), *elsewhere(batch, history_folder)]
+        history = planning.history_of(past, batch.catalog, tier=account.tier)
         made = plan(batch, seen, known, wishes, tier=account.tier, history=history)
         refuse_unpriced(batch, made)
         if not is_collecting and not ignores_disk_space:
             room.refuse_if_too_small(batch.root, made)
+        if agreed is not None:
+            _refuse_other(agreed, made)
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}
@@ -159,6 +167,20 @@ def _claim(opened: Store, access: Access, account: wire.Account) -> None:
                 hint="use the key they were made with, name another state file with --state, or move this one"
                 " (with its -wal and -shm, if they are there) and its renders away",
             )
+
+
+def _refuse_other(agreed: Pins, made: Plan) -> None:
+    """Refuse to carry out another plan than the one that was agreed to a moment ago.
+
+    Raises:
+        UsageError: naming what moved.
+    """
+    moved = planning.what_moved(agreed, planning.pins(made))
+    if moved:
+        raise UsageError(
+            "this is no longer what was agreed to:\n" + "\n".join(f"  {line}" for line in moved),
+            hint="nothing was bought; run it again to see the plan of now",
+        )
 
 
 def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:

@@ -17,23 +17,33 @@ if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch, Preview
     from batchrunner.core.inputs import Inspected
-    from batchrunner.core.plan import Bill, Entry, Wishes
+    from batchrunner.core.plan import Bill, Entry, Pins, Wishes
     from batchrunner.provider import wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was agreed to, and what was read of the inputs to ask."""
+    """What was agreed to, job by job (None where nobody had to be asked), and what was read of the inputs to ask."""
 
     wishes: Wishes
     files: tuple[Inspected, ...]
+    agreed: Pins | None
 
 
-def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_free: bool, says_yes: bool) -> Answer:
+def ask(
+    read: Batch,
+    access: Access,
+    wishes: Wishes,
+    *,
+    saved: Path | None,
+    history: Path | None,
+    is_free: bool,
+    says_yes: bool,
+) -> Answer:
     """Show what a run will buy and ask for it; on a sandbox of this run's own nothing is spent, and nothing asked.
 
     `says_yes` agrees to new and unfinished jobs, never to buying a finished one again. A `saved` plan has been agreed
-    to by whoever names it, as long as nothing moved.
+    to by whoever names it, as long as nothing moved. `history` is a folder whose state files prices are learned from.
 
     Raises:
         UsageError: there is nobody to ask, or a saved plan is not the plan of now.
@@ -41,17 +51,18 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
     """
     from batchrunner import batch, outlook
     from batchrunner.cli import plan
+    from batchrunner.core import plan as planning
 
     if is_free and saved is None:
-        return Answer(wishes=wishes, files=())
+        return Answer(wishes=wishes, files=(), agreed=None)
     account = asyncio.run(_account(access))
     with show.looking() as on_progress:
-        seen = batch.preview(read, wishes=wishes, tier=account.tier, on_progress=on_progress)
+        seen = batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history, on_progress=on_progress)
     show.problems(seen.warnings)
     if saved is not None:
-        outlook.check(saved, read, wishes, tier=account.tier)
+        outlook.check(saved, read, seen.plan, tier=account.tier)
     elif seen.plan.changed() and _can_ask() and not says_yes:
-        wishes, seen = _ask_about_changed(read, wishes, seen, account)
+        wishes, seen = _ask_about_changed(read, wishes, seen, account, history)
     batch.refuse_unpriced(read, seen.plan)
     bill = seen.plan.bill()
     if bill.jobs:
@@ -59,7 +70,7 @@ def ask(read: Batch, access: Access, wishes: Wishes, *, saved: Path | None, is_f
             plan.print_plan(seen.plan, outlook.of(read, seen.plan, account))
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
-    return Answer(wishes=wishes, files=seen.files)
+    return Answer(wishes=wishes, files=seen.files, agreed=planning.pins(seen.plan))
 
 
 async def _account(access: Access) -> wire.Account:
@@ -69,7 +80,9 @@ async def _account(access: Access) -> wire.Account:
         return await account(open_client)
 
 
-def _ask_about_changed(read: Batch, wishes: Wishes, seen: Preview, account: wire.Account) -> tuple[Wishes, Preview]:
+def _ask_about_changed(
+    read: Batch, wishes: Wishes, seen: Preview, account: wire.Account, history: Path | None
+) -> tuple[Wishes, Preview]:
     """Ask about finished jobs that changed since, for that purpose alone."""
     from batchrunner import batch
 
@@ -79,7 +92,7 @@ def _ask_about_changed(read: Batch, wishes: Wishes, seen: Preview, account: wire
     if not click.confirm(f"render again for at most {hold:,} credits?", default=False, err=True):
         return wishes, seen
     wishes = replace(wishes, rerender=True)
-    return wishes, batch.preview(read, wishes=wishes, tier=account.tier)
+    return wishes, batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history)
 
 
 def _ids(entries: tuple[Entry, ...]) -> str:

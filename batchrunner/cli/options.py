@@ -55,4 +55,10 @@ only = click.option(
     help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
 )
 
+history = click.option(
+    "--history",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Also learn prices from the state files in this folder.",
+)
+
 retry_failed = click.option("--retry-failed", is_flag=True, help="Try jobs again that failed or were canceled.")

@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 @options.retry_failed
 @options.only
 @options.allow_unlisted
-@click.option(
-    "--history",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Also learn prices from the state files in this folder.",
-)
+@options.history
 @click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 0 when nothing is to be done, 2 when something is.")
 @options.as_json

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.cli.recorder import Recorder
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
-    from batchrunner.core.plan import Wishes
+    from batchrunner.core.plan import Pins, Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
     from batchrunner.provider.webhooks import Notice
@@ -48,6 +48,7 @@ MOST_SUSPECTS = 10
 @options.retry_failed
 @options.only
 @options.allow_unlisted
+@options.history
 @click.option(
     "--plan",
     "saved",
@@ -122,7 +123,15 @@ def run(manifest: Path, **given: Any) -> int:
     ):
         for warning in read.warnings:
             recorder.say("warning", "manifest", text=str(warning))
-        asked = consent.ask(read, access, wishes, saved=given["saved"], is_free=given["sandbox"], says_yes=given["yes"])
+        asked = consent.ask(
+            read,
+            access,
+            wishes,
+            saved=given["saved"],
+            history=given["history"],
+            is_free=given["sandbox"],
+            says_yes=given["yes"],
+        )
         report = asyncio.run(
             carry_out(
                 read,
@@ -131,6 +140,8 @@ def run(manifest: Path, **given: Any) -> int:
                 progress=progress(quiet=given["quiet"]),
                 flags=flags,
                 files=asked.files,
+                history=given["history"],
+                agreed=asked.agreed,
                 door=door,
                 recorder=recorder,
             )
@@ -203,6 +214,8 @@ async def carry_out(
     progress: Progress,
     flags: Flags | None = None,
     files: Sequence[Inspected] = (),
+    history: Path | None = None,
+    agreed: Pins | None = None,
     stop: Stop | None = None,
     fetch_again: bool = False,
     door: Door | None = None,
@@ -217,6 +230,8 @@ async def carry_out(
         progress: the display.
         flags: caps of this run.
         files: what was read of the inputs a moment ago.
+        history: a folder whose state files prices are learned from, too.
+        agreed: what the person agreed to; anything else is not bought.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
         door: where to listen for the provider's notices, if anywhere.
@@ -239,6 +254,8 @@ async def carry_out(
             run_id=recorder.run,
             told=recorder.told,
             ignores_disk_space=flags is not None and flags.ignores_disk_space,
+            history_folder=history,
+            agreed=agreed,
         ) as session:
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
             with Till.of(os.environ, provider=access.provider, account=account.id) as till:

@@ -12,7 +12,7 @@ from statistics import median_low
 from typing import Any
 
 from batchrunner.core import budget, pricing
-from batchrunner.core.catalog import Catalog
+from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
@@ -232,8 +232,11 @@ def far_dearer(made: Plan) -> dict[str, str]:
     }
 
 
-def pins(made: Plan) -> dict[str, dict[str, Any]]:
-    """What a saved plan pins of each job to be bought: the action, the request and its inputs, price and output."""
+Pins = Mapping[str, Mapping[str, Any]]
+
+
+def pins(made: Plan) -> Pins:
+    """What is agreed to of each job to be bought: the action, the request and its inputs, price, model and output."""
     return {
         entry.id: {
             "action": str(entry.action),
@@ -249,15 +252,30 @@ def pins(made: Plan) -> dict[str, dict[str, Any]]:
     }
 
 
-def what_moved(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Where the plan of now is not the one that was saved, job by job: which field, which file, which price."""
-    moved = [f"{job_id}: was not in the saved plan" for job_id in now if job_id not in saved]
-    for job_id, pinned in saved.items():
+def what_moved(agreed: Pins, now: Pins, *, without_tier: bool = False) -> list[str]:
+    """Where the plan of now is not the one that was agreed to, job by job: which field, which file, which price.
+
+    One that was made `without_tier` shows the most that any tier pays, and no model where tiers differ: a lower price
+    and the model of the tier are then no move.
+    """
+    moved = [f"{job_id}: was not in that plan" for job_id in now if job_id not in agreed]
+    for job_id, pinned in agreed.items():
         if job_id not in now:
             moved.append(f"{job_id}: is no longer to be bought")
-        elif changes := _moves(pinned, now[job_id]):
+        elif changes := _moves(_without_tier(pinned, now[job_id]) if without_tier else pinned, now[job_id]):
             moved.append(f"{job_id}: {'; '.join(changes)}")
     return moved
+
+
+def _without_tier(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A pin that was made without a tier, with what any tier of that price and model would have made of it."""
+    hold, lower = pinned["hold"], now["hold"]
+    is_covered = hold is not None and lower is not None and lower <= hold
+    return {
+        **pinned,
+        "hold": lower if is_covered else hold,
+        "model": now["model"] if pinned["model"] == DEFAULT else pinned["model"],
+    }
 
 
 def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.test_crash import TWO_JOBS
+import json
+from uuid import uuid4
+
+import pytest
+
+from tests.cli.test_consent import on_a_terminal
+from tests.support.media import write_clip
+from tests.test_crash import TWO_JOBS, lay_out
 
 UNPRICED = """\
 version: 1
@@ -41,3 +48,74 @@ def test_a_job_that_was_opened_and_not_bought_goes_where_the_manifest_says_now(o
     manifest.write_text(TWO_JOBS.replace("jobs:", "output: elsewhere/{id}.mp4\njobs:"))
     assert own.run("run", manifest.name).code == 0
     assert (own.folder / "elsewhere" / "clip.mp4").exists()
+
+
+def test_what_moves_while_the_question_waits_is_not_bought(own):
+    own.env["BATCHRUNNER_RUN_YES"] = ""
+    manifest = own.folder / "swapped.yaml"
+    manifest.write_text(TWO_JOBS.replace("end_seconds: 0.5", "end_seconds: end"))
+    write_clip(own.folder / "long.mp4", fps=24, seconds=2.0, hue=0.5)
+
+    def swap(screen: bytes) -> bytes:
+        if b"go on?" not in screen:
+            return b""
+        (own.folder / "long.mp4").replace(own.folder / "a.mp4")
+        return b"y\n"
+
+    code, screen = on_a_terminal(own, "run", manifest.name, answers=swap)
+    assert code == 2, screen
+    assert "this is no longer what was agreed to" in screen
+    assert "clip: content of a.mp4; end_seconds: 1.0 -> 2.0; price in credits: 30 -> 60" in screen
+    assert own.provider.creates("swapped") == []
+
+
+FREE_OR_PAID = """\
+version: 1
+jobs:
+  - {id: still, kind: image-to-video, input: a.png, end_seconds: 5, resolution: 720p}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tier": "free", "hold": None, "model": "ltx-2.5"}, "price in credits: unset -> 240"),
+        ({"tier": "free", "hold": None, "model": "ltx-2.5"}, 'model: "ltx-2.5" -> "kling-3.0"'),
+        ({"tier": "free", "hold": None, "model": "ltx-2.5"}, "the account's plan: free -> creator"),
+        ({"tier": None, "hold": None, "model": "default"}, "price in credits: unset -> 240"),
+        ({"tier": None, "hold": 239, "model": "default"}, "price in credits: 239 -> 240"),
+        ({"tier": None, "hold": 240, "model": "veo3.1"}, 'model: "veo3.1" -> "kling-3.0"'),
+        ({"tier": None, "hold": 240, "model": "default"}, None),
+        ({"tier": None, "hold": 999, "model": "kling-3.0"}, None),
+    ],
+)
+def test_a_saved_plan_agrees_to_no_more_than_it_showed(program, media, change, words):
+    manifest = lay_out(program, media, "shown" + uuid4().hex, FREE_OR_PAID)
+    program.env["BATCHRUNNER_RUN_YES"] = ""
+    assert program.run("plan", manifest.name, "-o", "saved.json").code == 0
+    saved = json.loads((program.folder / "saved.json").read_text())
+    saved["tier"] = change["tier"]
+    saved["jobs"]["still"] |= {"hold": change["hold"], "model": change["model"]}
+    (program.folder / "saved.json").write_text(json.dumps(saved))
+    ended = program.run("run", manifest.name, "--plan", "saved.json")
+    assert ended.code == (0 if words is None else 2), ended.err
+    assert words is None or words in ended.err
+    assert len(program.provider.creates(manifest.stem)) == (1 if words is None else 0)
+
+
+@pytest.mark.parametrize(
+    "jobs", [{"j1": 3, "j2": None}, {"j1": {"hold": "3"}}, {"j1": {"inputs": [1]}}, {"j1": {"request": None}}, 7]
+)
+def test_what_is_no_saved_plan_is_said_to_be_none(program, media, jobs):
+    manifest = lay_out(program, media, "none", FREE_OR_PAID)
+    assert program.run("plan", manifest.name, "-o", "saved.json").code == 0
+    saved = json.loads((program.folder / "saved.json").read_text())
+    good = saved["jobs"]["still"]
+    saved["jobs"] = (
+        {name: good | each if isinstance(each, dict) else each for name, each in jobs.items()}
+        if isinstance(jobs, dict)
+        else jobs
+    )
+    (program.folder / "saved.json").write_text(json.dumps(saved))
+    ended = program.run("run", manifest.name, "--plan", "saved.json")
+    assert (ended.code, "is no saved plan" in ended.err) == (2, True), ended.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import re
@@ -21,15 +22,19 @@ def batch(program: Program, media: Path, request: pytest.FixtureRequest) -> Path
     return lay_out(program, media, re.sub(r"\W+", "-", request.node.name), TWO_JOBS)
 
 
-def on_a_terminal(program: Program, *arguments: str, answers: str) -> tuple[int, str]:
-    """Run the program on a terminal of its own, type the answers, and give back exit code and screen."""
+def on_a_terminal(program: Program, *arguments: str, answers: str | Callable[[bytes], bytes]) -> tuple[int, str]:
+    """Run the program on a terminal of its own, type the answers, and give back exit code and screen.
+
+    Answers that depend on the screen are given by a function that is asked until it says something.
+    """
     import pty
 
     pid, terminal = pty.fork()
     if pid == 0:  # pragma: no cover - the child becomes the program
         os.chdir(program.folder)
         os.execve(sys.executable, [sys.executable, "-m", "batchrunner", *arguments], program.environ())
-    os.write(terminal, answers.encode())
+    if isinstance(answers, str):
+        os.write(terminal, answers.encode())
     screen = b""
     while True:
         try:
@@ -39,6 +44,9 @@ def on_a_terminal(program: Program, *arguments: str, answers: str) -> tuple[int,
         if not piece:
             break
         screen += piece
+        if not isinstance(answers, str) and (typed := answers(screen)):
+            os.write(terminal, typed)
+            answers = ""
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), screen.decode("utf-8", "replace")

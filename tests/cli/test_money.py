@@ -57,7 +57,7 @@ def test_changes_have_an_exit_code_of_their_own(program, batch):
             lambda folder, text: text.replace("version: 1", "version: 1\ncatalog: dear.yaml"),
             "still: price in credits: 144 -> 231",
         ),
-        (lambda folder, text: text.replace("id: still", "id: other"), "other: was not in the saved plan"),
+        (lambda folder, text: text.replace("id: still", "id: other"), "other: was not in that plan"),
         (lambda folder, text: text.replace("jobs:", "output: o/{id}.mp4\njobs:"), "clip: output: "),
         (lambda folder, text: text.replace("jobs:", "budget: {credits: 9999}\njobs:"), "its text, though no job"),
     ],
