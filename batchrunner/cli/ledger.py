@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import options, show
+from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
     elif as_csv:
         _print_csv(lines)
     else:
-        _print(lines, due, drift, uncertain)
+        _print(lines, drift, uncertain)
+        if due:
+            command = Typed(manifest=manifest, flags={"state": state}).command("ledger", refunds_due=True)
+            show.say(f"{show.plural(len(due), 'refund')} due; {command}    lists what to send to support")
     return Exit.OK
 
 
@@ -73,9 +77,10 @@ def _by(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, int]:
 
 
 def _totals(lines: list[Line]) -> dict[str, Any]:
-    moves = dict.fromkeys(("reserved", "released", "charged", "settled", "refunded"), 0)
+    moves: dict[str, int] = dict.fromkeys(("reserved", "released", "charged", "settled", "refunded"), 0)
     for line in lines:
-        moves[line.move] += line.credits
+        if line.move in moves:
+            moves[line.move] += line.credits
     return moves | {
         "net": moves["charged"] + moves["settled"] + moves["refunded"],
         "still_reserved": moves["reserved"] + moves["released"],
@@ -117,7 +122,7 @@ def _print_csv(lines: list[Line]) -> None:
     writer.writerows(_row(line) for line in lines)
 
 
-def _print(lines: list[Line], due: list[Job], drift: Drift | None, uncertain: int) -> None:
+def _print(lines: list[Line], drift: Drift | None, uncertain: int) -> None:
     rows = [
         (
             _time(line.at),
@@ -143,8 +148,6 @@ def _print(lines: list[Line], due: list[Job], drift: Drift | None, uncertain: in
         told = f"account fell by {drift.account_fell:,}, ledger explains {drift.ledger_explains:,}"
         doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""
         show.line(told if not drift.unexplained else f"{told}: {drift.unexplained:,} unexplained{doubt}")
-    if due:
-        show.say(f"{show.plural(len(due), 'refund')} due; `ledger --refunds-due` lists what to send to support")
 
 
 def _print_due(due: list[Job], *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from batchrunner.core.catalog import DEFAULT
-from batchrunner.core.job import Job, State
+from batchrunner.core.job import UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 from batchrunner.core.spec import Spec
@@ -100,8 +100,10 @@ def exposure(job: Job) -> int:
         return 0
     if job.charged is not None:
         return job.charged
-    # Asked for, and nobody said yet what it costs; or failed before it was ever accepted.
-    if job.state in {State.FAILED, State.CANCELED} and job.project_id is None:
+    # Asked for, and nobody said yet what it costs; or failed before it was ever accepted. One that was written off
+    # while nobody could tell may have been accepted, and is counted for good.
+    is_written_off = job.trouble is not None and job.trouble.code == UNCERTAIN
+    if job.state in {State.FAILED, State.CANCELED} and job.project_id is None and not is_written_off:
         return 0
     return job.spec.hold or 0
 

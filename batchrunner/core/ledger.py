@@ -2,7 +2,8 @@
 
 Append-only like the log it is read from. A line is one movement of one attempt: reserved when the intent to submit was
 recorded, released when the submission was surely not accepted, charged when the provider took it, settled when it
-corrected the charge, refunded when it gave back what a failed or canceled render cost.
+corrected the charge, refunded when it gave back what a failed or canceled render cost. What a person gave up while
+nobody could tell whether it was charged is written off: that moves nothing, and it stays reserved.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.job import Job
 from batchrunner.core.kind import Kind
-from batchrunner.core.retry import Instant
+from batchrunner.core.retry import GiveUp, Instant
 
 
 class Move(StrEnum):
@@ -28,6 +29,7 @@ class Move(StrEnum):
     CHARGED = "charged"
     SETTLED = "settled"
     REFUNDED = "refunded"
+    WRITTEN_OFF = "written off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,9 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
     match event:
         case events.SubmitStarted():
             yield _line(after, event, Move.RESERVED, hold)
+        case events.Resolved() if isinstance(event.verdict, GiveUp):
+            # Nothing comes back: it may have been charged, and stays reserved for good.
+            yield _line(after, event, Move.WRITTEN_OFF, 0)
         case events.Refused() | events.ProvedUnpaid() | events.Resolved():
             yield _line(after, event, Move.RELEASED, -hold)
         case events.Accepted() | events.Adopted():

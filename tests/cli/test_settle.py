@@ -74,4 +74,10 @@ def test_a_person_may_say_that_nothing_was_created(program, uncertain):
 def test_a_person_may_write_it_off(program, uncertain):
     assert program.run("resolve", uncertain.name, "still", "--give-up").code == 0
     assert program.status(uncertain)["jobs"][0]["state"] == "failed"
+    ledger = program.run("ledger", uncertain.name, "--json").json()
+    assert ledger["lines"][-1]["move"] == "written off"
+    assert ledger["totals"]["still_reserved"] == 144, "nothing says that it was not charged"
+    uncertain.write_text(uncertain.read_text().replace("jobs:", "budget: {credits: 200}\njobs:"))
+    capped = program.run("run", uncertain.name, "--retry-failed")
+    assert (capped.code, "144 spent or reserved" in capped.err) == (8, True), capped.err
     assert program.run("resolve", uncertain.name, "still", "--give-up").code == 2

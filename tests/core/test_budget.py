@@ -43,7 +43,7 @@ STEPS: dict[State, list[str]] = {
     State.SUBMITTING: ["accept", "refuse", "lose", "unpaid", "unknown"],
     State.RENDERING: ["settle", "render", "fail", "cancel"],
     State.RENDERED: ["download"],
-    State.UNCERTAIN: ["adopt", "resolve"],
+    State.UNCERTAIN: ["adopt", "resolve", "give up"],
 }
 
 
@@ -65,6 +65,7 @@ def happen(job: Job, step: str, share: float, at: float) -> Event:
         "download": events.Downloaded(at=at, outputs=()),
         "adopt": events.Adopted(at=at, project_id="q", credits=charge),
         "resolve": events.Resolved(at=at, verdict=Again(at=at)),
+        "give up": events.Resolved(at=at, verdict=GiveUp()),
     }
     return steps[step]
 
@@ -172,3 +173,13 @@ def test_a_day_is_counted_over_the_folder():
     assert (spending.batch, spending.by_day) == (0, {"1": 100})
     assert refuses(a_job(1, 1).spec, Caps(per_day=100), spending, now=90_001.0)
     assert refuses(a_job(1, 1).spec, Caps(per_day=100), spending, now=180_000.0) is None
+
+
+def test_what_was_given_up_while_nobody_could_tell_counts_for_good():
+    job = a_job(0, 100)
+    for step in ("upload", "submit", "lose", "unknown", "give up"):
+        job = machine.advance(job, happen(job, step, 1.0, 2.0))
+    assert (job.state, exposure(job)) == (State.FAILED, 100)
+    spending = a_spending()
+    spending.begin([job])
+    assert "100 spent or reserved" in str(refuses(a_job(1, 1).spec, Caps(batch=100), spending, now=2.0))
