@@ -52,7 +52,7 @@ class Purse:
             self._say_once(
                 f"price of {group}",
                 f"{group}: {after.id} was charged {after.held:,} credits where the catalogue says {after.spec.hold:,};"
-                " `batchrunner models --check` compares them all",
+                " `batchrunner models --check MANIFEST` compares them all",
             )
         if before.held is None and budget.is_far_off(after):
             group = budget.group(after.spec)

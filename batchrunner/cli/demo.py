@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from batchrunner.cli import show
+from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 
@@ -32,21 +33,22 @@ def demo(folder: Path) -> int:
     show.say(f"rendering {show.plural(len(read.jobs), 'job')} of {read.path} on a sandbox")
     with run.provider(read, is_sandbox=True) as access:
         report = asyncio.run(run.carry_out(read, access, wishes=Wishes(), progress=run.progress(quiet=False)))
+    typed = Typed(manifest=read.path, flags={"sandbox": True})
     status.print_jobs(report.jobs, folder=folder)
-    run.conclude(read, report, again=f"batchrunner demo {folder}", as_json=False)
+    run.conclude(read, report, typed=typed, as_json=False)
     if report.exit_code is Exit.OK:
         show.say(f"all done: look at {folder / 'renders'}\n")
-        for line in _next_steps(read.path):
+        for line in _next_steps(typed):
             show.say(line)
     return report.exit_code
 
 
-def _next_steps(manifest: Path) -> list[str]:
+def _next_steps(typed: Typed) -> list[str]:
     return [
         "next:",
-        f"  batchrunner status {manifest}",
-        f"  change a style in {manifest}, then",
-        f"  batchrunner plan {manifest} --rerender",
-        f"  batchrunner run {manifest} --sandbox --rerender",
+        f"  {typed.command('status')}",
+        f"  change a style in {typed.manifest}, then",
+        f"  {typed.command('plan', rerender=True)}",
+        f"  {typed.command('run', rerender=True)}",
         "  and for real, with your own clips: set MAGIC_HOUR_API_KEY and leave --sandbox out",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from batchrunner.cli import options, recorder, show
+from batchrunner.cli.advice import Typed
 
 
 @click.command()
@@ -46,5 +47,5 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
                 recorder=recording,
             )
         )
-        again = f"batchrunner run {manifest}{' --sandbox' if sandbox else ''}"
-        return conclude(read, report, again=again, as_json=as_json)
+        typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
+        return conclude(read, report, typed=typed, as_json=as_json)

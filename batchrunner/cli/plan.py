@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 import os
 from pathlib import Path
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchrunner.cli import options, show
+from batchrunner.cli.advice import Typed
 from batchrunner.core.kind import Kind
 from batchrunner.errors import Exit, ProviderError
 
 if TYPE_CHECKING:
-    from batchrunner.core.plan import Plan, Wishes
+    from batchrunner.core.plan import Plan
     from batchrunner.core.spec import Spec
     from batchrunner.outlook import Outlook
     from batchrunner.provider import wire
@@ -62,15 +62,11 @@ def plan(manifest: Path, **given: Any) -> int:
         show.problems(read.warnings + seen.warnings)
         print_plan(seen.plan, outlook)
         if any(entry.action is not Do.SKIP for entry in seen.plan.entries):
-            flags = _flags(wishes) + (f" --plan {given['save']}" if given["save"] else "")
-            show.say(f"next: batchrunner run {manifest}{flags}")
+            typed = Typed.of(manifest, given)
+            again = {"rerender": wishes.rerender, "retry_failed": wishes.retry_failed, "plan": given["save"]}
+            show.say(f"next: {typed.command('run', **again)}")
     has_changes = any(entry.action is not Do.SKIP for entry in seen.plan.entries)
     return 2 if given["detailed_exitcode"] and has_changes else Exit.OK
-
-
-def _flags(wishes: Wishes) -> str:
-    flags = " --rerender" * wishes.rerender + " --retry-failed" * wishes.retry_failed
-    return flags + "".join(f" --only {shlex.quote(pattern)}" for pattern in wishes.only)
 
 
 def _account() -> wire.Account | None:

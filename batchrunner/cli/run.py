@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
-import shlex
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchrunner.cli import options, recorder as recorders, show, signals
+from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
     from batchrunner.session import Flags, Session
     from batchrunner.store import Totals
     from batchrunner.web.door import Door
-
-
-MOST_SUSPECTS = 10
-"""Told one by one after a run."""
 
 
 @click.command()
@@ -146,8 +141,7 @@ def run(manifest: Path, **given: Any) -> int:
                 recorder=recorder,
             )
         )
-        again = f"batchrunner run {manifest}{' --sandbox' if given['sandbox'] else ''}"
-        return conclude(read, report, again=again, as_json=given["as_json"])
+        return conclude(read, report, typed=Typed.of(manifest, given), as_json=given["as_json"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,71 +357,13 @@ def _close(
     )
 
 
-def conclude(read: Batch, report: Report, *, again: str, as_json: bool) -> int:
-    """Print what a run came to and what to type next (`again` goes on where it was); its exit code."""
-    from batchrunner.cli import status
+def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int:
+    """Print what a run came to and what to type next; its exit code."""
+    from batchrunner.cli import advice, status
 
     if as_json:
         show.as_json(status.shape(read.path, read.state, report.jobs, report.totals))
     status.print_summary(report.jobs, report.totals)
-    for line in _advice(report, again, read.path):
+    for line in advice.after_run(report, typed):
         show.say(line)
     return report.exit_code
-
-
-def _advice(report: Report, again: str, manifest: Path) -> Iterator[str]:
-    from batchrunner.core.job import State
-    from batchrunner.core.schedule import Stop
-
-    outcome = report.outcome
-    if outcome.held_back:
-        yield f"{show.plural(outcome.held_back, 'job')} not bought: {outcome.held_back_why}"
-    if report.missing:
-        yield f"{show.plural(report.missing, 'finished job')} without a file on disk; `batchrunner download` fetches it"
-    if outcome.trouble is not None:
-        yield f"stopped: {outcome.trouble.message}"
-    if outcome.stop is Stop.KEY_REFUSED:
-        yield "hint: set MAGIC_HOUR_API_KEY to a valid key and run again; nothing is lost"
-    elif outcome.stop is Stop.OUT_OF_CREDITS:
-        yield "hint: top up the account and run again; what was bought is on disk"
-    elif outcome.stop is Stop.DISK_FULL:
-        yield "hint: make room and run again; the provider keeps what was bought"
-    yield from _about_suspects(report.jobs, manifest)
-    for job in report.jobs:
-        if job.state is State.UNCERTAIN:
-            yield from _about_uncertain(job, manifest, project_id=report.named.get(job.name or ""))
-    yield from _next_command(report, again, manifest)
-
-
-def _about_suspects(jobs: Sequence[Job], manifest: Path) -> Iterator[str]:
-    suspects = [job for job in jobs if job.suspect is not None]
-    for job in suspects[:MOST_SUSPECTS]:
-        yield f"suspect: {job.id}: {job.suspect}"
-    if suspects:
-        more = f"{len(suspects) - MOST_SUSPECTS:,} more; " if len(suspects) > MOST_SUSPECTS else ""
-        yield f"hint: {more}`batchrunner ledger {manifest} --refunds-due` lists what to send to support"
-
-
-def _about_uncertain(job: Job, manifest: Path, *, project_id: str | None) -> Iterator[str]:
-    from batchrunner.access import LIBRARY
-
-    yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
-    if project_id is not None:
-        yield "hint: a notice of the provider names the project it became; adopt checks it, then run again:"
-        yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} {project_id}"
-        return
-    sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
-    yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
-    yield f"        batchrunner adopt {manifest} {shlex.quote(job.id)} PROJECT_ID"
-    yield f"        batchrunner resolve {manifest} {shlex.quote(job.id)} --not-created"
-
-
-def _next_command(report: Report, again: str, manifest: Path) -> Iterator[str]:
-    if report.outcome.not_fetched:
-        yield f"next: batchrunner download {manifest}"
-    elif report.exit_code is Exit.BUDGET_REACHED:
-        yield f"next: raise the cap, then {again}    goes on with what is left"
-    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
-        yield f"next: {again}    goes on where it was"
-    elif report.exit_code is Exit.JOBS_FAILED:
-        yield f"next: {again} --retry-failed"

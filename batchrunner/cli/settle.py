@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchrunner.cli import options, show
+from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 
         after = _decide(read.state, manifest, job, decide)
     show.line(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
-    show.say(f"next: batchrunner run {manifest}    collects it")
+    typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
+    show.say(f"next: {typed.command('run')}    collects it")
     return Exit.OK
 
 
@@ -68,7 +70,7 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
 
     after = _decide(state or store.path_for(manifest), manifest, job, decide)
     show.line(f"{job} is {after.state}")
-    show.say(f"next: batchrunner run {manifest}")
+    show.say(f"next: {Typed(manifest=manifest, flags={'state': state}).command('run')}")
     return Exit.OK
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import options, show
+from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         return Exit.OK
     if not jobs:
         show.line(f"{manifest}: nothing has been run yet")
-        show.say(f"next: batchrunner plan {manifest}")
+        show.say(f"next: {Typed(manifest=manifest, flags={'state': state}).command('plan')}")
         return Exit.OK
     print_jobs(jobs, folder=manifest.parent)
     show.line("")

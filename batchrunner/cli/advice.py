@@ -1,0 +1,170 @@
+"""What to type next: the one place that builds every command we advise.
+
+A command without its `--state` begins another state file, and buys again what was paid for. So whatever was typed and
+still matters is in each advice, quoted for a shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+from batchrunner.cli import show
+from batchrunner.errors import Exit
+
+if TYPE_CHECKING:
+    from batchrunner.cli.run import Report
+    from batchrunner.core.job import Job
+
+TAKES: Mapping[str, Sequence[str]] = {
+    "plan": ("state", "rerender", "retry_failed", "only", "allow_unlisted", "history"),
+    "run": (
+        "state",
+        "sandbox",
+        "rerender",
+        "retry_failed",
+        "only",
+        "allow_unlisted",
+        "history",
+        "plan",
+        "max_credits",
+        "max_credits_per_job",
+        "cutoff",
+        "on_no_credits",
+        "ignore_disk_space",
+        "webhook_port",
+        "webhook_host",
+    ),
+    "download": ("state", "sandbox"),
+    "adopt": ("state", "sandbox"),
+    "resolve": ("state",),
+    "status": ("state",),
+    "ledger": ("state", "refunds_due"),
+}
+"""The flags of each command that an advice may name."""
+
+KEPT = frozenset(
+    {
+        "state",
+        "sandbox",
+        "only",
+        "allow_unlisted",
+        "history",
+        "max_credits",
+        "max_credits_per_job",
+        "cutoff",
+        "on_no_credits",
+        "ignore_disk_space",
+        "webhook_port",
+        "webhook_host",
+    }
+)
+"""Flags that the next command needs as well. Consent (--yes), and what buys again (--rerender, --retry-failed), is
+given each time anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """What was typed: the manifest, and the flags that matter to the next command as well."""
+
+    manifest: Path
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, manifest: Path, given: Mapping[str, Any]) -> Typed:
+        """What was typed, of all the values that a command was given."""
+        flags = {name: value for name, value in given.items() if name in KEPT}
+        if flags.get("on_no_credits") == "stop":
+            del flags["on_no_credits"]
+        return cls(manifest=manifest, flags=flags)
+
+    def command(self, name: str, *words: str, **more: Any) -> str:
+        """The command to type, with what was typed before as far as it takes that, and `more` flags."""
+        flags = {**self.flags, **more}
+        parts = ["batchrunner", name, str(self.manifest), *words]
+        for flag in TAKES[name]:
+            parts += _written(flag, flags.get(flag))
+        return shlex.join(parts)
+
+
+def _written(flag: str, value: Any) -> list[str]:
+    """A flag as it is typed; nothing where it was not given."""
+    option = f"--{flag.replace('_', '-')}"
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    values = value if isinstance(value, tuple) else (value,)
+    return [part for each in values for part in (option, str(each))]
+
+
+MOST_SUSPECTS = 10
+"""Suspect results that are named after a run; the rest is counted."""
+
+
+# --- after a run ---------------------------------------------------------------------------------------------------
+
+
+def after_run(report: Report, typed: Typed) -> Iterator[str]:
+    """What a run left to be known or done, line by line, and the command that goes on."""
+    from batchrunner.core.job import State
+    from batchrunner.core.schedule import Stop
+
+    outcome = report.outcome
+    if outcome.held_back:
+        yield f"{show.plural(outcome.held_back, 'job')} not bought: {outcome.held_back_why}"
+    if report.missing:
+        lacking = f"{show.plural(report.missing, 'finished job')} without a file on disk"
+        yield f"{lacking}; {typed.command('download')}    fetches it"
+    if outcome.trouble is not None:
+        yield f"stopped: {outcome.trouble.message}"
+    if outcome.stop is Stop.KEY_REFUSED:
+        yield "hint: set MAGIC_HOUR_API_KEY to a valid key and run again; nothing is lost"
+    elif outcome.stop is Stop.OUT_OF_CREDITS:
+        yield "hint: top up the account and run again; what was bought is on disk"
+    elif outcome.stop is Stop.DISK_FULL:
+        yield "hint: make room and run again; the provider keeps what was bought"
+    yield from _about_suspects(report.jobs, typed)
+    for job in report.jobs:
+        if job.state is State.UNCERTAIN:
+            yield from _about_uncertain(job, typed, project_id=report.named.get(job.name or ""))
+    yield from _next_command(report, typed)
+
+
+def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:
+    suspects = [job for job in jobs if job.suspect is not None]
+    for job in suspects[:MOST_SUSPECTS]:
+        yield f"suspect: {job.id}: {job.suspect}"
+    if suspects:
+        more = f"{len(suspects) - MOST_SUSPECTS:,} more; " if len(suspects) > MOST_SUSPECTS else ""
+        yield f"hint: {more}`{typed.command('ledger', refunds_due=True)}` lists what to send to support"
+
+
+def _about_uncertain(job: Job, typed: Typed, *, project_id: str | None) -> Iterator[str]:
+    from batchrunner.access import LIBRARY
+
+    yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
+    if project_id is not None:
+        yield "hint: a notice of the provider names the project it became; adopt checks it, then run again:"
+        yield f"        {typed.command('adopt', job.id, project_id)}"
+        return
+    sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
+    yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
+    yield f"        {typed.command('adopt', job.id, 'PROJECT_ID')}"
+    yield f"        {typed.command('resolve', job.id)} --not-created"
+
+
+def _next_command(report: Report, typed: Typed) -> Iterator[str]:
+    again = typed.command("run")
+    if report.outcome.not_fetched:
+        yield f"next: {typed.command('download')}"
+    elif report.exit_code is Exit.BUDGET_REACHED:
+        yield f"next: raise the cap, then {again}    goes on with what is left"
+    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
+        yield f"next: {again}    goes on where it was"
+    elif report.exit_code is Exit.JOBS_FAILED:
+        yield f"next: {typed.command('run', retry_failed=True)}"

@@ -1,0 +1,65 @@
+"""What is advised can be typed as it stands, and goes on with the very same batch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+import re
+import shlex
+
+import pytest
+
+from batchrunner.cli.advice import TAKES, Typed
+from batchrunner.cli.app import COMMANDS
+from tests.support.program import Ended
+from tests.test_crash import TWO_JOBS
+
+
+@pytest.mark.parametrize("name", sorted(TAKES))
+def test_every_flag_of_an_advice_is_one_of_its_command(name):
+    command = getattr(import_module(COMMANDS[name]), name)
+    known = {option for param in command.params for option in param.opts}
+    assert {f"--{flag.replace('_', '-')}" for flag in TAKES[name]} <= known
+
+
+def test_an_advice_is_quoted_for_a_shell_and_keeps_what_matters():
+    typed = Typed.of(
+        Path("my night.yaml"),
+        {
+            "state": Path("else where/y.state.db"),
+            "sandbox": True,
+            "only": ("a*", "b"),
+            "yes": True,
+            "rerender": True,
+            "max_credits": 100,
+            "on_no_credits": "stop",
+            "cutoff": None,
+        },
+    )
+    assert typed.command("run") == (
+        "batchrunner run 'my night.yaml' --state 'else where/y.state.db' --sandbox --only 'a*' --only b"
+        " --max-credits 100"
+    )
+    assert shlex.split(typed.command("adopt", "it's", "PROJECT_ID"))[2:5] == ["my night.yaml", "it's", "PROJECT_ID"]
+    assert typed.command("plan", rerender=True).endswith("--rerender --only 'a*' --only b")
+
+
+def advised(ended: Ended) -> list[str]:
+    """What a command said to type next."""
+    found = re.search(r"batchrunner (.*?)(?:    |$)", ended.err, re.MULTILINE)
+    assert found is not None, ended.err
+    return shlex.split(found[1])
+
+
+def test_what_is_advised_goes_on_with_the_same_state_file(own):
+    (own.folder / "my night.yaml").write_text(TWO_JOBS)
+    (own.folder / "elsewhere").mkdir()
+    where = ["my night.yaml", "--state", "elsewhere/y.state.db", "--only", "c*"]
+    assert advised(own.run("plan", *where)) == ["run", *where]
+    capped = [*where, "--max-credits", "0"]
+    assert advised(own.run("run", *capped)) == ["run", *capped]
+    assert own.run("run", *where).code == 0
+    assert own.provider.creates_by_job("my night") == {"clip": 1}
+    (own.folder / "renders" / "clip.mp4").unlink()
+    assert advised(own.run("run", *where)) == ["download", *where[:3]]
+    assert sorted(path.name for path in own.folder.rglob("*.state.db")) == ["y.state.db"]
