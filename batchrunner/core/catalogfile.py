@@ -7,9 +7,11 @@ figures are from is its own name, so it has no `source`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+import re
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from batchrunner.core import explain, findings, yamltext
 from batchrunner.core.problem import Problem
@@ -18,7 +20,15 @@ Path: TypeAlias = tuple[str | int, ...]
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-Dollars = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
+
+
+def _dollars(value: str) -> str:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) or not value.strip("0."):
+        raise PydanticCustomError("no_price", 'a price is an amount above zero, in quotes, as "0.0012"')
+    return value
+
+
+Dollars = Annotated[str, AfterValidator(_dollars)]
 Words = Annotated[list[str], Field(min_length=1)]
 Ratios = list[Annotated[str, Field(pattern=r"^[1-9][0-9]*:[1-9][0-9]*$")]]
 

@@ -149,6 +149,8 @@ def test_a_rate_has_a_source_and_none_is_invented() -> None:
         ("leads_to: seedance-1.5", "leads_to: seedance-1.6", "unlisted", "aliases.seedance.leads_to"),
         ("{free: ltx-2.5,", "{free: ltx-2.6,", "unlisted", "image_to_video.defaults.model.free"),
         ('creator: "0.001200"', 'creator: "a lot"', "bad-value", "usage_prices.bands[0].usd.creator"),
+        ('creator: "0.001200"', 'creator: "0"', "bad-value", "usage_prices.bands[0].usd.creator"),
+        ('creator: "0.001200"', 'creator: "0.00"', "bad-value", "usage_prices.bands[0].usd.creator"),
         ("{480p: 30, 720p: 60", "{48p: 30, 720p: 60", "unlisted", "models.seedance-1.5.rates.credits_per_second.48p"),
         ("per_frame: 2", "per_frame: 2\n    per_frame: 2", "duplicate-key", ""),
         ('as_of: "2026-09-12"', "as_of: 2026", "wrong-type", "as_of"),
