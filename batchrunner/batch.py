@@ -16,6 +16,7 @@ from pathlib import Path
 from batchrunner import inspect, places, statefile, store
 from batchrunner.core import (
     expand,
+    findings,
     footage,
     plan as planning,
     pricing,
@@ -184,15 +185,28 @@ def preview(
 
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
+        UsageError: `--only` names no job.
     """
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
+        _refuse_unmatched(batch, wishes, known)
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
     history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
+
+
+def _refuse_unmatched(batch: Batch, wishes: Wishes, known: Mapping[str, Job]) -> None:
+    """Refuse a selection that selects nothing.
+
+    Raises:
+        UsageError: naming it, and the id that was probably meant.
+    """
+    ids = tuple(dict.fromkeys((*(job.id for job in batch.jobs), *known)))
+    for pattern in wishes.unmatched(ids):
+        raise UsageError(f"--only {pattern}: no job has such an id", hint=findings.did_you_mean(pattern, ids))
 
 
 def plan(

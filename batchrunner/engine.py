@@ -172,6 +172,7 @@ class Engine:
             not_fetched=len(self._fetch_again),
             held_back=self._purse.held_back,
             held_back_why=self._purse.reason if self._purse.held_back else None,
+            far_off=self._purse.far_off,
             ended_at=self._clock.now(),
         )
 

@@ -31,7 +31,7 @@ class Outlook:
     Attributes:
         balance: credits of the account; None where it was not read.
         tier: its plan; None where it was not read.
-        usd: what the hold costs at the dearest rate of that plan; None where none is published.
+        usd: what the hold costs at the dearest rate of that plan; None where none is published, or a job has no price.
         warnings: by job id, what is worth a second look.
         disks: where the results go, and how much room there is.
     """
@@ -49,17 +49,20 @@ def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
     warnings: dict[str, list[str]] = {}
     for job_id, text in planning.far_dearer(made).items():
         warnings.setdefault(job_id, []).append(text)
+    for job_id, text in planning.fast_clips(made, batch.catalog).items():
+        warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
         counted = session.spending(batch, view.all_attempts() if view else [], known)
     wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
     limits = session.caps(batch if known.tier else _without_usd(batch), session.Flags(), tier=known.tier)
     for job_id, text in budgeting.left_out(wanted, limits, counted, now=clock.now()).items():
         warnings.setdefault(job_id, []).append(f"would not be bought: {text}")
+    bill = made.bill()
     rate = session.usd_per_credit(batch.catalog, known.tier)
     return Outlook(
         balance=known.credits,
         tier=known.tier,
-        usd=None if rate is None else rate * made.bill().hold,
+        usd=None if rate is None or bill.unpriced else rate * bill.hold,
         warnings=warnings,
         disks=room.look(batch.root, made),
     )

@@ -28,6 +28,7 @@ class Purse:
         self._aside: dict[Group, list[tuple[int, int, str]]] = {}
         self._has_room = False
         self.reason: str | None = None
+        self.far_off: str | None = None
 
     @property
     def held_back(self) -> int:
@@ -36,8 +37,8 @@ class Purse:
 
     @property
     def leaves_at_once(self) -> bool:
-        """Whether a cap that is reached ends the run without collecting."""
-        return self._caps.cutoff is Cutoff.HARD and self.held_back > 0
+        """Whether a cap that this run has reached by buying ends it without collecting; a later run collects."""
+        return self._caps.cutoff is Cutoff.HARD and self.held_back > 0 and self._spending.has_bought
 
     def saw(self, before: Job, after: Job, *, now: Instant) -> None:
         """Count one job's change; notice a charge that is far off, and a cap that comes near."""
@@ -47,25 +48,27 @@ class Purse:
         if change > 0:
             for text in budget.nears(self._caps, self._spending, now=now):
                 self._say_once(text.partition(":")[0], text)
-        if before.held is None and budget.has_other_price(after):
-            group = budget.group(after.spec)
+        if budget.dearest_charge(before) != budget.dearest_charge(after):
+            self._compare(after)
+
+    def _compare(self, job: Job) -> None:
+        """Tell a charge, the first or a later one, that is not what was expected; one far off stops its group."""
+        group = budget.group(job.spec)
+        if budget.has_other_price(job):
             self._say_once(
                 f"price of {group}",
-                f"{group}: {after.id} was charged {after.held:,} credits where the catalogue says {after.spec.hold:,};"
-                " `batchrunner models --check MANIFEST` compares them all",
+                f"{group}: {job.id} was charged {budget.dearest_charge(job):,} credits where {job.spec.hold:,} were"
+                " expected; `batchrunner models --check MANIFEST` compares them all",
             )
-        if before.held is None and budget.is_far_off(after):
-            group = budget.group(after.spec)
-            words = (
-                f"{after.id} was charged {after.held:,} credits where at most {after.spec.hold:,} were expected;"
-                f" nothing more of {group} is bought"
-            )
-            self._stopped_groups.setdefault(group, words)
-            self._say_once(f"far off {group}", words)
+        if budget.is_far_off(job):
+            self.far_off = self._stopped_groups.setdefault(group, budget.far_off_words(job))
+            self._say_once(f"far off {group}", self.far_off)
 
     def refuses(self, job: Job, *, now: Instant) -> str | None:
         """Why this job may not be bought now; None when it may."""
-        stopped = self._stopped_groups.get(budget.group(job.spec))
+        stopped = self._stopped_groups.get(budget.group(job.spec)) or budget.distrusts(job.spec, self._spending)
+        if stopped is not None:
+            self.far_off = stopped
         return stopped or budget.refuses(job.spec, self._caps, self._spending, now=now)
 
     def set_aside(self, job: Job, *, order: int, why: str) -> None:

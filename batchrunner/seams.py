@@ -82,6 +82,7 @@ class Outcome:
         not_fetched: finished jobs whose file is missing and could not be fetched.
         held_back: jobs that were not bought because they fit no cap.
         held_back_why: the cap and the figures.
+        far_off: the charge that stopped buying because it was far above its hold, with the figures.
         ended_at: when.
     """
 
@@ -92,4 +93,5 @@ class Outcome:
     not_fetched: int
     held_back: int
     held_back_why: str | None
+    far_off: str | None
     ended_at: Instant

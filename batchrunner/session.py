@@ -33,7 +33,7 @@ from batchrunner.core.catalog import Catalog
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
-from batchrunner.core.plan import BUYS, Do, Pins, Plan, Wishes
+from batchrunner.core.plan import BUYS, Do, Entry, Pins, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable, UsageError
@@ -91,6 +91,7 @@ class Session:
     plan: Plan
     store: Store
     jobs: tuple[Job, ...]
+    is_collecting: bool
 
 
 @contextmanager
@@ -129,6 +130,8 @@ def begin(
         UsageError: it records the projects of another provider or account, or there is no room for the results.
         UsageError: it records the projects of another provider or account, or would not buy what was agreed to.
     """
+    if not is_collecting:
+        refuse_vain_caps(batch, account)
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
         _claim(opened, access, account)
@@ -149,7 +152,7 @@ def begin(
         jobs = known | {job.id: job for _, job in entries}
         priorities = {job.id: job.priority for job in batch.jobs}
         chosen = _to_run(made, jobs, priorities, is_collecting=is_collecting)
-        yield Session(batch=batch, plan=made, store=opened, jobs=chosen)
+        yield Session(batch=batch, plan=made, store=opened, jobs=chosen, is_collecting=is_collecting)
 
 
 def _claim(opened: Store, access: Access, account: wire.Account) -> None:
@@ -201,12 +204,17 @@ def _to_run(
 
     One that the manifest no longer names counts only as long as something of it is to be collected.
     """
-    chosen = [
-        jobs[entry.id]
-        for entry in made.entries
-        if entry.id in jobs and (is_collecting or entry.action is not Do.SKIP or entry.spec is not None)
-    ]
+    chosen = [jobs[entry.id] for entry in made.entries if entry.id in jobs and (is_collecting or _counts(entry))]
     return tuple(sorted(chosen, key=lambda job: -priorities.get(job.id, 0)))
+
+
+def _counts(entry: Entry) -> bool:
+    """Whether a job is part of a run that does with it what the plan says."""
+    if entry.action is not Do.SKIP:
+        return True
+    # One that was opened by an earlier run and is not selected now would be bought if it were here.
+    is_open = entry.known is not None and entry.known.state in {State.READY, State.UPLOADED}
+    return entry.spec is not None and not is_open
 
 
 # --- the engine ------------------------------------------------------------------------------------------------------
@@ -334,6 +342,20 @@ def caps(batch: Batch, flags: Flags, *, tier: str | None) -> Caps:
     )
 
 
+def refuse_vain_caps(batch: Batch, account: wire.Account) -> None:
+    """Refuse to begin under a cap that cannot be computed, since it would not hold.
+
+    Raises:
+        UsageError: naming the cap, and what to use instead.
+    """
+    caps(batch, Flags(), tier=account.tier)
+    if batch.manifest.budget.keep_balance is not None and account.credits is None:
+        raise UsageError(
+            "budget.keep_balance cannot hold: the provider does not tell the balance of this account",
+            hint="use budget.credits instead",
+        )
+
+
 def usd_per_credit(catalog: Catalog, tier: str | None) -> Decimal | None:
     """Dollars for one credit at the dearest band of a plan; None where none is published."""
     rates = (band.usd_per_credit.get(tier or "") for band in catalog.price_bands)
@@ -371,7 +393,9 @@ def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job
 
 def _purse(session: Session, account: wire.Account, flags: Flags, till: Till, *, tell: Callable[[str], None]) -> Purse:
     counted = spending(session.batch, session.store.all_attempts(), account, till)
-    return Purse(caps=caps(session.batch, flags, tier=account.tier), spending=counted, tell=tell)
+    # What is only collected is paid for: a cap that cannot be computed must not stand in its way.
+    limits = Caps() if session.is_collecting else caps(session.batch, flags, tier=account.tier)
+    return Purse(caps=limits, spending=counted, tell=tell)
 
 
 def _local_day(at: Instant) -> str:

@@ -159,10 +159,18 @@ def _about_uncertain(job: Job, typed: Typed, *, project_id: str | None) -> Itera
 
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
+    from batchrunner.core.job import BOUGHT
+
     again = typed.command("run")
     if report.outcome.not_fetched:
         yield f"next: {typed.command('download')}"
+    elif report.exit_code is Exit.BUDGET_REACHED and report.outcome.far_off is not None:
+        if not report.outcome.held_back:
+            yield f"stopped: {report.outcome.far_off}"
+        yield f"next: correct its price in a catalogue file, or its hold in the manifest, then {again}"
     elif report.exit_code is Exit.BUDGET_REACHED:
+        if any(job.state in BOUGHT for job in report.jobs):
+            yield f"next: {typed.command('download')}    collects what was bought"
         yield f"next: raise the cap, then {again}    goes on with what is left"
     elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
         yield f"next: {again}    goes on where it was"

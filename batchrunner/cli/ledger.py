@@ -46,7 +46,7 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
         drift = books.drift(view.baselines())
         uncertain = sum(job.state == "uncertain" for job in view.jobs())
     if refunds_due:
-        _print_due(due, as_json=as_json)
+        _print_due(due, as_json=as_json, as_csv=as_csv)
     elif as_json:
         show.as_json(_shape(manifest, lines, due, drift))
     elif as_csv:
@@ -101,6 +101,10 @@ def _shape(manifest: Path, lines: list[Line], due: list[Job], drift: Drift | Non
     }
 
 
+DUE = ("job", "attempt", "project_id", "credits", "accepted_at", "ended_at", "error", "message")
+"""What is told of a refund that has not come."""
+
+
 def _due(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
@@ -145,24 +149,30 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int) -> None:
         shown = ", ".join(f"{name} {amount:,}" for name, amount in totals[key].items())
         show.line(f"by {heading}: {shown or 'nothing'}")
     if drift is not None:
-        told = f"account fell by {drift.account_fell:,}, ledger explains {drift.ledger_explains:,}"
-        doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""
-        show.line(told if not drift.unexplained else f"{told}: {drift.unexplained:,} unexplained{doubt}")
+        show.line(_drift_words(drift, uncertain))
 
 
-def _print_due(due: list[Job], *, as_json: bool) -> None:
+def _drift_words(drift: Drift, uncertain: int) -> str:
+    """What the account lost, or won, beside what the ledger explains."""
+    fell, explains, unexplained = drift.account_fell, drift.ledger_explains, drift.unexplained
+    moved = f"account fell by {fell:,}" if fell >= 0 else f"account rose by {-fell:,}"
+    told = f"{moved}, ledger explains {explains:,}"
+    if unexplained < 0:
+        return f"{told} taken: at least {-unexplained:,} were added from elsewhere"
+    doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""
+    return f"{told}: {unexplained:,} unexplained{doubt}" if unexplained else told
+
+
+def _print_due(due: list[Job], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         show.as_json([_due(job) for job in due])
         return
-    rows = [
-        (
-            each["project_id"] or "",
-            str(each["credits"]),
-            each["ended_at"] or "",
-            each["error"] or "",
-            each["job"],
-            each["message"] or "",
-        )
-        for each in map(_due, due)
-    ]
-    show.table(("project", "credits", "ended", "error", "job", "reason"), rows, right=frozenset({1}))
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, fieldnames=DUE, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(_due, due))
+        return
+    columns = ("project_id", "credits", "accepted_at", "ended_at", "job", "error", "message")
+    rows = [tuple(str(each[column] or "") for column in columns) for each in map(_due, due)]
+    headings = ("project", "credits", "accepted", "ended", "job", "error", "reason")
+    show.table(headings, rows, right=frozenset({1}))

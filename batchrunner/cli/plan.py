@@ -14,7 +14,7 @@ import click
 from batchrunner.cli import options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.core.kind import Kind
-from batchrunner.errors import Exit, ProviderError
+from batchrunner.errors import BatchrunnerError, Exit, ProviderError
 
 if TYPE_CHECKING:
     from batchrunner.core.plan import Plan
@@ -23,7 +23,32 @@ if TYPE_CHECKING:
     from batchrunner.provider import wire
 
 
-@click.command()
+class _Detailed(click.Command):
+    """With --detailed-exitcode 2 means that something is to be done, so every error is 1 there."""
+
+    FLAG = "--detailed-exitcode"
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Read the arguments."""
+        is_detailed = self.FLAG in args
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except click.UsageError as error:
+            if not is_detailed:
+                raise
+            raise click.ClickException(error.format_message()) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BatchrunnerError as error:
+            if ctx.params["detailed_exitcode"]:
+                error.exit_code = Exit.BUG
+            raise
+
+
+@click.command(cls=_Detailed)
 @options.manifest
 @options.state
 @options.rerender
@@ -32,7 +57,12 @@ if TYPE_CHECKING:
 @options.allow_unlisted
 @options.history
 @click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 0 when nothing is to be done, 2 when something is.")
+@click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit 0 when nothing would be done, 2 when something would, 1 on any error. A finished job that changed counts"
+    " as nothing unless it is asked for, with --rerender or by name.",
+)
 @options.as_json
 def plan(manifest: Path, **given: Any) -> int:
     """Show what `run` would do with every job of MANIFEST, why, and what it costs. Buys nothing.
@@ -99,10 +129,12 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         price = f"about {bill.expected:,} and at most {bill.hold:,} credits"
     else:
         price = f"at most {bill.hold:,} credits"
+    if bill.unpriced:
+        price += f", plus {bill.unpriced:,} without a known price"
     if outlook.usd is not None:
         price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
     show.line(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
-    if outlook.balance is not None:
+    if outlook.balance is not None and not bill.unpriced:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
     for line in _led_to(made):
         show.line(line)
@@ -152,6 +184,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
             "jobs": len(made.entries),
             "to_render": bill.jobs,
             "credits": {"low": bill.low, "expected": bill.expected, "hold": bill.hold},
+            "unpriced": bill.unpriced,
             "usd": None if outlook.usd is None else float(outlook.usd),
         },
         "account": None if outlook.tier is None else {"credits": outlook.balance, "tier": outlook.tier},

@@ -343,6 +343,7 @@ def _close(
         stop=outcome.stop,
         is_unreachable=outcome.is_unreachable,
         held_back=outcome.held_back,
+        is_far_off=outcome.far_off is not None,
         not_fetched=outcome.not_fetched,
     )
     session.store.end_run(at=outcome.ended_at, exit_code=code)

@@ -39,10 +39,10 @@ def looking() -> Iterator[Callable[[int, int, int], None] | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("looking into inputs"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    columns = (TextColumn("looking into inputs"), BarColumn(), TextColumn("{task.fields[far]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, _bytes: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None, far="")
+        yield lambda done, total, _bytes: bar.update(task, completed=done, total=total, far=f"{done} of {total}")
 
 
 def problems(found: Iterable[Problem]) -> None:

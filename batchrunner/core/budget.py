@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
 
+from batchrunner.core import pricing
 from batchrunner.core.catalog import DEFAULT
 from batchrunner.core.job import UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
@@ -140,6 +142,11 @@ def group(spec: Spec) -> Group:
     return Group(spec.kind, str(asked.get("model", DEFAULT)))
 
 
+def sort_of(spec: Spec) -> pricing.Sort:
+    """What a render is alike with in price."""
+    return pricing.sort_of(spec.kind, spec.body(), model=group(spec).model)
+
+
 @dataclass(slots=True, kw_only=True)
 class Spending:
     """What is reserved and charged, by everything that can be capped. Counts as it goes; no event costs a rescan.
@@ -151,6 +158,8 @@ class Spending:
         by_name: as `batch`, by model and by kind.
         by_day: by the day on which the attempt was submitted.
         balance: the account's balance when the run began; None where it is not known.
+        far_off: by what is alike in price, the attempt on record whose charge was far above its hold, the dearest
+            for a second.
     """
 
     day_of: Callable[[Instant], str]
@@ -159,6 +168,7 @@ class Spending:
     by_name: dict[str, int] = field(default_factory=dict)
     by_day: dict[str, int] = field(default_factory=dict)
     balance: int | None = None
+    far_off: dict[pricing.Sort, Job] = field(default_factory=dict)
     _bought_now: set[str] = field(default_factory=set)
 
     def begin(self, jobs: Iterable[Job]) -> None:
@@ -167,6 +177,10 @@ class Spending:
             amount = exposure(job)
             if amount:
                 self._count(job, amount)
+            if is_far_off(job):
+                sort = sort_of(job.spec)
+                known = self.far_off.get(sort)
+                self.far_off[sort] = job if known is None or _rate(job) > _rate(known) else known
 
     def saw(self, before: Job, after: Job) -> int:
         """Count one job's change; how many credits it added (less than zero when something was given back)."""
@@ -178,6 +192,11 @@ class Spending:
             if after.id in self._bought_now:
                 self.run += change
         return change
+
+    @property
+    def has_bought(self) -> bool:
+        """Whether this run has submitted anything."""
+        return bool(self._bought_now)
 
     def add(self, amount: int, counted_as: Group, day: str | None) -> None:
         """Count credits of one group, on one day."""
@@ -223,6 +242,34 @@ def caps_of(
     )
 
 
+def distrusts(spec: Spec, spending: Spending) -> str | None:
+    """Why the manifest's own hold of a job is not believed, with the figures; None when it is.
+
+    Something like it was charged far more in an earlier run, and this hold is still below that for its length. Where
+    the catalogue has a price, the hold follows what was charged by itself.
+    """
+    if spec.is_priced or spec.hold is None or not spending.far_off:
+        return None
+    dear = spending.far_off.get(sort_of(spec))
+    if dear is None or spec.hold >= _rate(dear) * Fraction(spec.seconds):
+        return None
+    return far_off_words(dear)
+
+
+def far_off_words(job: Job) -> str:
+    """A charge that stops its group, with the figures."""
+    charge, hold = dearest_charge(job) or 0, job.spec.hold or 0
+    return (
+        f"{job.id} was charged {charge:,} credits where at most {hold:,} were expected;"
+        f" nothing more of {group(job.spec)} is bought"
+    )
+
+
+def _rate(job: Job) -> Fraction:
+    """What a second of it was charged."""
+    return Fraction(dearest_charge(job) or 0) / Fraction(job.spec.seconds or 1)
+
+
 def refuses(spec: Spec, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
     """Why a job may not be bought under these caps now, with the figures; None when it may."""
     hold = spec.hold
@@ -259,7 +306,7 @@ def left_out(wanted: Iterable[tuple[str, Spec]], caps: Caps, spending: Spending,
     caps = replace(caps, keep_balance=caps.keep_balance or 0)
     out = {}
     for job_id, spec in wanted:
-        why = refuses(spec, caps, counted, now=now)
+        why = distrusts(spec, counted) or refuses(spec, caps, counted, now=now)
         if why is not None:
             out[job_id] = why
         else:
@@ -272,6 +319,7 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
     """The caps whose warning share is passed, in words."""
     pairs = (
         (caps.batch, spending.batch, "budget.credits"),
+        (caps.usd, spending.batch, "budget.usd, in credits"),
         (caps.run, spending.run, "--max-credits"),
         (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
         *((cap, spending.by_name.get(name, 0), f"budget.per_model.{name}") for name, cap in caps.per_model.items()),
@@ -283,12 +331,21 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
     ]
 
 
+def dearest_charge(job: Job) -> int | None:
+    """The most that an attempt was charged at any time, as far as it is known: when accepted, or as it stands."""
+    return max((each for each in (job.held, job.charged) if each is not None), default=None)
+
+
 def has_other_price(job: Job) -> bool:
-    """Whether the first charge differs from a price that was taken to be exact: the provider's has moved."""
-    is_exact = job.spec.hold is not None and job.spec.low == job.spec.hold and job.spec.is_priced
-    return is_exact and job.held is not None and job.held != job.spec.hold
+    """Whether a charge is above the hold, or the first one not the price that was taken to be exact."""
+    charge, hold = dearest_charge(job), job.spec.hold
+    if charge is None or hold is None:
+        return False
+    is_exact = job.spec.low == hold and job.spec.is_priced
+    return charge > hold or (is_exact and job.held is not None and job.held != hold)
 
 
 def is_far_off(job: Job) -> bool:
     """Whether the provider charged so much more than the hold that nothing like it may be bought again."""
-    return job.held is not None and job.spec.hold is not None and job.held > job.spec.hold * FAR_OFF
+    charge = dearest_charge(job)
+    return charge is not None and job.spec.hold is not None and charge > job.spec.hold * FAR_OFF

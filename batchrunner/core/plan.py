@@ -53,6 +53,11 @@ class Wishes:
         """Whether a job is among those that were asked for."""
         return not self.only or any(fnmatchcase(job_id, pattern) for pattern in self.only)
 
+    def unmatched(self, job_ids: Iterable[str]) -> tuple[str, ...]:
+        """The patterns that fit no job: most likely slips."""
+        ids = tuple(job_ids)
+        return tuple(pattern for pattern in self.only if not any(fnmatchcase(each, pattern) for each in ids))
+
     def rerenders(self, job_id: str) -> bool:
         """Whether a changed job is to be bought again."""
         return self.rerender or job_id in self.only
@@ -179,20 +184,15 @@ def history_of(attempts: Iterable[Job], catalog: Catalog, *, tier: str | None) -
 
 
 def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
-    body = job.spec.body()
     hold = job.spec.hold or 0
+    charge = budget.dearest_charge(job)
     excess = Fraction(1)
-    if job.held is not None and job.held > hold:
+    if charge is not None and charge > hold:
         # Against the catalogue of now: a person may have corrected the price since.
-        price = pricing.estimate(job.kind, body, catalog, tier=tier)
-        excess = max(excess, Fraction(job.held, price.hold)) if price is not None and price.hold else excess
+        price = pricing.estimate(job.kind, job.spec.body(), catalog, tier=tier, fps=job.spec.fps)
+        excess = max(excess, Fraction(charge, price.hold)) if price is not None and price.hold else excess
     settled = job.charged if job.state is State.DONE else None
-    return pricing.Charge(sort=sort_of(job.spec), hold=hold, settled=settled, excess=excess)
-
-
-def sort_of(spec: Spec) -> pricing.Sort:
-    """What a render is alike with in price."""
-    return pricing.sort_of(spec.kind, spec.body(), model=budget.group(spec).model)
+    return pricing.Charge(sort=budget.sort_of(job.spec), hold=hold, settled=settled, excess=excess)
 
 
 def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:
@@ -212,24 +212,36 @@ def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
 
 
 FAR_DEARER = 10
-"""Times the median price of a second in the same plan, from which a job is pointed out."""
+FAR_DEARER_IN_KIND = 5
+"""Times the median price of a second in the same plan, and of its own kind, from which a job is pointed out."""
+
+
+def fast_clips(made: Plan, catalog: Catalog) -> dict[str, str]:
+    """Jobs to be bought whose clip is faster than the rate at which the provider says it estimates."""
+    return {
+        entry.id: f"its clip runs at {entry.spec.fps:.4g} frames a second, and nothing says whether more than"
+        f" {catalog.video_hold_fps} are charged: {entry.spec.hold:,} credits are held"
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None and pricing.is_fast(entry.kind, entry.spec.fps, catalog)
+    }
 
 
 def far_dearer(made: Plan) -> dict[str, str]:
     """Jobs to be bought whose second costs many times what the others' does: most likely a model chosen by mistake."""
     rates = {
-        entry.id: entry.spec.hold / entry.spec.seconds
+        entry.id: (entry.kind, entry.spec.hold / entry.spec.seconds)
         for entry in made.entries
         if entry.will_buy and entry.spec is not None and entry.spec.hold and entry.spec.seconds
     }
-    if len(rates) < 2:
-        return {}
-    typical = median_low(rates.values())
-    return {
-        job_id: f"a second of it costs {rate / typical:.0f} times what is usual in this batch"
-        for job_id, rate in rates.items()
-        if rate >= FAR_DEARER * typical
-    }
+    pointed = {}
+    for kind in (None, *Kind):
+        own = {job_id: rate for job_id, (of, rate) in rates.items() if kind in {None, of}}
+        typical = median_low(own.values()) if len(own) > 1 else 0
+        for job_id, rate in own.items():
+            if typical and rate >= (FAR_DEARER if kind is None else FAR_DEARER_IN_KIND) * typical:
+                times = f"{rate / typical:.0f} times what is usual"
+                pointed[job_id] = f"a second of it costs {times}{f' for {kind}' if kind else ''} in this batch"
+    return pointed
 
 
 Pins = Mapping[str, Mapping[str, Any]]

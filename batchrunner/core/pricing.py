@@ -145,16 +145,29 @@ def estimate(
     return _image_to_video(request, catalog, tier)
 
 
+ROUNDING_FPS = 0.5
+"""A phone's clip of 30 frames a second is measured as 30.01: not faster."""
+
+
+def is_fast(kind: Kind, fps: float | None, catalog: Catalog) -> bool:
+    """Whether a clip has more frames a second than the provider says it estimates with."""
+    return kind is Kind.VIDEO_TO_VIDEO and fps is not None and fps > catalog.video_hold_fps + ROUNDING_FPS
+
+
 def _video_to_video(request: Mapping[str, Any], catalog: Catalog, fps: float | None) -> Estimate:
     """Held at 30 fps when queued, settled by the frames that really render.
 
     Sources: models.mdx 2026-08 (the estimate is calculated at 30 fps); OpenAPI 2026-09 (charged for frames that
-    render). That half the frames cost half is inferred; nothing states it.
+    render). That half the frames cost half is inferred; nothing states it. Whether a faster clip is charged for all
+    of its frames is not stated either: 30 fps is likely, and all of them must be assumed.
     """
     seconds = request["end_seconds"] - request["start_seconds"]
     share = 0.5 if request.get("fps_resolution", "HALF") == "HALF" else 1.0
-    hold = math.ceil(seconds * share * catalog.video_credits_per_second_full)
-    frames = seconds * share * (fps or TYPICAL_FPS)
+    full = catalog.video_credits_per_second_full
+    if fps is not None and is_fast(Kind.VIDEO_TO_VIDEO, fps, catalog):
+        full = math.ceil(fps * catalog.video_credits_per_frame)
+    hold = math.ceil(seconds * share * full)
+    frames = seconds * share * min(fps or TYPICAL_FPS, catalog.video_hold_fps)
     expected = min(hold, math.ceil(frames * catalog.video_credits_per_frame))
     # Rounding at both ends of the range, and of half a frame rate, can lose a frame each.
     fewest = max(1, math.floor(frames) - 2) if fps else 1

@@ -154,6 +154,7 @@ def exit_code(
     stop: Stop | None = None,
     is_unreachable: bool = False,
     held_back: int = 0,
+    is_far_off: bool = False,
     not_fetched: int = 0,
 ) -> Exit:
     """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
@@ -163,6 +164,7 @@ def exit_code(
         stop: why buying stopped, if it did.
         is_unreachable: whether work is left because the provider could not be talked to.
         held_back: jobs that were not bought because they fit no cap.
+        is_far_off: whether a charge far above its hold stopped buying.
         not_fetched: finished jobs whose file is missing and could not be fetched.
     """
     left = sum(n for state, n in jobs.items() if state in UNFINISHED) + not_fetched
@@ -172,7 +174,7 @@ def exit_code(
         (stop is Stop.KEY_REFUSED, Exit.KEY_REFUSED),
         (jobs.get(State.UNCERTAIN, 0) > 0, Exit.UNCERTAIN),
         (stop is Stop.OUT_OF_CREDITS, Exit.OUT_OF_CREDITS),
-        (held_back > 0, Exit.BUDGET_REACHED),
+        (held_back > 0 or is_far_off, Exit.BUDGET_REACHED),
         (is_unreachable and left > 0, Exit.UNREACHABLE),
         (jobs.get(State.FAILED, 0) + jobs.get(State.CANCELED, 0) > 0, Exit.JOBS_FAILED),
         (left > 0, Exit.INCOMPLETE),

@@ -119,3 +119,11 @@ def test_what_is_no_saved_plan_is_said_to_be_none(program, media, jobs):
     (program.folder / "saved.json").write_text(json.dumps(saved))
     ended = program.run("run", manifest.name, "--plan", "saved.json")
     assert (ended.code, "is no saved plan" in ended.err) == (2, True), ended.err
+
+
+def test_a_job_that_an_earlier_run_opened_is_not_bought_where_others_are_selected(own):
+    manifest = own.folder / "selected.yaml"
+    manifest.write_text(TWO_JOBS)
+    assert own.run("run", manifest.name, "--max-credits", "0").code == 8
+    assert own.run("run", manifest.name, "--only", "clip").code == 0
+    assert own.provider.creates_by_job("selected") == {"clip": 1}

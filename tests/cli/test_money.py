@@ -205,6 +205,9 @@ def test_the_ledger_is_the_providers_to_the_credit(own):
     assert ledger["totals"]["still_reserved"] == 0
     due = own.run("ledger", manifest.name, "--refunds-due")
     assert "nsfw" in due.out
+    listed = own.run("ledger", manifest.name, "--refunds-due", "--csv").out.splitlines()
+    assert listed[0].startswith("job,attempt,project_id,credits,accepted_at")
+    assert [line.partition(",")[0] for line in listed[1:]] == ["clip-2"]
     csv = own.run("ledger", manifest.name, "--csv")
     assert csv.out.splitlines()[0].startswith("at,job,attempt,kind,model,project_id,move,credits")
 
@@ -254,3 +257,30 @@ def test_the_cap_of_a_model_counts_all_that_it_renders_under_whatever_name(own):
     assert (ended.code, "budget.per_model." in ended.err) == (8, True), ended.err
     assert len(own.provider.creates("names")) == 1
     assert own.run("ledger", manifest.name, "--json").json()["totals"]["by_model"] == {"kling-3.0": 144}
+
+
+def test_with_an_exit_code_for_changes_errors_have_another(program, batch):
+    flagged = ("plan", batch.name, "--detailed-exitcode")
+    assert program.run(*flagged).code == 2
+    assert program.run(*flagged, "--no-such-flag").code == 1
+    assert program.run("plan", batch.name, "--no-such-flag").code == 2
+    batch.write_text("jobs: [")
+    assert program.run(*flagged).code == 1
+    assert program.run("plan", batch.name).code == 2
+
+
+def test_what_has_no_price_is_counted_and_makes_no_sum_of_dollars(program, batch):
+    batch.write_text(batch.read_text().replace("kling-3.0", "wan-3.0"))
+    plan = program.run("plan", batch.name)
+    assert ", plus 1 without a known price" in plan.out
+    assert "$" not in plan.out
+    totals = program.run("plan", batch.name, "--json").json()["totals"]
+    assert (totals["unpriced"], totals["usd"]) == (1, None)
+
+
+def test_a_selection_that_selects_nothing_is_refused(program, batch):
+    for command in ("plan", "run"):
+        ended = program.run(command, batch.name, "--only", "stil")
+        assert (ended.code, "--only stil: no job has such an id" in ended.err) == (2, True)
+        assert "did you mean still?" in ended.err
+    assert program.provider.creates(batch.stem) == []

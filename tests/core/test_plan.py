@@ -12,7 +12,7 @@ from batchrunner import places
 from batchrunner.core import events, job as machine, pricing
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.plan import Do, Wishes, fingerprint, history_of, make_plan, what_changed
+from batchrunner.core.plan import Do, Wishes, far_dearer, fingerprint, history_of, make_plan, what_changed
 from batchrunner.core.retry import Failure
 from batchrunner.core.spec import Input, Spec
 
@@ -174,3 +174,19 @@ def test_a_job_not_bought_yet_is_planned_at_the_price_of_now():
     (entry,) = make_plan([("a", replace(old, hold=150))], {"a": opened}, Wishes()).entries
     assert (entry.action, entry.will_buy) == (Do.RENDER, True)
     assert entry.reason == "its price changed before anything was bought: 100 credits -> 150 credits"
+
+
+def test_a_model_far_dearer_than_its_like_is_pointed_out_beside_another_kind():
+    def bought(kind: Kind, hold: int) -> Spec:
+        return replace(spec({"end_seconds": 5}, kind=kind), hold=hold, low=hold, expected=hold, seconds=5)
+
+    clips = [(f"clip{n}", bought(Kind.VIDEO_TO_VIDEO, 300)) for n in range(4)]
+    stills = [("a", 240), ("b", 240), ("c", 240), ("dear", 240 * 12)]
+    made = make_plan(clips + [(name, bought(Kind.IMAGE_TO_VIDEO, hold)) for name, hold in stills], {}, Wishes())
+    assert far_dearer(made) == {"dear": "a second of it costs 12 times what is usual for image-to-video in this batch"}
+    assert far_dearer(make_plan(clips, {}, Wishes())) == {}
+
+
+def test_a_selection_that_fits_nothing_is_named():
+    assert Wishes(only=("a*", "zzz")).unmatched(["a1", "b"]) == ("zzz",)
+    assert Wishes().unmatched(["a1"]) == ()

@@ -1,0 +1,101 @@
+"""Caps and guards that must not give way quietly: unknown balances, charges far off, cut-offs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.media import write_clip
+from tests.test_crash import TWO_JOBS, mixed_jobs
+
+NO_ACCOUNT = [{"step": "account", "status": 404}]
+
+
+@pytest.mark.parametrize("own", [NO_ACCOUNT], indirect=True)
+@pytest.mark.parametrize("cap", ["keep_balance: 500", "usd: 5"])
+def test_a_cap_that_cannot_be_computed_stops_a_run_before_it_begins(own, cap):
+    manifest = own.folder / "blind.yaml"
+    manifest.write_text(TWO_JOBS.replace("jobs:", f"budget: {{{cap}}}\njobs:"))
+    ended = own.run("run", manifest.name)
+    assert (ended.code, f"budget.{cap.partition(':')[0]} cannot hold" in ended.err) == (2, True), ended.err
+    assert own.provider.creates("blind") == []
+    assert not (own.folder / "blind.state.db").exists()
+    manifest.write_text(TWO_JOBS)
+    assert own.run("run", manifest.name).code == 0
+    manifest.write_text(TWO_JOBS.replace("jobs:", f"budget: {{{cap}}}\njobs:"))
+    (own.folder / "renders" / "clip.mp4").unlink()
+    assert own.run("download", manifest.name).code == 0, "what is paid for is fetched under any cap"
+    assert (own.folder / "renders" / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("own", [[{"step": "render", "job": "*/clip-0 *", "settle": {"factor": 4.0}}]], indirect=True)
+def test_settling_far_above_the_hold_stops_the_group_too(own):
+    manifest = own.folder / "late.yaml"
+    manifest.write_text(mixed_jobs(8).replace("in_flight: 3", "in_flight: 1"))
+    ended = own.run("run", manifest.name)
+    assert ended.code == 8, ended.err
+    assert "clip-0 was charged " in ended.err
+    assert "correct its price in a catalogue file, or its hold in the manifest" in ended.err
+    bought = own.provider.creates_by_job("late")
+    assert [name for name in bought if name.startswith("clip")] == ["clip-0"]
+    assert all(bought[f"still-{n}"] == 1 for n in (1, 3, 5, 7))
+
+
+UNPRICED = """\
+version: 1
+budget: {unpriced: allow}
+limits: {in_flight: 1}
+defaults:
+  image-to-video: {hold: 1, end_seconds: 5, model: wan-3.0, resolution: 720p, assets: {image_file_path: a.png}}
+jobs:
+  - {id: one, kind: image-to-video}
+  - {id: two, kind: image-to-video}
+  - {id: three, kind: image-to-video}
+"""
+
+
+def test_a_hold_that_was_proved_wrong_is_not_believed_by_the_next_run_either(own):
+    manifest = own.folder / "guess.yaml"
+    manifest.write_text(UNPRICED)
+    for _ in range(3):
+        ended = own.run("run", manifest.name)
+        assert ended.code == 8, ended.err
+        assert len(own.provider.creates("guess")) == 1
+    assert "was charged" in str(own.run("plan", manifest.name, "--json").json()["jobs"][1]["warnings"])
+    (charged,) = [create["charged"] for create in own.provider.creates("guess")]
+    manifest.write_text(UNPRICED.replace("hold: 1,", f"hold: {charged},"))
+    assert own.run("run", manifest.name).code == 0
+    assert len(own.provider.creates("guess")) == 3
+
+
+def test_a_charge_far_off_is_told_by_the_exit_code_when_nothing_was_left_to_stop(own):
+    manifest = own.folder / "last.yaml"
+    manifest.write_text("\n".join(UNPRICED.splitlines()[:-2]) + "\n")
+    ended = own.run("run", manifest.name)
+    assert (ended.code, "stopped: one was charged" in ended.err) == (8, True), ended.err
+    assert own.run("run", manifest.name).code == 0
+
+
+def test_a_clip_faster_than_the_estimates_rate_is_held_for_all_its_frames(own):
+    write_clip(own.folder / "fast.mp4", fps=60, seconds=1.0, hue=0.2)
+    manifest = own.folder / "fast.yaml"
+    manifest.write_text(
+        "version: 1\njobs:\n  - {id: fast, kind: video-to-video, input: fast.mp4, end_seconds: 1,"
+        " fps_resolution: FULL, style: {art_style: Ink}}\n"
+    )
+    (job,) = own.run("plan", manifest.name, "--json").json()["jobs"]
+    assert job["credits"] == {"low": 56, "expected": 60, "hold": 120}
+    assert "60 frames a second" in str(job["warnings"])
+
+
+def test_after_a_hard_cutoff_the_next_run_collects(own):
+    manifest = own.folder / "hard.yaml"
+    text = UNPRICED.replace("unpriced: allow", "credits: 500, cutoff: hard").replace("in_flight: 1", "in_flight: 9")
+    manifest.write_text(text.replace("hold: 1, ", "").replace("wan-3.0", "kling-3.0"))
+    ended = own.run("run", manifest.name)
+    assert ended.code == 8, ended.err
+    assert len(own.provider.creates("hard")) == 2
+    assert "batchrunner download hard.yaml    collects what was bought" in ended.err
+    assert own.run("run", manifest.name).code == 8
+    states = own.status(manifest)["totals"]["by_state"]
+    assert states["done"] == 2, states
+    assert len(own.provider.creates("hard")) == 2

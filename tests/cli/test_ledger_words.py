@@ -1,0 +1,26 @@
+"""What the ledger says about the account, in words that fit the figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchrunner.cli.ledger import _drift_words
+from batchrunner.core.ledger import Drift
+
+
+@pytest.mark.parametrize(
+    ("fell", "explains", "uncertain", "words"),
+    [
+        (7_200, 7_200, 0, "account fell by 7,200, ledger explains 7,200"),
+        (18_624, 18_240, 1, "account fell by 18,624, ledger explains 18,240: 384 unexplained, 1 uncertain submission"),
+        (
+            -43_300,
+            7_200,
+            0,
+            "account rose by 43,300, ledger explains 7,200 taken: at least 50,500 were added from elsewhere",
+        ),
+    ],
+)
+def test_what_the_account_did_is_told_as_it_was(fell, explains, uncertain, words):
+    drift = Drift(since=0, until=1, account_fell=fell, ledger_explains=explains)
+    assert _drift_words(drift, uncertain) == words
