@@ -213,7 +213,7 @@ class Governor:
         key = (job.id, job.attempt)
         name = self._groups.get(key)
         if name is None:
-            name = self._groups[key] = group(job.spec)
+            name = self._groups[key] = str(group(job.spec))
         return name
 
     # --- parts ---

@@ -8,27 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 from batchrunner.cli import catalogue, show
 from batchrunner.core.kind import Kind
-from batchrunner.errors import Exit
+from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from batchrunner.core.drift import Row
 
 
-def check(manifests: Sequence[Path], file: Path | None, kinds: frozenset[Kind], *, as_json: bool) -> int:
-    """Show what renders were charged beside what the table says; the exit code."""
+def check(
+    manifests: Sequence[Path], file: Path | None, kinds: frozenset[Kind], *, state: Path | None, as_json: bool
+) -> int:
+    """Show what renders were charged beside what the table says; the exit code.
+
+    Raises:
+        UsageError: a manifest is not there, and no state file of it either.
+    """
     from batchrunner import store
     from batchrunner.core import drift
 
     charges = []
     for manifest in manifests:
         catalog = catalogue.read(manifest, file)
-        state = store.path_for(manifest)
-        with store.open_to_read(state) as view:
+        path = state or store.path_for(manifest)
+        with store.open_to_read(path) as view:
+            if view is None and not manifest.exists():
+                raise UsageError(f"there is neither {manifest} nor {path}")
             if view is None:
-                show.say(f"{manifest}: nothing has been run yet (there is no {state})")
+                show.say(f"{manifest}: nothing has been run yet (there is no {path})")
                 continue
             if view.fact("provider") == "sandbox":
-                show.say(f"{state}: these are charges of a sandbox, which has prices of its own")
+                show.say(f"{path}: these are charges of a sandbox, which has prices of its own")
             attempts = view.all_attempts()
         found = (drift.charge_of(attempt, catalog) for attempt in attempts if attempt.kind in kinds)
         charges += [each for each in found if each is not None]

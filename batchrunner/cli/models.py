@@ -22,17 +22,24 @@ from batchrunner.errors import Exit
     help="A file that adds models and prices, or corrects them.",
 )
 @click.option("--check", is_flag=True, help="Hold what the renders of each MANIFEST were charged against the table.")
+@click.option(
+    "--state", type=click.Path(path_type=Path, dir_okay=False), help="With --check of one MANIFEST: its state file."
+)
 @options.as_json
-def models(manifests: Sequence[Path], *, kind: str | None, file: Path | None, check: bool, as_json: bool) -> int:
+def models(
+    manifests: Sequence[Path], *, kind: str | None, file: Path | None, check: bool, state: Path | None, as_json: bool
+) -> int:
     """Show what can be rendered, what a second of it costs in credits, and where each figure is from.
 
     With --check, compare it with what was really charged, from the state files of the manifests. Nothing is sent.
     """
     if check != bool(manifests):
         raise click.UsageError("--check needs a manifest, and a manifest needs --check")
+    if state is not None and len(manifests) != 1:
+        raise click.UsageError("--state is the state file of one manifest")
     kinds = frozenset({Kind(kind)} if kind else Kind)
     if check:
-        return charges.check(manifests, file, kinds, as_json=as_json)
+        return charges.check(manifests, file, kinds, state=state, as_json=as_json)
     catalog = catalogue.read(None, file)
     if as_json:
         show.as_json(catalogue.shape(catalog, kinds))

@@ -108,7 +108,7 @@ def group_of(kind: str, model: str, *, seconds: float) -> str:
 
 def group_of_job(job: Job) -> str:
     """The same for a job."""
-    return group_of(job.kind, group(job.spec), seconds=job.spec.seconds)
+    return group_of(job.kind, str(group(job.spec)), seconds=job.spec.seconds)
 
 
 def past_of(attempts: Iterable[Job]) -> dict[str, list[float]]:

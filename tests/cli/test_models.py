@@ -16,7 +16,7 @@ from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.kind import Kind
 from batchrunner.core.spec import Spec
-from batchrunner.errors import ManifestError
+from batchrunner.errors import ManifestError, UsageError
 
 
 def run(*arguments: str) -> Result:
@@ -161,6 +161,14 @@ def test_without_charges_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert found.return_value == 0
     assert "nothing has been run yet" in found.stderr
     assert "nothing to compare" in found.stdout
+
+
+def test_a_check_takes_the_state_file_that_the_run_took(tmp_path: Path) -> None:
+    manifest = write_state(tmp_path, ("720p", 250))
+    moved = store.path_for(manifest).rename(tmp_path / "y.state.db")
+    assert "1 differ" in run("--check", str(manifest), "--state", str(moved)).output
+    with pytest.raises(UsageError, match="there is neither"):
+        run("--check", str(tmp_path / "nobody.yaml"))
 
 
 def test_a_check_needs_a_manifest_and_a_manifest_a_check(tmp_path: Path) -> None:
