@@ -170,6 +170,11 @@ class Target:
         """The folder in which its inputs and outputs are."""
         return self.manifest.resolve().parent
 
+    @property
+    def named_state(self) -> str | None:
+        """The state file as `--state` must name it; None where it is the manifest's own."""
+        return None if self.state == store.path_for(self.manifest).resolve() else str(self.state)
+
 
 def target(manifest: Path, state: Path | None) -> Target:
     """The batch of a manifest."""
@@ -190,7 +195,7 @@ def batch(examined: Target) -> list[Finding]:
         strangers=[each.name for each in strange],
         exposed=[*facts.exposed, *(each.name for each in _logs(examined) if not private.is_private(each))],
     )
-    return [*findings, *doctor.about_state(facts, manifest=str(examined.manifest))]
+    return [*findings, *doctor.about_state(facts, manifest=str(examined.manifest), state=examined.named_state)]
 
 
 def _manifest(path: Path) -> Finding:

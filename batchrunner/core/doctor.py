@@ -331,9 +331,13 @@ class StateFacts:
     strangers: Sequence[str] = ()
 
 
-def about_state(found: StateFacts, *, manifest: str) -> list[Finding]:
-    """The state file: whole, true to its log, private, free or in use; what waits in it."""
-    fix = f"batchrunner doctor {shlex.quote(manifest)} --fix"
+def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -> list[Finding]:
+    """The state file: whole, true to its log, private, free or in use; what waits in it.
+
+    `state` is its path where it is not the manifest's own, so that what is advised is about this one.
+    """
+    named = [] if state is None else ["--state", state]
+    fix = shlex.join(["batchrunner", "doctor", manifest, *named, "--fix"])
     if not found.exists:
         return [Finding(subject="state", text=f"no state file yet ({found.path})")]
     if found.refused is not None:
@@ -348,7 +352,7 @@ def about_state(found: StateFacts, *, manifest: str) -> list[Finding]:
         text = f"the last run was cut short and {found.path}-wal, which held its end, is gone"
         advice = f"bring it back; if another program opened the file since, `{fix}` accepts it as it is"
         findings.append(_state_problem(text, advice))
-    return [*findings, *_beside(found, fix), *_waiting(found, manifest)]
+    return [*findings, *_beside(found, fix), *_waiting(found, manifest, named)]
 
 
 def _state_problem(text: str, advice: str | None) -> Finding:
@@ -390,14 +394,14 @@ def _beside(found: StateFacts, fix: str) -> Iterable[Finding]:
         yield Finding(subject="partials", grade=Grade.WARNING, text=text, advice="remove them by hand, if nobody's")
 
 
-def _waiting(found: StateFacts, manifest: str) -> Iterable[Finding]:
+def _waiting(found: StateFacts, manifest: str, named: list[str]) -> Iterable[Finding]:
     if found.uncertain:
-        first = shlex.quote(found.uncertain[0])
+        adopt = shlex.join(["batchrunner", "adopt", manifest, found.uncertain[0], "PROJECT_ID", *named])
         yield Finding(
             subject="uncertain",
             grade=Grade.WARNING,
             text=f"{_some(found.uncertain, 'submission')} waiting for a person",
-            advice=f"`batchrunner adopt {shlex.quote(manifest)} {first} PROJECT_ID`, or `resolve`",
+            advice=f"`{adopt}`, or `resolve`",
         )
 
 

@@ -112,3 +112,10 @@ def test_old_software_and_an_old_catalogue_are_told():
     assert doctor.about_catalogue("2026-01-01", date(2026, 2, 1)).grade is Grade.OK
     assert doctor.about_catalogue("2026-01-01", date(2026, 9, 1)).grade is Grade.WARNING
     assert doctor.about_catalogue("", date(2026, 9, 1)).grade is Grade.WARNING
+
+
+def test_what_is_advised_names_a_state_file_that_is_not_the_manifests_own():
+    found = replace(STATE, uncertain=("it's",), differing=("a",))
+    advice = " ".join(each.advice or "" for each in doctor.about_state(found, manifest="m.yaml", state="y s.db"))
+    assert "batchrunner doctor m.yaml --state 'y s.db' --fix" in advice
+    assert """batchrunner adopt m.yaml 'it'"'"'s' PROJECT_ID --state 'y s.db'""" in advice
