@@ -127,8 +127,8 @@ def begin(
     Raises:
         StateLocked: another run holds it.
         StateUnusable: it cannot be used.
-        UsageError: it records the projects of another provider or account, or there is no room for the results.
-        UsageError: it records the projects of another provider or account, or would not buy what was agreed to.
+        UsageError: it records the projects of another provider or account, there is no room for the results, a cap
+            cannot be computed, or it would not buy what was agreed to.
     """
     if not is_collecting:
         refuse_vain_caps(batch, account)

@@ -17,7 +17,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.errors import BatchrunnerError, Exit, ProviderError
 
 if TYPE_CHECKING:
-    from batchrunner.core.plan import Plan
+    from batchrunner.core.plan import Bill, Plan
     from batchrunner.core.spec import Spec
     from batchrunner.outlook import Outlook
     from batchrunner.provider import wire
@@ -125,14 +125,7 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     ]
     show.table(("job", "kind", "action", "credits ≤", "reason"), rows, right=frozenset({3}))
     bill = made.bill()
-    if bill.expected < bill.hold:
-        price = f"about {bill.expected:,} and at most {bill.hold:,} credits"
-    else:
-        price = f"at most {bill.hold:,} credits"
-    if bill.unpriced:
-        price += f", plus {bill.unpriced:,} without a known price"
-    if outlook.usd is not None:
-        price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
+    price = _words(bill, outlook)
     show.line(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None and not bill.unpriced:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
@@ -146,6 +139,18 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for disk in outlook.disks:
         if disk.words is not None:
             show.say(f"warning: {disk.words}")
+
+
+def _words(bill: Bill, outlook: Outlook) -> str:
+    """What all of it costs."""
+    price = f"at most {bill.hold:,} credits"
+    if bill.expected < bill.hold:
+        price = f"about {bill.expected:,} and {price}"
+    if bill.unpriced:
+        price += f", plus {bill.unpriced:,} without a known price"
+    if outlook.usd is not None:
+        price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
+    return price
 
 
 def _led_to(made: Plan) -> Iterator[str]:

@@ -139,7 +139,7 @@ def test_plan_is_the_published_shape(program, batch):
     for job in plan["jobs"]:
         assert set(job) >= {"id", "kind", "action", "reason", "credits", "warnings"}
         assert set(job["credits"]) == {"low", "expected", "hold"}
-    assert set(plan["totals"]) == {"jobs", "to_render", "credits", "usd"}
+    assert set(plan["totals"]) == {"jobs", "to_render", "credits", "unpriced", "usd"}
     assert not (batch.parent / f"{batch.stem}.state.db").exists(), "a plan writes nothing"
 
 
