@@ -408,9 +408,7 @@ class Engine:
             self.stop(stop or Stop.UNREACHABLE)
 
     async def _observation_later(self) -> Observation:
-        until = self._clock.now() + self._settings.between_readings_s
-        while self._clock.now() < until:
-            await self._clock.wait(asyncio.Event(), until)
+        await self._nap(self._settings.between_readings_s)
         return await self._observation()
 
     async def _close_books(self) -> None:
@@ -419,7 +417,7 @@ class Engine:
         is_open = any(not job.is_final for job in unsettled)
         if self._stop is Stop.KEY_REFUSED or self._is_unreachable or is_open:
             return
-        due = [job for job in unsettled if job.state is not State.DONE or evidence.may_settle(job)]
+        due = evidence.due_in_books(unsettled)
         if self._inquiry.has_news or due:
             await self._read_books(due)
 
@@ -428,16 +426,30 @@ class Engine:
         unsettled = self._unsettled()
         if any(not job.is_final for job in unsettled):
             return
-        if unsettled:
-            await self._read_books(unsettled)
+        due = evidence.due_in_books(unsettled)
+        if due:
+            await self._read_books(due)
         else:
             await self._keep(self._inquiry.begin(self._clock.now()))
 
     async def _read_books(self, asked: list[Job]) -> None:
-        with suppress(ProviderError):
-            seen = await self._observation(asked)
-            await self._correct()
-            await self._keep(self._inquiry.settle(seen))
+        """A quiet moment by a reading of its own, tried a few times; without it, the next run has one."""
+        for tries in range(1, READINGS + 1):
+            try:
+                seen = await self._observation(asked)
+            except ProviderError as error:
+                if tries == READINGS or schedule.stop_for(retry.failure_of(error)) is not None:
+                    return
+                await self._nap(retry.pause_s(retry.failure_of(error), tries=tries, jitter=self._settings.jitter()))
+            else:
+                await self._correct()
+                await self._keep(self._inquiry.settle(seen))
+                return
+
+    async def _nap(self, seconds: float) -> None:
+        until = self._clock.now() + seconds
+        while self._clock.now() < until:
+            await self._clock.wait(asyncio.Event(), until)
 
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:

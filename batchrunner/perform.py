@@ -118,8 +118,13 @@ class Performer:
         charges: dict[str, int] = {}
         for start in range(0, len(project_ids), EVIDENCE_AT_ONCE):
             some = project_ids[start : start + EVIDENCE_AT_ONCE]
-            found = await asyncio.gather(*(self._charge(project_id) for project_id in some))
-            charges |= {project: charge for project, charge in zip(some, found, strict=True) if charge is not None}
+            # Each is waited for, so that none is still asking when another one's failure is told.
+            found = await asyncio.gather(*(self._charge(project_id) for project_id in some), return_exceptions=True)
+            for project, charge in zip(some, found, strict=True):
+                if isinstance(charge, BaseException):
+                    raise charge
+                if charge is not None:
+                    charges[project] = charge
         return Reading(at=self._now(), credits=await self._balance(), charges=charges)
 
     async def _charge(self, project_id: str) -> int | None:

@@ -191,6 +191,11 @@ def may_settle(job: Job) -> bool:
     return job.state is State.DONE and can_settle and job.charged == job.held
 
 
+def due_in_books(unsettled: Iterable[Job]) -> list[Job]:
+    """Of attempts whose charge may still change, those that are asked for when a run begins and ends."""
+    return [job for job in unsettled if job.state is not State.DONE or may_settle(job)]
+
+
 def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:
     """The quiet moment once a lost submission has a project: its charge, off the balance already, enters the ledger.
 

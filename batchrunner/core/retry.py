@@ -135,6 +135,12 @@ def backoff_s(patience: Patience, *, tries: int, jitter: float, asked_s: float |
     return max(ceiling * jitter, asked_s or 0.0)
 
 
+def pause_s(failure: Failure, *, tries: int, jitter: float) -> float:
+    """Seconds to wait before something that a run can do without is tried again: short, but as long as was asked."""
+    patience = Patience(tries=3, first_s=1.0, longest_s=5.0)
+    return min(30.0, backoff_s(patience, tries=tries, jitter=jitter, asked_s=failure.retry_after_s))
+
+
 def repeat_verdict(step: Step, failure: Failure, *, tries: int, now: Instant, jitter: float) -> Verdict:
     """What follows when a step that costs nothing to repeat has failed `tries` times in a row, this one included."""
     # What is paid for is never given up: looks and downloads are repeated whatever the failure.
