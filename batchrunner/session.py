@@ -57,6 +57,9 @@ SANDBOX_LIFE_S = 10.0
 """Seconds from its submission to the end of the slowest render, its refund included. The provider's medians are 74 s
 and 772 s, and its queue is longer at its worst; a sandbox is done in a moment."""
 
+SANDBOX_REFUND_WAIT_S = 10.0
+"""Seconds for which a sandbox's refund of a failed render is waited for; the provider's is in `retry`."""
+
 TOP_UP_CHECK_S = 180.0
 SANDBOX_TOP_UP_CHECK_S = 0.5
 """Seconds between two looks at the balance of an account that ran out of credits."""
@@ -243,6 +246,8 @@ def engine(
     """
     clock = WallClock()
     policy = session.batch.manifest.retry
+    if access.is_sandbox:
+        policy = replace(policy, refund_wait_s=SANDBOX_REFUND_WAIT_S)
     opened = session.store
     flags = flags or Flags()
     performer = Performer(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import doubts, options, show
+from batchrunner.cli import doubts, options, recorder, show
 from batchrunner.cli.advice import Typed
 from batchrunner.cli.progress import Quiet
 from batchrunner.core import events
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 @options.manifest
 @options.state
 @options.sandbox
+@options.log
+@options.no_log
 @options.as_json
-def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: bool) -> int:
+def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: bool, **given: Any) -> int:
     """Find out what became of MANIFEST's lost submissions, by the account's balance, and record late refunds.
 
     Buys nothing, and repeats no submission: the next run does, where it was proved that nothing was charged.
@@ -41,9 +43,20 @@ def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: boo
     read = batch.read_for_collecting(manifest, state=state)
     show.problems(read.warnings)
     heard, typed = _Heard(), Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
-    with provider(read, is_sandbox=sandbox) as access:
+    with (
+        recorder.recording(read.state, manifest, log=given["log"], no_log=given["no_log"]) as recording,
+        provider(read, is_sandbox=sandbox) as access,
+    ):
         report = asyncio.run(
-            carry_out(read, access, wishes=Wishes(), progress=heard, stop=Stop.COLLECTING, judges=True)
+            carry_out(
+                read,
+                access,
+                wishes=Wishes(),
+                progress=heard,
+                stop=Stop.COLLECTING,
+                judges=True,
+                recorder=recording,
+            )
         )
     return _tell(read, report, heard, typed, as_json=as_json)
 
@@ -78,7 +91,7 @@ def _tell(read: Batch, report: Report, heard: _Heard, typed: Typed, *, as_json: 
         show.as_json(_shape(read, rows, heard))
     else:
         for line in _lines(rows, heard):
-            click.echo(line)
+            show.line(line)
     open_ones: Counter[State] = Counter(job.state for job in jobs if job.state in {State.UNCERTAIN, State.SUBMITTING})
     outcome = report.outcome
     return schedule.exit_code(open_ones, stop=outcome.stop, is_unreachable=outcome.is_unreachable)

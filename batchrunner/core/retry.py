@@ -140,6 +140,9 @@ FREE_TRIES: Final[Mapping[str, int]] = {"nsfw": 1, "unknown_error": 1}
 """How often a failed render starts over by default, once its refund is seen. The provider's filter for `nsfw` refuses
 inputs that it passes at the next try, and `unknown_error` says nothing against the input."""
 
+REFUND_WAIT_S: Final = 900.0
+"""Refunds of failed renders come soon after the error or not by themselves."""
+
 KNOWN_CODES: Final = (
     "nsfw",
     "unknown_error",
@@ -160,10 +163,17 @@ def blames_the_input(code: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How failures are answered: the patience of each step, and how often a render starts over, by its error's code."""
+    """How failures are answered.
+
+    Attributes:
+        steps: the patience of each step.
+        render: how often a failed render starts over, by its error's code.
+        refund_wait_s: how long its refund is waited for before the job is failed and the refund stays due.
+    """
 
     steps: Mapping[Step, Patience] = field(default_factory=lambda: PATIENCE)
     render: Mapping[str, int] = field(default_factory=lambda: FREE_TRIES)
+    refund_wait_s: float = REFUND_WAIT_S
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Policy:
@@ -253,10 +263,6 @@ def unpaid_verdict(
     return Again(at=max(now + wait_s, until or now), of=MOST_DOUBTS)
 
 
-REFUND_WAIT_S = 900.0
-"""How long the refund of a failed render is waited for before the job is failed and the refund stays due."""
-
-
 def render_verdict(
     failure: Failure,
     *,
@@ -284,8 +290,9 @@ def render_verdict(
     if credits == 0:
         wait_s = backoff_s(policy.steps[Step.SUBMIT], tries=len(retried) + 1, jitter=jitter, asked_s=None)
         return Again(at=now + wait_s)
-    waited_s = now - (now if broke_at is None else broke_at)
-    return GiveUp() if waited_s >= REFUND_WAIT_S else None
+    # A date ahead is a clock that was set back meanwhile: how long it has been is not known, and nothing is lost.
+    waited_s = 0.0 if broke_at is None else abs(now - broke_at)
+    return GiveUp() if waited_s >= policy.refund_wait_s else None
 
 
 # --- what a failure is ---------------------------------------------------------------------------------------------
