@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 import re
 import shutil
+import subprocess
+import sys
 import time
 from typing import Any
 import urllib.request
@@ -220,8 +223,37 @@ def test_reconcile_finds_what_was_paid_and_says_how_to_go_on(own, night):
 def test_a_person_may_insist_that_nothing_was_created(own, night):
     killed_in_create(own, night, accepted=True)
     assert own.run("reconcile", night.name).code == 9
+    assert typed(own, "first\n", "resolve", night.name, "second", "--not-created") == 2
+    assert by_id(own.status(night))["second"]["state"] == "uncertain"
+    assert typed(own, "second\n", "resolve", night.name, "second", "--not-created") == 0
+    assert by_id(own.status(night))["second"]["state"] == "uploaded"
+
+
+def test_force_needs_no_terminal(own, night):
+    killed_in_create(own, night, accepted=True)
+    assert own.run("reconcile", night.name).code == 9
     assert own.run("resolve", night.name, "second", "--not-created", "--force").code == 0
     assert by_id(own.status(night))["second"]["state"] == "uploaded"
+
+
+def typed(program: Program, answer: str, *arguments: str) -> int:
+    """The exit code of a command whose input is a terminal, on which a person types."""
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "batchrunner", *arguments],
+            cwd=program.folder,
+            env=program.environ(),
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        os.write(ours, answer.encode())
+        process.communicate(timeout=60)
+        return process.returncode
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_reconcile_leaves_open_what_only_another_charge_can_tell(own):
