@@ -81,7 +81,13 @@ class Engine:
         self._projects: dict[str, str] = {}
         self._noticed: set[str] = set()
         self.load = Load()
-        self._inquiry = Inquiry(grace_s=settings.grace_s, life_s=settings.life_s, money=money, jitter=settings.jitter)
+        self._inquiry = Inquiry(
+            grace_s=settings.grace_s,
+            life_s=settings.life_s,
+            money=money,
+            jitter=settings.jitter,
+            policy=settings.policy,
+        )
         self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
         self._purse = purse
         self._governor = governor
@@ -424,11 +430,11 @@ class Engine:
     async def _open_books(self) -> None:
         """A first quiet moment, if there can be one: nothing renders, and what may be refunded is asked for."""
         unsettled = self._unsettled()
-        if any(not job.is_final for job in unsettled):
-            return
-        due = evidence.due_in_books(unsettled)
-        if due:
-            await self._read_books(due)
+        over = evidence.due_in_books(job for job in unsettled if job.is_final)
+        if not all(job.is_final for job in unsettled):
+            await self._read_refunds(over)
+        elif over:
+            await self._read_books(over)
         else:
             await self._keep(self._inquiry.begin(self._clock.now()))
 
@@ -450,6 +456,13 @@ class Engine:
         until = self._clock.now() + seconds
         while self._clock.now() < until:
             await self._clock.wait(asyncio.Event(), until)
+
+    async def _read_refunds(self, over: list[Job]) -> None:
+        """Ask what was given back for attempts that are over; no quiet moment, since others still render."""
+        with suppress(ProviderError):
+            if over:
+                await self._observation(over)
+                await self._correct()
 
     async def _keep(self, quiet: Quiet | None) -> None:
         if quiet is not None:
@@ -534,11 +547,17 @@ class Engine:
             return True
         if self._next_time() is not None or self._wake.is_set():
             return False
+        return not self._has_question()
+
+    def _has_question(self) -> bool:
+        """Whether a lost submission is still to be judged in this run, where nothing is under way and nothing dated."""
         if self._inquiry.is_waiting and self._inquiry.due_at() is None:
-            # Nothing is under way, nothing is dated: the charge that was waited for will not come.
+            if self._stop is not None:
+                return False  # it waits for another charge, and that comes with a run that buys
+            # The charge that was waited for will not come.
             self._inquiry.hurry()
             self._wake.set()
-        return not self._inquiry.is_waiting
+        return self._inquiry.is_waiting
 
     def _is_cut_off(self) -> bool:
         """Whether collecting has failed for so long that the run ends; where only buying has, that alone stops."""

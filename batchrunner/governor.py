@@ -235,7 +235,7 @@ class Governor:
     def _step(self, before: Job, event: Event) -> Step | None:
         if isinstance(event, events.StepFailed | events.AddressExpired):
             return _FAILED_IN.get(before.state)
-        if isinstance(event, events.RenderFailed):
+        if isinstance(event, events.RenderFailed | events.RefundAwaited):
             return _FAILED_IN.get(before.state)
         return STEP_OF.get(type(event))
 
@@ -279,7 +279,7 @@ class Governor:
         match event:
             case events.Accepted() | events.Adopted():
                 return self._looks.accepted(after.id, group=looking.group_of_job(after), at=now, now=now)
-            case events.Looked():
+            case events.Looked() | events.RefundAwaited():
                 return self._looks.looked(after.id, now=now)
             case events.Rendered():
                 return self._looks.finished(after.id, now=now)

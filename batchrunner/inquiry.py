@@ -14,7 +14,7 @@ from batchrunner.core import events, evidence, retry
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
 from batchrunner.core.job import Job, State
-from batchrunner.core.retry import Failure, Instant, Step
+from batchrunner.core.retry import Failure, Instant, Policy, Step
 
 BASELINE_LIFE_S = 60.0
 """How old the last quiet moment may be when something is bought although credits may still come back unseen."""
@@ -55,7 +55,9 @@ class Quiet:
 class Inquiry:
     """What became of submissions whose answer was lost."""
 
-    def __init__(self, *, grace_s: float, life_s: float, money: Money, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, *, grace_s: float, life_s: float, money: Money, jitter: Callable[[], float], policy: Policy
+    ) -> None:
         """Start from what is known.
 
         Args:
@@ -63,7 +65,9 @@ class Inquiry:
             life_s: how long after its submission a render may still change what it is charged, in seconds.
             money: the account.
             jitter: a random number in (0, 1] for waits.
+            policy: how often and how patiently is asked again.
         """
+        self._policy = policy
         self._grace_s = grace_s
         self._life_s = life_s
         self._money = money
@@ -224,7 +228,7 @@ class Inquiry:
         if self._failures >= MOST_READINGS:
             self._lost.clear()
             return False
-        patience = retry.PATIENCE[Step.POLL]
+        patience = self._policy.steps[Step.POLL]
         self._not_before = now + retry.backoff_s(
             patience, tries=self._failures, jitter=self._jitter(), asked_s=failure.retry_after_s
         )
@@ -252,7 +256,16 @@ class Inquiry:
     def _event(self, job: Job, judgement: Judgement, now: Instant) -> Event:
         finding = judgement.findings[job.id]
         if finding is Finding.UNPAID:
-            verdict = retry.unpaid_verdict(submits=job.submits, now=now, jitter=self._jitter())
+            verdict = retry.unpaid_verdict(
+                submits=job.submits, until=_asked_until(job), now=now, jitter=self._jitter(), policy=self._policy
+            )
             return events.ProvedUnpaid(at=now, evidence=judgement.reason, verdict=verdict)
-        paid = "paid, but its project id is not known: " if finding is Finding.PAID else ""
-        return events.Unknowable(at=now, evidence=paid + judgement.reason)
+        is_paid = finding is Finding.PAID
+        paid = "paid, but its project id is not known: " if is_paid else ""
+        return events.Unknowable(at=now, evidence=paid + judgement.reason, is_paid=is_paid)
+
+
+def _asked_until(job: Job) -> Instant | None:
+    """Until when the provider asked to be left alone, in the answer that left a submission in doubt."""
+    asked_s = job.trouble.retry_after_s if job.trouble is not None else None
+    return None if asked_s is None else job.updated_at + asked_s

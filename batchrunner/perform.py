@@ -17,9 +17,9 @@ from batchrunner.core import events, result, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
-from batchrunner.core.job import Action, Job
+from batchrunner.core.job import Action, Job, history
 from batchrunner.core.outputs import mark_of
-from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Step, Verdict
+from batchrunner.core.retry import USUAL, Again, Failure, GiveUp, Instant, Policy, Step, Verdict
 from batchrunner.core.spec import Output
 from batchrunner.errors import (
     AddressExpired,
@@ -63,6 +63,7 @@ class Performer:
         root: Path,
         now: Callable[[], Instant],
         jitter: Callable[[], float],
+        policy: Policy = USUAL,
         held: Mapping[Key, Sent] | None = None,
         upload_log: UploadLog | None = None,
     ) -> None:
@@ -73,9 +74,11 @@ class Performer:
             root: the manifest's folder; inputs and outputs are relative to it.
             now: the clock.
             jitter: a random number in (0, 1] for every wait.
+            policy: how often and how patiently what failed is tried again.
             held: what earlier runs uploaded.
             upload_log: where uploads are remembered for later runs.
         """
+        self._policy = policy
         self._client = client
         self._root = root
         self._now = now
@@ -174,8 +177,7 @@ class Performer:
         if not job.is_renewed and may_be_gone(failure, job.assets, now=now):
             await self._uploads.forget(job.spec.inputs, job.assets)
             return events.Refused(at=now, failure=failure, verdict=Again(at=now), blames_inputs=True)
-        verdict = retry.submit_verdict(failure, tries=job.tries + 1, now=now, jitter=self._jitter())
-        return events.Refused(at=now, failure=failure, verdict=verdict)
+        return events.Refused(at=now, failure=failure, verdict=self._verdict(Step.SUBMIT, job, failure, now))
 
     # --- poll ---
 
@@ -187,7 +189,7 @@ class Performer:
             return self._look_failed(Step.POLL, job, error)
         if project.is_deleted:
             return self._gone(project.credits_charged, "the project was deleted at the provider")
-        return self._seen(project)
+        return self._seen(job, project)
 
     async def _look(self, project_id: str) -> wire.Project:
         """The project as it is now; keeps count of how often in a row the provider did not know it."""
@@ -199,7 +201,7 @@ class Performer:
         self._missed.pop(project_id, None)
         return project
 
-    def _seen(self, project: wire.Project) -> Event:
+    def _seen(self, job: Job, project: wire.Project) -> Event:
         now, credits = self._now(), project.credits_charged
         match project.status:
             case wire.COMPLETE:
@@ -208,11 +210,27 @@ class Performer:
             case wire.ERROR:
                 code = project.error_code or "unknown_error"
                 failure = Failure(code=code, message=project.error_message or "the provider gave no reason")
-                return events.RenderFailed(at=now, failure=failure, credits=credits, verdict=GiveUp())
+                return self._broken(job, failure, credits)
             case wire.CANCELED:
                 return events.Canceled(at=now, credits=credits)
             case _:
                 return events.Looked(at=now, status=project.status, credits=credits)
+
+    def _broken(self, job: Job, failure: Failure, credits: int | None) -> Event:
+        """What becomes of a render that the provider gave up on; nothing starts over before its refund is seen."""
+        now = self._now()
+        verdict = retry.render_verdict(
+            failure,
+            credits=credits,
+            retried=job.retried,
+            broke_at=job.broke_at,
+            now=now,
+            jitter=self._jitter(),
+            policy=self._policy,
+        )
+        if verdict is None:
+            return events.RefundAwaited(at=now, failure=failure, credits=credits)
+        return events.RenderFailed(at=now, failure=failure, credits=credits, verdict=verdict)
 
     def _look_failed(self, step: Step, job: Job, error: ProviderError) -> Event:
         """Not known any more after enough looks that say so; those that failed otherwise say nothing of it."""
@@ -239,8 +257,8 @@ class Performer:
                 addresses = _addresses(project)
             fetched = [await self._fetch(job, number, address) for number, address in enumerate(addresses)]
         except AddressExpired as error:
-            failure = retry.failure_of(error)
-            return events.AddressExpired(at=self._now(), verdict=self._verdict(Step.DOWNLOAD, job, failure))
+            failure, now = retry.failure_of(error), self._now()
+            return events.AddressExpired(at=now, verdict=self._verdict(Step.DOWNLOAD, job, failure, now))
         except ProviderError as error:
             return self._look_failed(Step.DOWNLOAD, job, error)
         except TransferError as error:
@@ -271,10 +289,12 @@ class Performer:
     # --- verdicts ---
 
     def _step_failed(self, step: Step, job: Job, failure: Failure) -> Event:
-        return events.StepFailed(at=self._now(), failure=failure, verdict=self._verdict(step, job, failure))
+        now = self._now()
+        return events.StepFailed(at=now, failure=failure, verdict=self._verdict(step, job, failure, now))
 
-    def _verdict(self, step: Step, job: Job, failure: Failure) -> Verdict:
-        return retry.repeat_verdict(step, failure, tries=job.tries + 1, now=self._now(), jitter=self._jitter())
+    def _verdict(self, step: Step, job: Job, failure: Failure, now: Instant) -> Verdict:
+        so_far = history(job, at=now)
+        return retry.verdict(step, failure, so_far, now=now, jitter=self._jitter(), policy=self._policy)
 
 
 def _paid_body(job: Job) -> dict[str, object]:

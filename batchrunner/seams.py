@@ -11,7 +11,7 @@ from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import Failure, Instant
+from batchrunner.core.retry import USUAL, Failure, Instant, Policy
 from batchrunner.core.schedule import Stop
 
 Perform = Callable[[Action, Job], Awaitable[Event]]
@@ -58,6 +58,7 @@ class Settings:
         life_s: how long after its submission a render may still change what it is charged.
         between_readings_s: time between the two readings that must agree.
         jitter: a random number in (0, 1] for waits.
+        policy: how often and how patiently what failed is tried again.
         top_up_check_s: when credits run out, look at the balance this often and go on after a top-up; None stops.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     life_s: float = 3 * 3600.0
     between_readings_s: float = 2.0
     jitter: Callable[[], float] = lambda: 1.0
+    policy: Policy = USUAL
     top_up_check_s: float | None = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -56,6 +56,9 @@ LIFE_S = 6 * 3600.0
 SANDBOX_LIFE_S = 10.0
 """Seconds from its submission to the end of the slowest render, its refund included. The provider's medians are 74 s
 and 772 s, and its queue is longer at its worst; a sandbox is done in a moment."""
+
+SANDBOX_REFUND_WAIT_S = 10.0
+"""Seconds for which a sandbox's refund of a failed render is waited for; the provider's is in `retry`."""
 
 TOP_UP_CHECK_S = 180.0
 SANDBOX_TOP_UP_CHECK_S = 0.5
@@ -197,6 +200,11 @@ def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
     return entries
 
 
+def only_lost(session: Session) -> Session:
+    """The session with nothing but the submissions whose answer was lost; the rest is evidence, and goes no further."""
+    return replace(session, jobs=tuple(job for job in session.jobs if job.state is State.SUBMITTING))
+
+
 def _to_run(
     made: Plan, jobs: Mapping[str, Job], priorities: Mapping[str, int], *, is_collecting: bool
 ) -> tuple[Job, ...]:
@@ -237,6 +245,9 @@ def engine(
     `account` is as it was just read, with the till taken by whoever means to buy.
     """
     clock = WallClock()
+    policy = session.batch.manifest.retry
+    if access.is_sandbox:
+        policy = replace(policy, refund_wait_s=SANDBOX_REFUND_WAIT_S)
     opened = session.store
     flags = flags or Flags()
     performer = Performer(
@@ -244,6 +255,7 @@ def engine(
         root=session.batch.root,
         now=clock.now,
         jitter=_jitter,
+        policy=policy,
         held=opened.uploads() if flags.reuses_uploads else None,
         upload_log=opened,
     )
@@ -263,6 +275,7 @@ def engine(
         life_s=SANDBOX_LIFE_S if access.is_sandbox else LIFE_S,
         between_readings_s=0.3 if access.is_sandbox else 3.0,
         jitter=_jitter,
+        policy=policy,
         top_up_check_s=top_up_check_s if flags.waits_for_credits else None,
     )
     performer.sweep(job for job in opened.all_attempts() if job.is_final and job.id not in fetch_again)

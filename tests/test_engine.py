@@ -1011,3 +1011,76 @@ def test_a_verdict_from_before_the_clock_was_set_back_waits_as_long_as_it_said()
     table = bench([replace(job, again_at=1_000_000.0 + 8 * HOUR + 20)])
     table.run()
     assert table.world.calls == [(1_000_020.0, Action.DOWNLOAD, "j0")]
+
+
+# --- retries ---
+
+
+def test_a_date_of_a_step_that_was_left_is_waited_for_by_the_next_run():
+    left = a_job(0, state=State.RENDERED, project_id="p", again_at=1_000_000.0 + HOUR, tries=9, is_left=True)
+    table = bench([left])
+    table.run()
+    assert table.world.calls == [(1_000_000.0 + HOUR, Action.DOWNLOAD, "j0")]
+
+
+def test_a_render_that_starts_over_frees_what_it_held():
+    """The cap has room for one job: the second submission of the same job takes the place of the refunded first."""
+    table = bench([a_job(0)], caps=Caps(batch=100, run=100))
+    nsfw = Failure(code="nsfw", message="no")
+
+    def fail_once(job: Job) -> Event | None:
+        now = table.clock.now()
+        if job.retried or now - table.world.rendering[job.id] < 60:
+            return None
+        if job.broke_at is None:
+            return events.RefundAwaited(at=now, failure=nsfw, credits=100)
+        table.world.credits += 100
+        return events.RenderFailed(at=now, failure=nsfw, credits=0, verdict=Again(at=now + 2))
+
+    table.world.overrides[Action.POLL] = fail_once
+    outcome = table.run()
+    assert (outcome.by_state[State.DONE], outcome.held_back) == (1, 0)
+    assert table.world.times(Action.SUBMIT) == {"j0": 2}
+    job = table.engine.jobs()["j0"]
+    assert (job.attempt, job.retried, job.charged) == (1, ("nsfw",), 100)
+    last, _ = table.memory.baselines[-1]
+    assert (last.credits, last.ledger) == (9_900, 100), "the account and the ledger agree"
+
+
+def test_a_charge_that_is_never_told_is_asked_for_once_at_once():
+    table = bench([a_job(0)])
+
+    def accept(job: Job) -> Event:
+        table.world.accept(job)
+        return events.Accepted(at=table.clock.now(), project_id="p", credits=None)
+
+    def look(job: Job) -> Event | None:
+        now = table.clock.now()
+        is_out = now - table.world.rendering[job.id] < 60
+        return events.Looked(at=now, status="rendering", credits=None) if is_out else None
+
+    table.world.overrides |= {Action.SUBMIT: accept, Action.POLL: look}
+    assert table.run().by_state[State.DONE] == 1
+    assert table.world.times(Action.POLL)["j0"] < 60
+
+
+def test_a_run_that_buys_nothing_leaves_a_question_that_a_charge_can_answer():
+    lost = a_job(0, state=State.SUBMITTING, name="m/j0 [x]", submits=1, submitted_at=1.0)
+    table = bench(
+        [lost, a_job(1)], money=Money(credits=10_000, moves=False, baseline=Baseline(at=0.0, credits=10_000, ledger=0))
+    )
+    table.engine.stop(Stop.COLLECTING)
+    outcome = table.run()
+    assert outcome.by_state[State.SUBMITTING] == 1
+    assert table.world.evidence_reads >= 2
+
+
+def test_a_submission_proved_unpaid_waits_as_long_as_its_answer_asked():
+    table = bench([a_job(0), a_job(1)])
+    busy = Failure(code="http_503", message="HTTP 503", status=503, retry_after_s=HOUR)
+    table.world.overrides[Action.SUBMIT] = lambda job: (
+        events.AnswerLost(at=table.clock.now(), failure=busy) if (job.id, job.submits) == ("j0", 1) else None
+    )
+    assert table.run().by_state[State.DONE] == 2
+    first, second = [at for at, action, job in table.world.calls if action is Action.SUBMIT and job == "j0"]
+    assert second - first >= HOUR

@@ -380,7 +380,30 @@ async def test_a_render_that_failed(root: Path, error: object, code: str) -> Non
     async with answers(answer) as api, performing(api.url, root) as performer:
         event = await performer(Action.POLL, rendering(root))
     assert isinstance(event, events.RenderFailed)
-    assert (event.failure.code, event.credits, event.verdict) == (code, 0, GiveUp())
+    assert (event.failure.code, event.credits, event.verdict) == (code, 0, Again(at=NOW + 2.0))
+
+
+@pytest.mark.parametrize("credits", [3, None])
+async def test_a_failed_render_starts_over_only_after_its_refund(root: Path, credits: int | None) -> None:
+    failed = state_of_project(status="error", error={"code": "nsfw", "message": "No"}, credits_charged=credits)
+    refunded = state_of_project(status="error", error={"code": "nsfw", "message": "No"}, credits_charged=0)
+    async with answers(failed, failed, refunded) as api, performing(api.url, root) as performer:
+        job = rendering(root)
+        for _ in range(2):
+            event = await performer(Action.POLL, job)
+            assert isinstance(event, events.RefundAwaited)
+            job = advance(job, event)
+        over = advance(job, await performer(Action.POLL, job))
+    assert (over.state, over.retried, over.project_id) == (State.READY, ("nsfw",), None)
+
+
+async def test_an_answer_that_asks_for_patience_is_not_asked_again_before(root: Path) -> None:
+    busy = chaos.answer(status=503, headers="Retry-After: 90\r\n")
+    async with answers(busy) as api, performing(api.url, root) as performer:
+        event = await performer(Action.POLL, rendering(root))
+    assert isinstance(event, events.StepFailed)
+    assert event.verdict == Again(at=NOW + 90.0, of=16)
+    assert len(api.requests) == 1
 
 
 async def test_a_deleted_project_is_gone_at_once(root: Path) -> None:
@@ -414,9 +437,10 @@ async def test_only_looks_that_say_404_make_a_project_gone(root: Path, make: Cal
 async def test_a_look_that_fails_is_repeated_and_never_given_up(root: Path) -> None:
     job = rendering(root)
     async with performing(f"http://127.0.0.1:{chaos.closed_port()}", root) as performer:
-        for _ in range(20):
+        for _ in range(retry.PATIENCE[retry.Step.POLL].tries):
             event = await performer(Action.POLL, job)
             assert isinstance(event, events.StepFailed)
+            assert not job.is_left
             assert not isinstance(event.verdict, GiveUp)
             job = advance(job, event)
     assert job.is_left

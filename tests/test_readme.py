@@ -13,9 +13,11 @@ from batchrunner import places
 from batchrunner.cli.app import COMMANDS
 from batchrunner.core import reader, schedule
 from batchrunner.core.expand import Source
+from batchrunner.core.retry import USUAL
 from batchrunner.errors import Exit
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
+from tests.core.case_text import parse
 from tests.support.media import write_clip, write_still
 from tests.support.program import Program, Provider, check_books
 
@@ -52,7 +54,7 @@ def folder(program):
     (program.folder / "stills").mkdir()
     write_clip(program.folder / "clips" / "intro.mp4", fps=24, seconds=3.0, hue=0.2)
     write_still(program.folder / "stills" / "hero.png", hue=0.7)
-    night, budgeted = blocks("yaml")
+    night, budgeted, _ = blocks("yaml")
     (program.folder / "night.yaml").write_text(night)
     (program.folder / "tomorrow.yaml").write_text(night)
     (program.folder / "budgeted.yaml").write_text(budgeted)
@@ -82,6 +84,10 @@ def test_the_two_commands_are_one_line_each_and_ci_runs_the_same():
     ci = (ROOT / ".ci" / "run").read_text()
     assert tests in ci
     assert demo in ci
+
+
+def test_the_usual_retries_are_those_shown():
+    assert parse(blocks("yaml")[2]).retry == USUAL
 
 
 def test_every_command_has_help_and_a_line_in_the_table(program):

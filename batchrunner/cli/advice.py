@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import shlex
-import time
 from typing import TYPE_CHECKING, Any
 
 from batchrunner.cli import show
@@ -40,8 +39,9 @@ TAKES: Mapping[str, Sequence[str]] = {
         "webhook_host",
     ),
     "download": ("state", "sandbox"),
+    "reconcile": ("state", "sandbox"),
     "adopt": ("state", "sandbox"),
-    "resolve": ("state",),
+    "resolve": ("state", "not_created", "force"),
     "status": ("state",),
     "ledger": ("state", "refunds_due"),
 }
@@ -111,6 +111,7 @@ MOST_SUSPECTS = 10
 
 def after_run(report: Report, typed: Typed) -> Iterator[str]:
     """What a run left to be known or done, line by line, and the command that goes on."""
+    from batchrunner.cli import doubts
     from batchrunner.core.job import State
     from batchrunner.core.schedule import Stop
 
@@ -131,7 +132,7 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
     yield from _about_suspects(report.jobs, typed)
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
-            yield from _about_uncertain(job, typed, project_id=report.named.get(job.name or ""))
+            yield from doubts.lines(job, typed, project_id=report.named.get(job.name or ""))
     yield from _next_command(report, typed)
 
 
@@ -142,20 +143,6 @@ def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:
     if suspects:
         more = f"{len(suspects) - MOST_SUSPECTS:,} more; " if len(suspects) > MOST_SUSPECTS else ""
         yield f"hint: {more}`{typed.command('ledger', refunds_due=True)}` lists what to send to support"
-
-
-def _about_uncertain(job: Job, typed: Typed, *, project_id: str | None) -> Iterator[str]:
-    from batchrunner.access import LIBRARY
-
-    yield f"uncertain: {job.id}, sent as {job.name!r}: {job.trouble.message if job.trouble else ''}"
-    if project_id is not None:
-        yield "hint: a notice of the provider names the project it became; adopt checks it, then run again:"
-        yield f"        {typed.command('adopt', job.id, project_id)}"
-        return
-    sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted_at))
-    yield f"hint: look for it in {LIBRARY} (sent {sent}); then, with its id or because it is not there:"
-    yield f"        {typed.command('adopt', job.id, 'PROJECT_ID')}"
-    yield f"        {typed.command('resolve', job.id)} --not-created"
 
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:

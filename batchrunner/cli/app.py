@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "batchrunner.cli.status",
     "download": "batchrunner.cli.download",
     "ledger": "batchrunner.cli.ledger",
+    "reconcile": "batchrunner.cli.reconcile",
     "adopt": "batchrunner.cli.settle",
     "resolve": "batchrunner.cli.settle",
     "account": "batchrunner.cli.account",

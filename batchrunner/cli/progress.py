@@ -17,7 +17,7 @@ from batchrunner.cli import show
 from batchrunner.core import events, job as machine, plain, schedule
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
-from batchrunner.core.retry import Again
+from batchrunner.core.retry import Again, GiveUp
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -58,13 +58,18 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
         case events.Canceled():
             return "canceled at the provider"
         case events.RenderFailed():
-            return f"failed: {event.failure.code}: {event.failure.message}"
+            said = f"{event.failure.code}: {event.failure.message}"
+            return f"failed: {said}" if isinstance(event.verdict, GiveUp) else f"{said}; refunded, it starts over"
+        case events.RefundAwaited():
+            return f"{event.failure.code}: {event.failure.message}; it starts over when its refund is seen"
         case events.Refused() | events.StepFailed():
-            return f"{event.failure.message}{_then(event.verdict)}"
+            return show.next_try(job) or event.failure.message
+        case events.AddressExpired():
+            return show.next_try(job)
         case events.AnswerLost():
             return f"no answer to the submission; it is checked whether it was charged ({event.failure.message})"
         case events.ProvedUnpaid():
-            return f"was not charged: {event.evidence}"
+            return f"was not charged: {event.evidence}{_then(event.verdict)}"
         case events.Unknowable():
             return f"uncertain: {event.evidence}"
         case _:

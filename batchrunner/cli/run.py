@@ -212,6 +212,7 @@ async def carry_out(
     agreed: Pins | None = None,
     stop: Stop | None = None,
     fetch_again: bool = False,
+    judges: bool = False,
     door: Door | None = None,
     recorder: Recorder | None = None,
 ) -> Report:
@@ -228,6 +229,7 @@ async def carry_out(
         agreed: what the person agreed to; anything else is not bought.
         stop: buys nothing from the start, if given.
         fetch_again: also fetches the files of finished jobs that are no longer on disk.
+        judges: takes up the lost submissions alone, to learn what became of them.
         door: where to listen for the provider's notices, if anywhere.
         recorder: hears of everything; by default nothing is kept.
     """
@@ -243,18 +245,20 @@ async def carry_out(
             wishes=wishes,
             access=access,
             account=account,
-            is_collecting=fetch_again,
+            is_collecting=fetch_again or judges,
             files=files,
             run_id=recorder.run,
             told=recorder.told,
             ignores_disk_space=flags is not None and flags.ignores_disk_space,
             history_folder=history,
             agreed=agreed,
-        ) as session:
+        ) as begun:
+            session = sessions.only_lost(begun) if judges else begun
             missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
             with Till.of(os.environ, provider=access.provider, account=account.id) as till:
                 till.note(Noted(state=session.store.path, root=read.root))
-                if stop is None:
+                # The balance is no evidence while another run of the account spends from it.
+                if stop is None or judges:
                     await till.wait(batch=read.path, tell=show.say)
                 engine, performer = sessions.engine(
                     session,
@@ -363,7 +367,7 @@ def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int
     from batchrunner.cli import advice, status
 
     if as_json:
-        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals))
+        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed))
     status.print_summary(report.jobs, report.totals)
     for line in advice.after_run(report, typed):
         show.say(line)

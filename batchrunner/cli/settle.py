@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.events import Event
     from batchrunner.core.job import Job
+    from batchrunner.store import View
 
 
 @click.command()
@@ -38,7 +40,8 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
     read = batch.read_for_collecting(manifest, state=state)
     with provider(read, is_sandbox=sandbox) as access:
 
-        def decide(known: Job) -> Event:
+        def decide(known: Job, record: View) -> Event:
+            _refuse_known(record, project_id)
             found = asyncio.run(find_project(access, known, project_id))
             return events.Adopted(at=clock.now(), project_id=found.id, credits=found.credits_charged)
 
@@ -54,8 +57,9 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 @click.argument("job")
 @click.option("--not-created", "verdict", flag_value="not created", help="It was not accepted: submit it again.")
 @click.option("--give-up", "verdict", flag_value="give up", help="Write it off: the job has failed.")
+@click.option("--force", is_flag=True, help="With --not-created: although the account says that it was paid.")
 @options.state
-def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None) -> int:
+def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state: Path | None) -> int:
     """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
     from batchrunner import clock, store
     from batchrunner.core import events
@@ -64,7 +68,9 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
     if verdict is None:
         raise UsageError("say what became of it: --not-created or --give-up")
 
-    def decide(_known: Job) -> Event:
+    def decide(known: Job, _record: View) -> Event:
+        if verdict == "not created" and known.is_paid and not force:
+            _confirm_paying_twice(known)
         now = clock.now()
         return events.Resolved(at=now, verdict=Again(at=now) if verdict == "not created" else GiveUp())
 
@@ -74,7 +80,31 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, state: Path | None
     return Exit.OK
 
 
-def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job], Event]) -> Job:
+def _refuse_known(record: View, project_id: str) -> None:
+    """Refuse a project that another submission on record became: one render cannot be two purchases."""
+    from batchrunner.core import events
+
+    for owner, attempt, event in record.events():
+        if isinstance(event, events.Accepted | events.Adopted) and event.project_id == project_id:
+            raise UsageError(f"{project_id} is the project of {owner!r}, attempt {attempt}, already")
+
+
+def _confirm_paying_twice(job: Job) -> None:
+    """Have a person say a second time that what seems to be paid was not created.
+
+    Raises:
+        UsageError: there is nobody to ask, or the answer was no.
+    """
+    why = job.trouble.message if job.trouble else ""
+    hint = "look for it in the library and `adopt` it; --force submits it again, which may pay for it twice"
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise UsageError(f"the account says that {job.id!r} was {why}", hint=hint)
+    show.say(f"the account says that {job.id!r} was {why}; submitting it again may pay for it twice")
+    if click.prompt("type the job's id to submit it again", default="", show_default=False, err=True) != job.id:
+        raise UsageError(f"{job.id!r} stays uncertain", hint=hint)
+
+
+def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job, View], Event]) -> Job:
     """Put a person's decision on record; only for a job that waits for one."""
     from batchrunner import clock, statefile, store
     from batchrunner.cli.recorder import recording
@@ -93,7 +123,7 @@ def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job], Eve
             waiting = ", ".join(each.id for each in known.values() if each.state is machine.State.UNCERTAIN)
             state = "is not on record" if before is None else f"is {before.state}, not uncertain"
             raise UsageError(f"{job_id!r} {state}", hint=f"uncertain here: {waiting or 'none'}")
-        event = decide(before)
+        event = decide(before, opened)
         after = machine.advance(before, event)
         opened.append_now([(event, after)])
         quiet = evidence.after_adoption(opened.baseline(), before, after.charged, now=event.at)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 import shutil
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchrunner.core import plain
 from batchrunner.core.problem import Problem
+
+if TYPE_CHECKING:
+    from batchrunner.core.job import Job
 
 
 def as_json(value: Any) -> None:
@@ -114,3 +119,22 @@ def seconds(duration: float) -> str:
 def plural(count: int, word: str) -> str:
     """`1 job`, `2 jobs`."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def time_utc(at: float | None) -> str | None:
+    """A time as programs read it; None where there is none."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def next_try(job: Job) -> str | None:
+    """When a job's step that failed is tried again, and why it has to be; None when nothing failed."""
+    if not job.tries or job.trouble is None:
+        return None
+    clock = "" if job.again_at is None else time.strftime("%H:%M:%S", time.localtime(job.again_at))
+    if job.is_left:
+        wait = f", not before {clock}" if clock else ""
+        return f"left to the next run after {plural(job.tries, 'failure')}{wait}: {job.trouble.message}"
+    if not clock:
+        return None
+    count = f", {job.tries + 1} of {job.most_tries}" if job.most_tries else ""
+    return f"next try {clock}{count}, {job.trouble.message}"

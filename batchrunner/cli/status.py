@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import options, show
+from batchrunner.cli import doubts, options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit
 
@@ -34,20 +34,24 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         jobs = view.jobs() if view else []
         totals = view.totals() if view else store.Totals()
         pauses = (view.learned(PAUSES) or {}) if view else {}
+    typed = Typed(manifest=manifest, flags={"state": state})
     if as_json:
-        show.as_json(
-            shape(manifest, path, jobs, totals) | {"pauses": {step: each["words"] for step, each in pauses.items()}}
-        )
+        made = shape(manifest, path, jobs, totals, typed)
+        show.as_json(made | {"pauses": {step: each["words"] for step, each in pauses.items()}})
         return Exit.OK
     if not jobs:
         show.line(f"{manifest}: nothing has been run yet")
-        show.say(f"next: {Typed(manifest=manifest, flags={'state': state}).command('plan')}")
+        show.say(f"next: {typed.command('plan')}")
         return Exit.OK
     print_jobs(jobs, folder=manifest.parent)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
     for step, pause in pauses.items():
         click.echo(f"{step}: {pause['words']}")
+    for job in jobs:
+        if job.state == "uncertain":
+            for line in doubts.lines(job, typed):
+                show.line(line)
     return Exit.OK
 
 
@@ -83,17 +87,22 @@ def _by_state(jobs: Sequence[Job]) -> dict[str, int]:
 
 def note(job: Job) -> str:
     """What a job that has no file waits for, or why it has none."""
+    waiting = None if job.is_final else show.next_try(job)
+    if waiting is not None:
+        return waiting
+    if job.broke_at is not None and job.trouble is not None:
+        return f"{job.trouble.code}: {job.trouble.message}; it starts over when its refund is seen"
     if job.trouble is not None:
         return f"{job.trouble.code}: {job.trouble.message}"
     return f"project {job.project_id}" if job.project_id else ""
 
 
-def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals) -> dict[str, Any]:
+def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals, typed: Typed) -> dict[str, Any]:
     """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's."""
     return {
         "manifest": str(manifest),
         "state_file": str(state),
-        "jobs": [_job(job) for job in jobs],
+        "jobs": [_job(job, typed) for job in jobs],
         "totals": {
             "jobs": len(jobs),
             "by_state": _by_state(jobs),
@@ -107,7 +116,7 @@ def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals) -> d
     }
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job(job: Job, typed: Typed) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
@@ -119,4 +128,8 @@ def _job(job: Job) -> dict[str, Any]:
         "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
         "suspect": job.suspect,
         "reason": note(job),
+        "next_try_at": None if job.is_final else show.time_utc(job.again_at),
+        "tries": job.tries,
+        "of": job.most_tries,
+        "uncertain": doubts.shape(job, typed) if job.state == "uncertain" else None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchrunner.core.retry import Failure, Instant, Verdict
+from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Verdict
 from batchrunner.core.spec import Asset, Output, Spec
 
 
@@ -77,9 +77,13 @@ class ProvedUnpaid(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknowable(Event):
-    """No machine can tell; `evidence` says what is known, for the person who decides."""
+    """No machine can tell; `evidence` says what is known, for the person who decides.
+
+    `is_paid` when what is missing from the account is what this submission costs.
+    """
 
     evidence: str
+    is_paid: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +119,19 @@ class Rendered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderFailed(Event):
-    """The provider gave up on it, or no longer has it; `credits` is what remains charged."""
+    """The provider gave up on it, or no longer has it; `credits` is what remains charged, nothing if it starts over."""
 
     failure: Failure
     credits: int | None
-    verdict: Verdict
+    verdict: Again | GiveUp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundAwaited(Event):
+    """The provider gave up on it and has not given the credits back; it starts over as soon as that is seen."""
+
+    failure: Failure
+    credits: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

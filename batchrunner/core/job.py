@@ -35,6 +35,7 @@ from batchrunner.core.events import (
     Looked,
     Opened,
     ProvedUnpaid,
+    RefundAwaited,
     Refused,
     Rendered,
     RenderFailed,
@@ -45,7 +46,7 @@ from batchrunner.core.events import (
     Uploaded,
 )
 from batchrunner.core.kind import Kind
-from batchrunner.core.retry import Again, Failure, GiveUp, Instant, Leave, Verdict
+from batchrunner.core.retry import Again, Failure, GiveUp, History, Instant, Leave, Verdict
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.errors import IllegalTransition
 
@@ -83,6 +84,8 @@ class Job:
 
     Attributes:
         tries: failures of the current step in a row.
+        failing_since: when the first of them was.
+        most_tries: how many the step has in all, where that is counted.
         again_at: the current step must not start before this.
         trouble: the last failure, until the step succeeds; the final error of a failed job.
         is_left: this run has tried enough; the next one starts the step again.
@@ -94,6 +97,9 @@ class Job:
         held: credits charged when it was accepted; an estimate of the provider's until it settles.
         charged: credits charged as last seen; 0 after a refund.
         suspect: why the result may not be what was paid for, although it is whole and can be played.
+        broke_at: when the provider's error was first seen, while its refund is waited for.
+        retried: the codes of render errors for which this attempt started over, at no cost.
+        is_paid: while it is uncertain: what is missing from the account is what this submission costs.
     """
 
     id: str
@@ -104,6 +110,8 @@ class Job:
     opened_at: Instant
     updated_at: Instant
     tries: int = 0
+    failing_since: Instant | None = None
+    most_tries: int | None = None
     again_at: Instant | None = None
     trouble: Failure | None = None
     is_left: bool = False
@@ -117,6 +125,9 @@ class Job:
     status: str | None = None
     held: int | None = None
     charged: int | None = None
+    broke_at: Instant | None = None
+    retried: tuple[str, ...] = ()
+    is_paid: bool = False
     rendered_at: Instant | None = None
     outputs: tuple[Output, ...] = ()
     ended_at: Instant | None = None
@@ -159,6 +170,7 @@ TABLE: Final[Mapping[State, Mapping[type[Event], State | Fork]]] = {
     },
     State.RENDERING: {
         Looked: State.RENDERING,
+        RefundAwaited: State.RENDERING,
         StepFailed: State.RENDERING,
         Rendered: State.RENDERED,
         RenderFailed: Fork(hope=State.READY, give_up=State.FAILED),
@@ -260,7 +272,7 @@ def advance(job: Job | None, event: Event) -> Job:
     if not changes and state is job.state:
         return job
     if state is not job.state:
-        changes = {"tries": 0, "again_at": None, "is_left": False, "trouble": None} | changes
+        changes = _UNTROUBLED | changes
         if state in FINAL:
             changes |= {"ended_at": event.at, "is_left": False}
     return replace(job, state=state, updated_at=event.at, **changes)
@@ -320,11 +332,13 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case AssetsExpired():
             return {"assets": ()}
         case SubmitStarted():
+            tries, since = _failed_before(job, event.at)
             return {
                 "name": event.name,
                 "submits": job.submits + 1,
                 "submitted_at": event.at,
-                "tries": job.tries,
+                "tries": tries,
+                "failing_since": since,
             }
         case Accepted() | Adopted():
             return {
@@ -332,6 +346,7 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
                 "accepted_at": event.at,
                 "held": event.credits,
                 "charged": event.credits,
+                "is_paid": False,
             }
         case Looked():
             return _news(job, status=event.status, charged=event.credits)
@@ -340,26 +355,29 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case Canceled():
             return _news(job, status="canceled", charged=event.credits)
         case RenderFailed():
-            return _news(job, status="error", charged=event.credits) | {"trouble": event.failure} | _free_retry(event)
+            failed = _news(job, status="error", charged=event.credits) | {"trouble": event.failure, "broke_at": None}
+            return failed | (_free_retry(job, event) if isinstance(event.verdict, Again) else {})
+        case RefundAwaited():
+            return _refund_awaited(job, event)
         case Corrected():
             return {} if event.credits == job.charged else {"charged": event.credits}
         case Downloaded():
-            fetched = {"outputs": event.outputs, "suspect": event.suspect}
-            return fetched | {"tries": 0, "again_at": None, "is_left": False, "trouble": None}
+            return {"outputs": event.outputs, "suspect": event.suspect, **_UNTROUBLED}
         case Refused():
-            return _setback(job, event.failure, event.verdict) | _given_up_assets(job, event)
+            return _setback(job, event, event.failure, event.verdict) | _given_up_assets(job, event)
         case StepFailed():
-            return _setback(job, event.failure, event.verdict)
+            return _setback(job, event, event.failure, event.verdict)
         case AddressExpired():
-            return _setback(job, Failure(code="address_expired", message="the download address expired"), event.verdict)
+            expired = Failure(code="address_expired", message="the download address expired")
+            return _setback(job, event, expired, event.verdict)
         case AnswerLost():
             return {"trouble": event.failure}
         case ProvedUnpaid():
-            return _setback(job, Failure(code="not_charged", message=event.evidence), event.verdict)
+            return _setback(job, event, Failure(code="not_charged", message=event.evidence), event.verdict)
         case Unknowable():
-            return {"trouble": Failure(code=UNCERTAIN, message=event.evidence)}
+            return {"trouble": Failure(code=UNCERTAIN, message=event.evidence), "is_paid": event.is_paid}
         case Resolved():
-            return {"trouble": job.trouble if isinstance(event.verdict, GiveUp) else None}
+            return {"trouble": job.trouble if isinstance(event.verdict, GiveUp) else None, "is_paid": False}
         case _:
             raise IllegalTransition(f"{event!r} is not handled")
 
@@ -378,16 +396,55 @@ def _news(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:
         if job.held is None:
             news["held"] = charged
     if job.tries or job.is_left:
-        news |= {"tries": 0, "again_at": None, "is_left": False, "trouble": None}
+        news |= _UNTROUBLED
     return news
 
 
-def _setback(job: Job, failure: Failure, verdict: Verdict) -> dict[str, Any]:
-    changes: dict[str, Any] = {"trouble": failure, "tries": job.tries + 1, "again_at": None, "is_left": False}
+def _refund_awaited(job: Job, event: RefundAwaited) -> dict[str, Any]:
+    news = _news(job, status="error", charged=event.credits)
+    if job.broke_at is None:
+        news["broke_at"] = event.at
+    if "trouble" in news or job.trouble != event.failure:
+        news["trouble"] = event.failure
+    return news
+
+
+_UNTROUBLED: Final[dict[str, Any]] = {
+    "tries": 0,
+    "failing_since": None,
+    "most_tries": None,
+    "again_at": None,
+    "is_left": False,
+    "trouble": None,
+}
+"""What a step that succeeds wipes out."""
+
+PAUSE_S: Final = 900.0
+"""A try that comes so long after its time was not held up by anything of the provider's: nobody was running, or the
+machine slept. Its failures are counted anew, as in any new run."""
+
+
+def history(job: Job, *, at: Instant) -> History:
+    """The failures of a job's current step in a row, with one more at `at`."""
+    tries, since = _failed_before(job, at)
+    return History(tries=tries + 1, since=at if since is None else since)
+
+
+def _failed_before(job: Job, at: Instant) -> tuple[int, Instant | None]:
+    """Failures of the current step in a row, and since when, as they count for a try at `at`."""
+    was_paused = job.again_at is not None and at - job.again_at > PAUSE_S
+    return (0, None) if job.is_left or was_paused else (job.tries, job.failing_since)
+
+
+def _setback(job: Job, event: Event, failure: Failure, verdict: Verdict) -> dict[str, Any]:
+    so_far = history(job, at=event.at)
+    changes: dict[str, Any] = {**_UNTROUBLED, "trouble": failure, "tries": so_far.tries, "failing_since": so_far.since}
     match verdict:
         case Again():
-            changes["again_at"] = verdict.at
-        case Leave() | GiveUp():  # where the table knows no end, giving up is leaving it to the next run
+            changes |= {"again_at": verdict.at, "most_tries": verdict.of}
+        case Leave():
+            changes |= {"again_at": verdict.until, "is_left": True}
+        case GiveUp():  # where the table knows no end, giving up is leaving it to the next run
             changes["is_left"] = True
         case _:
             assert_never(verdict)
@@ -401,18 +458,15 @@ def _given_up_assets(job: Job, event: Refused) -> dict[str, Any]:
     return {"assets": tuple(replace(asset, expires_at=event.at) for asset in job.assets), "is_renewed": True}
 
 
-def _free_retry(event: RenderFailed) -> dict[str, Any]:
-    """A failed render that cost nothing starts over within the same attempt, with fresh inputs and no project."""
-    match event.verdict:
-        case Again():
-            start = {"again_at": event.verdict.at}
-        case Leave():
-            start = {"is_left": True}
-        case GiveUp():
-            return {}
-        case _:
-            assert_never(event.verdict)
-    return start | {
+def _free_retry(job: Job, event: RenderFailed) -> dict[str, Any]:
+    """A failed render that cost nothing starts over within the same attempt, with fresh inputs and no project.
+
+    How the failed project was called stays in the log. Nothing of it is charged any more, so nothing of it is missed.
+    """
+    assert isinstance(event.verdict, Again)
+    return {
+        "again_at": event.verdict.at,
+        "retried": (*job.retried, event.failure.code),
         "project_id": None,
         "accepted_at": None,
         "assets": (),

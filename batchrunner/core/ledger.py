@@ -9,7 +9,7 @@ nobody could tell whether it was charged is written off: that moves nothing, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from batchrunner.core import events, job as machine
@@ -64,6 +64,7 @@ _SOURCES: dict[type[Event], str] = {
     events.Looked: "look",
     events.Rendered: "look",
     events.RenderFailed: "look",
+    events.RefundAwaited: "look",
     events.Canceled: "look",
 }
 
@@ -87,7 +88,10 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
             yield _line(after, event, Move.RELEASED, -hold)
         case events.Accepted() | events.Adopted():
             yield from _change(before, after, event, Move.CHARGED)
-        case events.RenderFailed() | events.Canceled():
+        case events.RenderFailed() if before.project_id is not None and after.project_id is None:
+            # It starts over: the job no longer knows what the failed project was charged, and the book must.
+            yield from _change(before, replace(before, charged=event.credits), event, Move.REFUNDED)
+        case events.RenderFailed() | events.RefundAwaited() | events.Canceled():
             yield from _change(before, after, event, Move.REFUNDED)
         case events.Corrected():
             came_to_nothing = after.state is not machine.State.DONE

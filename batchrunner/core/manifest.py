@@ -10,6 +10,7 @@ from batchrunner.core.budget import Budget
 from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Place, Problem
+from batchrunner.core.retry import USUAL, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,4 +66,5 @@ class Manifest:
     warnings: tuple[Problem, ...]
     catalog: str | None = None
     budget: Budget = field(default_factory=Budget)
+    retry: Policy = USUAL
     webhooks: Webhooks | None = None

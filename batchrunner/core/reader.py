@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchrunner.core import checks, findings, shape, yamltext
+from batchrunner.core import checks, findings, retrying, shape, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.entries import KINDS, Jobs, check_output, name_flaw
@@ -18,6 +18,7 @@ from batchrunner.core.findings import Findings
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest, Webhooks
 from batchrunner.core.problem import Problem, Severity
+from batchrunner.core.retry import Policy
 from batchrunner.core.typed import Checked, checked, not_yet_keys, problem_at, refused_in_job, value_of
 
 VERSION = 1
@@ -74,6 +75,7 @@ def parse(text: str, *, source: str, name: str, catalog: Catalog, allow_unlisted
         output=head.get("output", DEFAULT_OUTPUT),
         limits=Limits(**head.get("limits", {})),
         budget=replace(Budget.of(head.get("budget", {})), per_model=per_model),
+        retry=Policy.of(head.get("retry", {})),
         webhooks=Webhooks(**head["webhooks"]) if "webhooks" in head else None,
         jobs=jobs,
         warnings=found.warnings(),
@@ -112,6 +114,8 @@ def _head(root: yamltext.Node, found: Findings) -> Mapping[str, Any]:
         check_output(root, usable.values["output"], "", found)
     if isinstance(name := usable.values.get("name"), str) and (said := name_flaw(name)):
         found.add(problem_at(value_of(root, "name") or root, "bad-name", said, path="name"))
+    for problem in retrying.problems(value_of(root, "retry"), usable.values.get("retry")):
+        found.add(problem)
     return usable.values
 
 

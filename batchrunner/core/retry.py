@@ -4,16 +4,19 @@ A verdict is decided once, by a pure function of the step, the failure, what wen
 number handed in. It is then stored with its date inside the event, so that a restart honours the date and a
 replay of the log gives exactly the stored state.
 
-What a failure of the paid request proves stands in `submit_verdict`; everything else (reads, uploads, downloads)
-can be repeated at no cost and goes through `repeat_verdict`.
+`verdict` judges a step: what a failure of the paid request proves stands in `_refusal`; everything else (reads,
+uploads, downloads) can be repeated at no cost. `render_verdict` judges a render that the provider gave up on. How often
+and how patiently is a `Policy`, which the manifest's `retry` may change.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Final, Literal
 
+from batchrunner.core import duration
 from batchrunner.errors import (
     AddressExpired,
     BatchrunnerError,
@@ -80,9 +83,10 @@ PLAN_CODES = frozenset({"subscription_required", "plan_upgrade_required"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """Try the same step again, not before `at`."""
+    """Try the same step again, not before `at`; `of` is how many tries it has in all, where that is counted."""
 
     at: Instant
+    of: int | None = None
     word: Literal["again"] = "again"
 
 
@@ -95,12 +99,19 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leave:
-    """Enough for this run; nothing is lost, and the next run starts the step again."""
+    """Enough for this run; nothing is lost, and the next run starts the step again.
 
+    `until` is set where the provider asked to be left alone: the next run waits for it, too.
+    """
+
+    until: Instant | None = None
     word: Literal["leave"] = "leave"
 
 
 Verdict = Again | GiveUp | Leave
+
+
+# --- how often and how patiently -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +119,91 @@ class Patience:
     """How often and how patiently a step is repeated within one run.
 
     Waits grow from `first_s` by doubling up to `longest_s`, each multiplied by a jitter in (0, 1] ("full jitter",
-    which spreads the retries of many jobs best), but never less than what the provider asked for.
+    which spreads the retries of many jobs best), but never less than what the provider asked for. No try begins later
+    than `total_s` after the first failure in a row.
     """
 
     tries: int
     first_s: float
     longest_s: float
+    total_s: float = 3600.0
 
 
-PATIENCE: dict[Step, Patience] = {
+PATIENCE: Final[Mapping[Step, Patience]] = {
     Step.UPLOAD: Patience(tries=8, first_s=1.0, longest_s=60.0),
     Step.SUBMIT: Patience(tries=8, first_s=2.0, longest_s=60.0),
     Step.POLL: Patience(tries=16, first_s=1.0, longest_s=60.0),
     Step.DOWNLOAD: Patience(tries=10, first_s=1.0, longest_s=60.0),
 }
+
+FREE_TRIES: Final[Mapping[str, int]] = {"nsfw": 1, "unknown_error": 1}
+"""How often a failed render starts over by default, once its refund is seen. The provider's filter for `nsfw` refuses
+inputs that it passes at the next try, and `unknown_error` says nothing against the input."""
+
+REFUND_WAIT_S: Final = 900.0
+"""Refunds of failed renders come soon after the error or not by themselves."""
+
+KNOWN_CODES: Final = (
+    "nsfw",
+    "unknown_error",
+    "no_source_face",
+    "file_too_large",
+    "invalid_file_format",
+    "invalid_parameters",
+    "invalid_video_file",
+    "insufficient_credits",
+)
+"""The codes of a failed render that the provider's documentation names (2026-08); there may be others."""
+
+
+def blames_the_input(code: str) -> bool:
+    """Whether a code of a failed render says that the input or the request is at fault: the same again fails again."""
+    return code in {"no_source_face", "file_too_large"} or code.startswith("invalid_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How failures are answered.
+
+    Attributes:
+        steps: the patience of each step.
+        render: how often a failed render starts over, by its error's code.
+        refund_wait_s: how long its refund is waited for before the job is failed and the refund stays due.
+    """
+
+    steps: Mapping[Step, Patience] = field(default_factory=lambda: PATIENCE)
+    render: Mapping[str, int] = field(default_factory=lambda: FREE_TRIES)
+    refund_wait_s: float = REFUND_WAIT_S
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Policy:
+        """The policy of checked values, as they stand in the manifest; what is left out is as usual."""
+        steps = {step: _patience(PATIENCE[step], said.get(step, {})) for step in Step}
+        return cls(steps=steps, render={**FREE_TRIES, **said.get("render", {})})
+
+    def free_tries(self, code: str) -> int:
+        """How often a render that failed with this code may start over at no cost."""
+        return 0 if blames_the_input(code) else self.render.get(code, 0)
+
+
+def _patience(usual: Patience, said: Mapping[str, Any]) -> Patience:
+    names = {"first_wait": "first_s", "longest_wait": "longest_s", "for": "total_s"}
+    waits = {name: duration.seconds_of(said[key]) for key, name in names.items() if key in said}
+    return replace(usual, tries=said.get("attempts", usual.tries), **waits)
+
+
+USUAL: Final = Policy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Failures of one step in a row: how many, and since when; the one that is judged is included."""
+
+    tries: int
+    since: Instant
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
 
 
 TRIES_ON_A_FULL_DISK = 3
@@ -141,16 +223,85 @@ def pause_s(failure: Failure, *, tries: int, jitter: float) -> float:
     return min(30.0, backoff_s(patience, tries=tries, jitter=jitter, asked_s=failure.retry_after_s))
 
 
-def repeat_verdict(step: Step, failure: Failure, *, tries: int, now: Instant, jitter: float) -> Verdict:
-    """What follows when a step that costs nothing to repeat has failed `tries` times in a row, this one included."""
+def verdict(
+    step: Step, failure: Failure, history: History, *, now: Instant, jitter: float, policy: Policy = USUAL
+) -> Verdict:
+    """What follows the failure of a step; `jitter` is a random number in (0, 1].
+
+    A submission comes here only when it was surely not accepted: it never left, or the answer proves the refusal.
+    """
+    until = None if failure.retry_after_s is None else now + failure.retry_after_s
+    if step is Step.SUBMIT and (refusal := _refusal(failure, until)) is not None:
+        return refusal
     # What is paid for is never given up: looks and downloads are repeated whatever the failure.
     if failure.is_lasting and step in {Step.UPLOAD, Step.SUBMIT}:
         return GiveUp()
-    patience = PATIENCE[step]
-    most = TRIES_ON_A_FULL_DISK if failure.code == DISK_FULL else patience.tries
-    if tries >= most or failure.code == INPUT_CHANGED:  # the next run reads the file anew
-        return Leave()
-    return Again(at=now + backoff_s(patience, tries=tries, jitter=jitter, asked_s=failure.retry_after_s))
+    patience = policy.steps[step]
+    most = min(patience.tries, TRIES_ON_A_FULL_DISK) if failure.code == DISK_FULL else patience.tries
+    at = now + backoff_s(patience, tries=history.tries, jitter=jitter, asked_s=failure.retry_after_s)
+    is_too_late = at - min(history.since, now) > patience.total_s
+    if history.tries >= most or is_too_late or failure.code == INPUT_CHANGED:
+        return Leave(until=until)  # an input that changed is read anew by the next run
+    return Again(at=at, of=most)
+
+
+def _refusal(failure: Failure, until: Instant | None) -> Verdict | None:
+    """What follows an answer that blames the request or the account; None for one that blames neither."""
+    if failure.status in BLAMES_THE_REQUEST or (failure.status == 402 and not failure.is_about_credits):
+        return GiveUp()
+    return Leave(until=until) if failure.status in BLAMES_THE_ACCOUNT else None
+
+
+MOST_DOUBTS = 4
+"""Submissions of one attempt whose answer may be lost before the rest is left to another run."""
+
+
+def unpaid_verdict(
+    *, submits: int, until: Instant | None, now: Instant, jitter: float, policy: Policy = USUAL
+) -> Verdict:
+    """What follows a submission that was lost and proved unpaid, after `submits` of them: again, but not for ever.
+
+    `until` is set where the answer that left it in doubt asked for patience.
+    """
+    if submits >= MOST_DOUBTS:
+        return Leave(until=until)
+    wait_s = backoff_s(policy.steps[Step.SUBMIT], tries=submits, jitter=jitter, asked_s=None)
+    return Again(at=max(now + wait_s, until or now), of=MOST_DOUBTS)
+
+
+def render_verdict(
+    failure: Failure,
+    *,
+    credits: int | None,
+    retried: Sequence[str],
+    broke_at: Instant | None,
+    now: Instant,
+    jitter: float,
+    policy: Policy = USUAL,
+) -> Again | GiveUp | None:
+    """What follows a render that the provider gave up on; None while its refund is still to be seen.
+
+    Args:
+        failure: the provider's reason.
+        credits: what the project is charged now; None where that is not told.
+        retried: the codes for which this attempt has started over before.
+        broke_at: when the error was first seen; None when that is now.
+        now: the time.
+        jitter: a random number in (0, 1].
+        policy: how often it may start over.
+    """
+    free = policy.free_tries(failure.code)
+    if retried.count(failure.code) >= free:
+        return GiveUp()
+    if credits == 0:
+        wait_s = backoff_s(policy.steps[Step.SUBMIT], tries=len(retried) + 1, jitter=jitter, asked_s=None)
+        return Again(at=now + wait_s)
+    # A date ahead is a clock that was set back meanwhile: how long it has been is not known, and nothing is lost.
+    waited_s = 0.0 if broke_at is None else abs(now - broke_at)
+    return GiveUp() if waited_s >= policy.refund_wait_s else None
+
+
+# --- what a failure is ---------------------------------------------------------------------------------------------
 
 
 _CODES: dict[type[BatchrunnerError], str] = {
@@ -174,7 +325,8 @@ def failure_of(error: BatchrunnerError) -> Failure:
             retry_after_s=error.retry_after_s,
             is_lasting=error.status in BLAMES_THE_REQUEST,
         )
-    asked_s = error.retry_after_s if isinstance(error, TransferError) else None
+    # A storage, or an answer that broke off, may have asked for patience as well.
+    asked_s: float | None = getattr(error, "retry_after_s", None)
     return Failure(code=_CODES[type(error)], message=str(error), retry_after_s=asked_s)
 
 
@@ -206,23 +358,3 @@ def proves_refusal(status: int) -> bool:
     does not pay twice.
     """
     return status in {429} | BLAMES_THE_REQUEST | BLAMES_THE_ACCOUNT
-
-
-MOST_DOUBTS = 4
-"""Submissions of one attempt whose answer may be lost before the rest is left to another run."""
-
-
-def unpaid_verdict(*, submits: int, now: Instant, jitter: float) -> Verdict:
-    """What follows a submission that was lost and proved unpaid, after `submits` of them: again, but not for ever."""
-    if submits >= MOST_DOUBTS:
-        return Leave()
-    return Again(at=now + backoff_s(PATIENCE[Step.SUBMIT], tries=submits, jitter=jitter, asked_s=None))
-
-
-def submit_verdict(failure: Failure, *, tries: int, now: Instant, jitter: float) -> Verdict:
-    """What follows a submit that was surely not accepted: it never left, or the answer proves the refusal."""
-    if failure.status in BLAMES_THE_REQUEST or (failure.status == 402 and not failure.is_about_credits):
-        return GiveUp()
-    if failure.status in BLAMES_THE_ACCOUNT:
-        return Leave()
-    return repeat_verdict(Step.SUBMIT, failure, tries=tries, now=now, jitter=jitter)

@@ -12,9 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
+from batchrunner.core import duration
 from batchrunner.core.kind import Kind
 
 MAX_ID_LENGTH = 200
@@ -162,6 +171,32 @@ class Webhooks(Block):
     host: Annotated[Text, AfterValidator(_host)] = LEFT_OUT
 
 
+def _duration(value: Any) -> float:
+    try:
+        return duration.seconds_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("no_duration", "{said}", {"said": str(error)}) from None
+
+
+FirstWait = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False), BeforeValidator(_duration)]
+Wait = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False), BeforeValidator(_duration)]
+
+
+class Patience(Block):
+    attempts: Annotated[int, Field(ge=1, le=1000)] = LEFT_OUT
+    first_wait: FirstWait = LEFT_OUT
+    longest_wait: Wait = LEFT_OUT
+    total: Annotated[Wait, Field(alias="for")] = LEFT_OUT
+
+
+class Retry(Block):
+    upload: Patience = LEFT_OUT
+    submit: Patience = LEFT_OUT
+    poll: Patience = LEFT_OUT
+    download: Patience = LEFT_OUT
+    render: dict[str, Annotated[int, Field(ge=0, le=10)]] = LEFT_OUT
+
+
 class Head(Block):
     """Everything but what the jobs and the defaults hold."""
 
@@ -172,6 +207,7 @@ class Head(Block):
     limits: Limits = LEFT_OUT
     budget: Budget = LEFT_OUT
     webhooks: Webhooks = LEFT_OUT
+    retry: Retry = LEFT_OUT
     defaults: dict[str, Any] = LEFT_OUT
     jobs: list[Any]
 

@@ -15,7 +15,7 @@ from batchrunner.core.problem import Problem
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"retry", "window", "notify", "vars", "matrix", "include"}),
+    "manifest": frozenset({"window", "notify", "vars", "matrix", "include"}),
     "job": frozenset({"matrix", "needs"}),
     "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
 }

@@ -113,7 +113,12 @@ def as_transfer() -> Iterator[None]:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same read may succeed in a moment; a 429 is left to the shared pace."""
+    """Whether the same read may succeed in a moment.
+
+    A 429 is left to the shared pace, and an answer that asks for patience to the verdict that honours it.
+    """
+    if getattr(error, "retry_after_s", None) is not None:
+        return False
     if isinstance(error, Rejected):
         return error.status >= 500
     return isinstance(error, NeverSent | NoAnswer)

@@ -123,6 +123,7 @@ def test_status_is_the_published_shape(program, batch):
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:
         wanted = {"id", "kind", "state", "attempt", "project_id", "credits", "outputs", "error", "suspect", "reason"}
+        wanted |= {"next_try_at", "tries", "of", "uncertain"}
         assert set(job) == wanted
         assert set(job["credits"]) == {"estimated", "held", "charged"}
         assert set(job["outputs"][0]) == {"path", "bytes", "sha256"}
@@ -198,7 +199,12 @@ def test_the_clips_own_end_can_be_asked_for(program, batch):
 
 def test_a_job_that_failed_is_told_with_its_reason_and_retried_when_asked(tmp_path, media):
     fails_once = [
-        {"step": "render", "job": "fails/clip*", "count": 1, "render_error": {"code": "nsfw", "message": "no"}}
+        {
+            "step": "render",
+            "job": "fails/clip*",
+            "count": 1,
+            "render_error": {"code": "no_source_face", "message": "no"},
+        }
     ]
     (tmp_path / "faults.json").write_text(json.dumps(fails_once))
     settings = Settings(data_dir=tmp_path / "data", scale=0.1, faults=tmp_path / "faults.json")
@@ -211,7 +217,7 @@ def test_a_job_that_failed_is_told_with_its_reason_and_retried_when_asked(tmp_pa
         ended = program.run("run", manifest.name)
         assert ended.code == 4
         (clip,) = [job for job in program.status(manifest)["jobs"] if job["id"] == "clip"]
-        assert (clip["state"], clip["error"]["code"], clip["credits"]["charged"]) == ("failed", "nsfw", 0)
+        assert (clip["state"], clip["error"]["code"], clip["credits"]["charged"]) == ("failed", "no_source_face", 0)
         assert "--retry-failed" in ended.err
         assert program.run("run", manifest.name).code == 4
         assert len(program.provider.creates("fails")) == 2

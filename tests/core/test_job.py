@@ -13,7 +13,7 @@ from batchrunner.core import events, job as machine, record
 from batchrunner.core.events import Event
 from batchrunner.core.job import FINAL, TABLE, Action, Fork, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
-from batchrunner.core.retry import Again, Failure, GiveUp, Leave
+from batchrunner.core.retry import Again, Failure, GiveUp, History, Leave
 from batchrunner.core.spec import Asset, Input, Output, Spec
 from batchrunner.errors import IllegalTransition
 
@@ -29,7 +29,7 @@ SPEC = Spec(
     hold=240,
 )
 FAILURE = Failure(code="http_503", message="HTTP 503", status=503)
-VERDICTS = (Again(at=50.0), GiveUp(), Leave())
+VERDICTS = (Again(at=50.0, of=3), GiveUp(), Leave(), Leave(until=90.0))
 
 
 def opened(attempt: int = 1) -> events.Opened:
@@ -63,7 +63,11 @@ def examples_of(at: float, attempt: int) -> dict[type[Event], list[Event]]:
         ],
         events.Rendered: [events.Rendered(at=at, status="complete", credits=credits) for credits in (192, None)],
         events.RenderFailed: [
-            events.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict) for verdict in VERDICTS
+            events.RenderFailed(at=at, failure=FAILURE, credits=0, verdict=verdict)
+            for verdict in (Again(at=50.0), GiveUp())
+        ],
+        events.RefundAwaited: [
+            events.RefundAwaited(at=at, failure=FAILURE, credits=credits) for credits in (240, 9, None)
         ],
         events.Canceled: [events.Canceled(at=at, credits=0)],
         events.Downloaded: [
@@ -195,7 +199,8 @@ def test_replaying_the_stored_log_gives_the_stored_snapshot(log):
 def test_a_setback_is_either_dated_or_left_or_the_end(log):
     job = machine.replay(log)
     if job.tries and next_action(job) is not None:
-        assert (job.again_at is not None) != job.is_left or job.state is State.SUBMITTING
+        assert job.again_at is not None or job.is_left or job.state is State.SUBMITTING
+        assert job.failing_since is not None
 
 
 def test_a_look_that_tells_nothing_new_changes_nothing():
@@ -270,3 +275,85 @@ def test_a_doubt_lasts_until_the_result_is_fetched_again():
     assert advance(done, events.Corrected(at=4, credits=0)).suspect == "too short"
     assert advance(done, events.Downloaded(at=4, outputs=())).suspect is None
     assert advance(done, events.Opened(at=4, id=done.id, attempt=done.attempt + 1, spec=done.spec)).suspect is None
+
+
+# --- counting failures ---
+
+
+def failed(job: Job, *, at: float, again_at: float) -> Job:
+    return advance(job, events.StepFailed(at=at, failure=FAILURE, verdict=Again(at=again_at, of=8)))
+
+
+def test_failures_in_a_row_are_counted_with_their_beginning():
+    job = failed(failed(in_state(State.RENDERED), at=100, again_at=110), at=111, again_at=130)
+    assert (job.tries, job.failing_since, job.most_tries, job.again_at) == (2, 100, 8, 130)
+    assert machine.history(job, at=131) == History(tries=3, since=100)
+
+
+def test_a_new_run_counts_anew():
+    job = failed(in_state(State.RENDERED), at=100, again_at=110)
+    left = advance(job, events.StepFailed(at=111, failure=FAILURE, verdict=Leave(until=500)))
+    assert (left.is_left, left.again_at) == (True, 500)
+    assert machine.history(left, at=600) == History(tries=1, since=600)
+    assert failed(left, at=600, again_at=610).failing_since == 600
+
+
+def test_a_machine_that_slept_counts_anew():
+    job = failed(in_state(State.RENDERED), at=100, again_at=110)
+    assert machine.history(job, at=110 + machine.PAUSE_S) == History(tries=2, since=100)
+    assert machine.history(job, at=8 * 3600) == History(tries=1, since=8 * 3600)
+
+
+def test_failures_of_a_submission_keep_their_beginning_on_the_way_back():
+    job = in_state(State.UPLOADED)
+    for number in range(1, 4):
+        job = advance(job, events.SubmitStarted(at=number * 10, name=f"n{number}"))
+        job = advance(job, events.Refused(at=number * 10 + 1, failure=FAILURE, verdict=Again(at=number * 10 + 5)))
+    assert (job.tries, job.failing_since) == (3, 11)
+    after_a_night = advance(job, events.SubmitStarted(at=30_000, name="n4"))
+    assert (after_a_night.tries, after_a_night.failing_since) == (0, None)
+
+
+def test_what_succeeds_forgets_its_failures():
+    job = failed(in_state(State.RENDERED), at=100, again_at=110)
+    done = advance(job, events.Downloaded(at=120, outputs=()))
+    assert (done.tries, done.failing_since, done.most_tries, done.again_at) == (0, None, None, None)
+
+
+# --- renders that start over ---
+
+NSFW = Failure(code="nsfw", message="sensitive")
+
+
+def test_a_render_that_starts_over_keeps_its_attempt_and_its_codes():
+    job = in_state(State.RENDERING)
+    waiting = advance(job, events.RefundAwaited(at=10, failure=NSFW, credits=240))
+    assert (waiting.state, waiting.status, waiting.broke_at, waiting.trouble) == (State.RENDERING, "error", 10, NSFW)
+    assert advance(waiting, events.RefundAwaited(at=20, failure=NSFW, credits=240)) is waiting
+    partly = advance(waiting, events.RefundAwaited(at=20, failure=NSFW, credits=100))
+    assert (partly.charged, partly.broke_at) == (100, 10)
+    over = advance(partly, events.RenderFailed(at=30, failure=NSFW, credits=0, verdict=Again(at=32)))
+    assert (over.state, over.attempt, over.again_at, over.retried) == (State.READY, 1, 32, ("nsfw",))
+    assert (over.project_id, over.status, over.held, over.charged, over.broke_at) == (None,) * 5
+    assert over.assets == ()
+
+
+def test_a_look_that_failed_meanwhile_does_not_hide_why_it_waits():
+    waiting = advance(in_state(State.RENDERING), events.RefundAwaited(at=10, failure=NSFW, credits=240))
+    unseen = failed(waiting, at=11, again_at=12)
+    assert unseen.trouble == FAILURE
+    seen = advance(unseen, events.RefundAwaited(at=13, failure=NSFW, credits=240))
+    assert (seen.trouble, seen.broke_at, seen.tries) == (NSFW, 10, 0)
+
+
+def test_a_refund_that_never_comes_ends_as_it_is():
+    waiting = advance(in_state(State.RENDERING), events.RefundAwaited(at=10, failure=NSFW, credits=240))
+    ended = advance(waiting, events.RenderFailed(at=910, failure=NSFW, credits=240, verdict=GiveUp()))
+    assert (ended.state, ended.charged, ended.trouble, ended.broke_at) == (State.FAILED, 240, NSFW, None)
+
+
+def test_a_job_of_an_older_version_is_read():
+    new = {"failing_since", "most_tries", "broke_at", "retried", "is_paid"}
+    stored = json.loads(record.job_to_text(in_state(State.RENDERING)))
+    older = {name: value for name, value in stored.items() if name not in new}
+    assert record.job_from_text(json.dumps(older)) == in_state(State.RENDERING)
