@@ -54,7 +54,7 @@ def slow(tmp_path_factory, media):
         yield program
 
 
-def wait_for(condition, timeout_s: float = 30.0) -> None:
+def wait_for(condition, timeout_s: float = 90.0) -> None:
     """Until something in another process has happened."""
     end = time.monotonic() + timeout_s
     while not condition():
