@@ -44,6 +44,9 @@ class Money:
     elsewhere: tuple[Job, ...] = ()
 
 
+_NOTHING_LEFT = "nothing had left the account after it had its time to arrive, and the balance follows charges"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quiet:
     """A baseline to remember, and whether this account's balance is known to follow charges."""
@@ -75,6 +78,7 @@ class Inquiry:
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
+        self._still: dict[str, Job] = {}
         self._loose: dict[tuple[str, int], Job] = {}
         self._hold_until: Instant = 0.0
         self._over_at: Instant = 0.0
@@ -82,7 +86,7 @@ class Inquiry:
         self._has_bought = False
         self._not_before: Instant = 0.0
         self._failures = 0
-        self._awaits_charge: int | None = None
+        self._awaits_charge = money.ledger
         self._is_last_word = False
         self.ledger = money.ledger
         self.is_running = False
@@ -124,24 +128,34 @@ class Inquiry:
 
         A time in the future is a clock that was set back meanwhile: then it counts from now.
         """
+        if self._was_still(job, now):
+            self._still[job.id] = job
+            return
         self._lost[job.id] = job
         self._not_before = max(self._not_before, min(job.updated_at, now) + self._grace_s)
-        self._awaits_charge = None
+
+    def _was_still(self, job: Job, now: Instant) -> bool:
+        """Whether an earlier run saw the balance unmoved after this one had its time to arrive.
+
+        While a submission is lost, only a balance that has not moved since makes a quiet moment.
+        """
+        if self._baseline is None or job.submitted_at is None or self._baseline.at > now:
+            return False
+        return self._baseline.at >= job.submitted_at + self._grace_s
 
     # --- what may go on ---
 
     @property
     def is_waiting(self) -> bool:
         """Whether a lost submission is still to be judged."""
-        return bool(self._lost)
+        return bool(self._lost or self._still)
 
     def forbids_buying(self, now: Instant) -> bool:
         """Whether nothing may be bought: of two lost at the same price, the balance could not tell which was paid.
 
         With one exception: a balance that was never seen to move needs one more charge to be believed or not.
         """
-        is_open = self.is_waiting and self._awaits_charge is None
-        return self.is_running or is_open or self.holds_until(now) is not None or self.needs_baseline(now)
+        return self.is_running or bool(self._lost) or self.holds_until(now) is not None or self.needs_baseline(now)
 
     def holds_until(self, now: Instant) -> Instant | None:
         """Until when nothing is bought, because a render that nobody can look at may be refunded; None to go on."""
@@ -157,7 +171,7 @@ class Inquiry:
     @property
     def trials(self) -> int:
         """Lost submissions that wait for another charge; they hold no place against it."""
-        return len(self._lost) if self._awaits_charge is not None else 0
+        return len(self._still)
 
     def needs_baseline(self, now: Instant) -> bool:
         """Whether the quiet moment is too old to buy on, because credits may have come back since, unseen."""
@@ -174,9 +188,10 @@ class Inquiry:
 
     def due_at(self) -> Instant | None:
         """When the evidence may be read; None when there is no question, or it waits for another charge."""
-        if not self._lost or self.is_running or self._awaits_charge == self.ledger:
+        if self.is_running or not self.is_waiting:
             return None
-        return self._not_before
+        waits_for_charge = not self._lost and not self._moves and self._awaits_charge == self.ledger
+        return None if waits_for_charge and not self._is_last_word else self._not_before
 
     def next_at(self, now: Instant, *, wants_to_buy: bool) -> Instant | None:
         """When there will be something to read, or buying may go on; None when nothing is in question."""
@@ -186,7 +201,6 @@ class Inquiry:
 
     def hurry(self) -> None:
         """No other charge will come: what the balance says now is the last word."""
-        self._awaits_charge = None
         self._is_last_word = True
 
     # --- quiet moments ---
@@ -198,7 +212,7 @@ class Inquiry:
 
     def begin(self, now: Instant) -> Quiet | None:
         """The baseline that the balance just read makes, where nothing is open that could still change it."""
-        if self._money.credits is None or self._lost:
+        if self._money.credits is None or self.is_waiting:
             return None
         return self.settle(Observation(at=now, credits=self._money.credits, spent=self.ledger))
 
@@ -208,6 +222,8 @@ class Inquiry:
             self._is_blind = True  # not to be asked again and again; without it, nothing that is lost is acquitted
         if self._lost or seen.credits is None:
             return None
+        if self._still and not (self._baseline is not None and evidence.is_still(self._baseline, seen)):
+            return None  # a charge of one of them may be in it
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
             self._moves = True
         self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
@@ -227,6 +243,7 @@ class Inquiry:
         self._failures += 1
         if self._failures >= MOST_READINGS:
             self._lost.clear()
+            self._still.clear()
             return False
         patience = self._policy.steps[Step.POLL]
         self._not_before = now + retry.backoff_s(
@@ -239,30 +256,52 @@ class Inquiry:
     ) -> list[tuple[str, Event]]:
         """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
         self.is_running = False
-        claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in jobs]
+        asked = jobs or tuple(self._still.values())
+        claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in asked]
         judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack())
-        is_too_early = Finding.TOO_EARLY in judgement.findings.values()
-        if is_too_early and not self._is_last_word and len(jobs) < retry.MOST_DOUBTS:
+        if Finding.TOO_EARLY in judgement.findings.values() and self._may_wait(asked):
+            self._still |= {job.id: self._lost.pop(job.id) for job in jobs}
             self._awaits_charge = self.ledger
             return []
         self._failures = 0
+        self._moves = self._moves or judgement.moves
+        is_over = self._moves or judgement.is_frozen or self._is_last_word or not self._may_wait(asked)
         self._is_last_word = False
-        return [(job.id, self._event(job, judgement, now)) for job in jobs if self._lost.pop(job.id, None)]
+        found = self._about_still(judgement, now) if is_over else []
+        return [*found, *self._about_lost(jobs, judgement, now)]
+
+    def _may_wait(self, asked: tuple[Job, ...]) -> bool:
+        """Whether another charge may tell whether the balance moves: not for ever, and only where one can come."""
+        together = {job.id for job in asked} | set(self._still)
+        return not self._is_last_word and len(together) < retry.MOST_DOUBTS
+
+    def _about_still(self, judgement: Judgement, now: Instant) -> list[tuple[str, Event]]:
+        """Of those after which nothing had left the account: on one whose balance moves, they were not charged."""
+        finding = Finding.UNPAID if self._moves else Finding.UNDECIDED
+        reason = _NOTHING_LEFT if self._moves else judgement.reason
+        still, self._still = self._still, {}
+        return [(job.id, self._event(job, finding, reason, now)) for job in still.values()]
+
+    def _about_lost(self, jobs: tuple[Job, ...], judgement: Judgement, now: Instant) -> list[tuple[str, Event]]:
+        return [
+            (job.id, self._event(job, judgement.findings[job.id], judgement.reason, now))
+            for job in jobs
+            if self._lost.pop(job.id, None)
+        ]
 
     def _slack(self) -> int | None:
         since = self._baseline.at if self._baseline is not None else -math.inf
         return evidence.slack(self._loose.values(), since=since, life_s=self._life_s)
 
-    def _event(self, job: Job, judgement: Judgement, now: Instant) -> Event:
-        finding = judgement.findings[job.id]
+    def _event(self, job: Job, finding: Finding, reason: str, now: Instant) -> Event:
         if finding is Finding.UNPAID:
             verdict = retry.unpaid_verdict(
                 submits=job.submits, until=_asked_until(job), now=now, jitter=self._jitter(), policy=self._policy
             )
-            return events.ProvedUnpaid(at=now, evidence=judgement.reason, verdict=verdict)
+            return events.ProvedUnpaid(at=now, evidence=reason, verdict=verdict)
         is_paid = finding is Finding.PAID
         paid = "paid, but its project id is not known: " if is_paid else ""
-        return events.Unknowable(at=now, evidence=paid + judgement.reason, is_paid=is_paid)
+        return events.Unknowable(at=now, evidence=paid + reason, is_paid=is_paid)
 
 
 def _asked_until(job: Job) -> Instant | None:

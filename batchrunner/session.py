@@ -52,7 +52,7 @@ SANDBOX_GRACE_S = 1.5
 """Seconds after its answer was lost, or its sender died, that a submission may still be taken in: longer than gateways
 wait for what is behind them, and a moment for a sandbox on this machine."""
 
-LIFE_S = 6 * 3600.0
+LIFE_S = 2 * 3600.0
 SANDBOX_LIFE_S = 10.0
 """Seconds from its submission to the end of the slowest render, its refund included. The provider's medians are 74 s
 and 772 s, and its queue is longer at its worst; a sandbox is done in a moment."""

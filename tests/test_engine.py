@@ -188,6 +188,7 @@ def bench(
     render_s: float = 60.0,
     caps: Caps | None = None,
     pace: Pace | None = None,
+    life_s: float = 3 * HOUR,
     top_up_check_s: float | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
@@ -207,6 +208,7 @@ def bench(
             limits=limits or Limits(),
             name=lambda job: f"m/{job.id} [{next(names)}]",
             grace_s=60.0,
+            life_s=life_s,
             top_up_check_s=top_up_check_s,
         ),
         money=money or Money(credits=10_000, moves=True),
@@ -783,6 +785,29 @@ def test_a_night_that_begins_with_lost_answers_goes_on_by_itself(count, in_fligh
     table = bench([a_job(n) for n in range(5)], money=fresh, limits=Limits(in_flight=in_flight))
     lose_first(table, count)
     assert table.run().by_state[State.DONE] == 5
+
+
+@pytest.mark.parametrize("paid", [{"j0"}, {"j1"}, {"j2"}, {"j0", "j2"}])
+@pytest.mark.parametrize("in_flight", [1, 20])
+def test_of_several_lost_at_the_beginning_those_that_came_to_nothing_go_on(paid, in_flight):
+    """Each is held against the balance after its own time to arrive; the first fall shows that it follows charges."""
+    limits = Limits(in_flight=in_flight)
+    table = bench([a_job(n) for n in range(8)], money=Money(credits=10_000), limits=limits, life_s=120.0)
+    lost = {"j0", "j1", "j2"}
+
+    def lose_some(job: Job) -> Event | None:
+        if job.id not in lost or job.submits > 1:
+            return None
+        if job.id in paid:
+            table.world.accept(job)
+        failure = Failure(code="http_502", message="HTTP 502", status=502)
+        return events.AnswerLost(at=table.clock.now(), failure=failure)
+
+    table.world.overrides[Action.SUBMIT] = lose_some
+    table.run()
+    uncertain = {job.id for job in table.engine.jobs().values() if job.state is State.UNCERTAIN}
+    assert uncertain == paid
+    assert table.states()[State.DONE] == 8 - len(paid)
 
 
 def test_a_last_job_that_is_lost_on_an_unknown_account_ends_the_run():

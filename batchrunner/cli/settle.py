@@ -126,7 +126,7 @@ def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job, View
         event = decide(before, opened)
         after = machine.advance(before, event)
         opened.append_now([(event, after)])
-        quiet = evidence.after_adoption(opened.baseline(), before, after.charged, now=event.at)
+        quiet = evidence.after_adoption(opened.baseline(), before, after.charged)
         if quiet is not None and after.project_id is not None:
             opened.add_baseline_now(quiet, moves=opened.balance_moves())
         opened.end_run(at=clock.now(), exit_code=Exit.OK)

@@ -81,15 +81,25 @@ _NEVER_MOVED = "this account's balance has not been seen to follow charges"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A finding for every claim, and the sentence that explains it to a person."""
+    """A finding for every claim, and the sentence that explains it to a person.
+
+    `moves` when the account's balance is known by it to follow charges, `is_frozen` when it is known not to.
+    """
 
     findings: Mapping[str, Finding]
     reason: str
+    moves: bool = False
+    is_frozen: bool = False
 
 
 def has_moved(baseline: Baseline, seen: Observation) -> bool:
     """Whether this observation shows that the balance follows our charges on this account."""
     return seen.spent != baseline.ledger and _missing(baseline, seen) == 0
+
+
+def is_still(baseline: Baseline, seen: Observation) -> bool:
+    """Whether nothing has left the account since, beyond what the ledger knows."""
+    return _missing(baseline, seen) == 0
 
 
 def judge(
@@ -119,10 +129,22 @@ def judge(
         return _all(claims, Finding.UNDECIDED, "the balance was not known before the submission")
     if missing != _missing(baseline, second):
         return _all(claims, Finding.UNDECIDED, "the balance was still moving: two readings differ")
-    if not moves and not has_moved(baseline, second):
-        has_charges = second.spent != baseline.ledger
-        return _all(claims, Finding.UNDECIDED if has_charges else Finding.TOO_EARLY, _NEVER_MOVED)
-    return _explain(missing, claims, slack)
+    if moves or has_moved(baseline, second):
+        return replace(_explain(missing, claims, slack), moves=True)
+    return _first_charge(missing, claims, slack, has_charges=second.spent != baseline.ledger)
+
+
+def _first_charge(missing: int, claims: Sequence[Claim], slack: int | None, *, has_charges: bool) -> Judgement:
+    """On an account whose balance was never seen to move: a fall by what the one lost submission costs is its charge.
+
+    Where nothing has moved, nothing can be said before the next charge: the balance may stand still for good.
+    """
+    explained = _explain(missing, claims, slack)
+    if Finding.PAID in explained.findings.values():
+        return replace(explained, moves=True)
+    is_still = not has_charges and missing == 0 and slack == 0
+    judgement = _all(claims, Finding.TOO_EARLY if is_still else Finding.UNDECIDED, _NEVER_MOVED)
+    return replace(judgement, is_frozen=has_charges and missing < 0)
 
 
 HOLD_S = 600.0
@@ -196,14 +218,14 @@ def due_in_books(unsettled: Iterable[Job]) -> list[Job]:
     return [job for job in unsettled if job.state is not State.DONE or may_settle(job)]
 
 
-def after_adoption(baseline: Baseline | None, job: Job, credits: int | None, *, now: Instant) -> Baseline | None:
+def after_adoption(baseline: Baseline | None, job: Job, credits: int | None) -> Baseline | None:
     """The quiet moment once a lost submission has a project: its charge, off the balance already, enters the ledger.
 
     None where the last quiet moment was before the submission, and so knows nothing of it.
     """
     if baseline is None or job.submitted_at is None or baseline.at <= job.submitted_at:
         return None
-    return replace(baseline, at=now, ledger=baseline.ledger + (credits or 0))
+    return replace(baseline, ledger=baseline.ledger + (credits or 0))
 
 
 def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:
