@@ -30,6 +30,7 @@ LARGEST_READ: Final = 300_000
 """Bytes of a manifest that are read for its ids while the shell waits: some tenths of a second."""
 
 UNCERTAIN: Final = "uncertain"
+"""The state of that name; the job machine is not imported for it."""
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -92,10 +93,9 @@ def _written(manifest: Path) -> Iterator[str]:
             yield node.value
 
 
-def _offered(find: Callable[[str], Iterable[str]], incomplete: str) -> list[str]:
+def _offered(find: Callable[[str], Iterable[str]], beginning: str) -> list[str]:
     """Return what is found for the beginning of a word, as the shell wants it; what fails ends the list."""
     is_bash = os.environ.get(VARIABLE, "").startswith("bash")
-    beginning = incomplete.removeprefix("'") if is_bash else incomplete
     ids: dict[str, None] = {}
     with suppress(Exception):
         for job_id in find(beginning):
