@@ -87,7 +87,9 @@ def _tell_usual_retries(keys: Mapping[str, Schema]) -> None:
 
 def _any_job(jobs: Mapping[Kind, Schema]) -> Schema:
     """Return the shape of a job, told by its kind; of one whose kind is not known only that can be said."""
-    told = {name: {"description": shape.VideoJob.model_fields[name].description} for name in ("id", "kind")}
+    told: dict[str, Schema] = {
+        name: {"description": shape.VideoJob.model_fields[name].description} for name in ("id", "kind")
+    }
     told["kind"] |= {"enum": [str(kind) for kind in jobs]}
     return {
         "type": "object",

@@ -208,9 +208,7 @@ def _duration(value: Any) -> float:
 DurationText = Annotated[str, Field(max_length=duration.LONGEST, pattern=duration.PATTERN)]
 FirstSeconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 WaitSeconds = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
-FirstWait = Annotated[
-    FirstSeconds, BeforeValidator(_duration, json_schema_input_type=FirstSeconds | DurationText)
-]
+FirstWait = Annotated[FirstSeconds, BeforeValidator(_duration, json_schema_input_type=FirstSeconds | DurationText)]
 Wait = Annotated[WaitSeconds, BeforeValidator(_duration, json_schema_input_type=WaitSeconds | DurationText)]
 
 

@@ -137,15 +137,18 @@ def test_neither_is_a_manifest_that_cannot_be_read(folder: Path, text: bytes) ->
     assert offered(folder, "batchrunner run . --only ") == []
 
 
-def test_nothing_heavy_is_imported_while_the_shell_waits(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "expected"), [("batchrunner ", "validate"), ("batchrunner run night.yaml --only ", "waves")]
+)
+def test_nothing_heavy_is_imported_while_the_shell_waits(folder: Path, line: str, expected: str) -> None:
     write_state(folder / "night.state.db", waves=State.READY)
     ended = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "batchrunner"],
         cwd=folder,
         env=os.environ
         | {
-            "COMP_WORDS": "batchrunner run night.yaml --only ",
-            "COMP_CWORD": "4",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split())),
             completion.VARIABLE: "bash_complete",
         },
         capture_output=True,
@@ -153,8 +156,8 @@ def test_nothing_heavy_is_imported_while_the_shell_waits(folder: Path) -> None:
         check=True,
     )
     imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, flags=re.MULTILINE))
-    assert "waves" in ended.stdout
-    assert "batchrunner.statefile" in imported
+    assert f"plain,{expected}\n" in ended.stdout
+    assert "click" in imported
     assert not imported & {"pydantic", "aiohttp", "httpx", "av", "PIL", "rich", "batchrunner.store"}
 
 

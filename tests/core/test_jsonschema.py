@@ -109,6 +109,9 @@ IMAGE = "id: a, kind: image-to-video, end_seconds: 5, input: a.png"
         ("budget: {cutoff: gentle}", "budget.cutoff"),
         ("budget: {per_model: {kling-3: 5}}", "budget.per_model"),
         ("webhooks: {host: localhost}", "webhooks"),
+        ("retry: {upload: {for: 2 days}}", "retry.upload.for"),
+        ("retry: {upload: {first_wait: 5000}}", "retry.upload.first_wait"),
+        ("retry: {render: {file_too_large: 1}}", "retry.render.file_too_large"),
         ("output: renders/{id}.mov", "output"),
         ("defaults: {video: {}}", "defaults"),
         ("defaults: {video-to-video: {style: {art_style: Inc}}}", "defaults.video-to-video.style.art_style"),
@@ -157,11 +160,11 @@ def test_every_key_is_described() -> None:
 
 
 def _keys(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every key that a person can write, except the names of models and kinds; not the rules beside them."""
+    """Every key that a person can write, except names of models, kinds and error codes; not the rules beside them."""
     for key, inner in schema.get("properties", {}).items():
         if not isinstance(inner, dict) or (path, key) in {("jobs", "id"), ("jobs", "kind")}:
             continue
-        if not path.endswith("per_model") and key not in {*Kind} | {"properties"}:
+        if not path.endswith(("per_model", "render")) and key not in {*Kind}:
             yield f"{path}.{key}", inner
         yield from _keys(inner, f"{path}.{key}")
     items = schema.get("items", {})
@@ -174,6 +177,8 @@ def test_defaults_are_those_that_hold() -> None:
     told = {name: each["default"] for name, each in keys["limits"]["properties"].items() if "default" in each}
     limits = parse(f"version: 1\njobs: [{{{IMAGE}}}]").limits
     assert told == {"in_flight": limits.in_flight, "uploads": limits.uploads, "downloads": limits.downloads}
+    upload = {name: each["default"] for name, each in keys["retry"]["properties"]["upload"]["properties"].items()}
+    assert upload == {"attempts": 8, "first_wait": 1, "longest_wait": 60, "for": 3600}
     assert keys["budget"]["properties"]["warn_at"]["default"] == 0.8
     assert keys["budget"]["properties"]["cutoff"]["default"] == "soft"
 
@@ -252,6 +257,10 @@ manifests = st.fixed_dictionaries(
         "output": some("{id}.mp4"),
         "limits": block(in_flight=some(5), per_model=some({"anything": 5}), submits_per_minute=some(0.5, 5)),
         "budget": block(credits=some(5), usd=some(0.5), per_model=some({"veo3.1": 5}), unpriced=some("allow")),
+        "retry": block(
+            upload=block(attempts=some(5), first_wait=some("2s", 5, "1h30m", "2 days"), longest_wait=some("1m", 90)),
+            render=some({"nsfw": 1}, {"invalid_x": 0}, {"file_too_large": 1}),
+        ),
         "webhooks": block(port=some(80), host=some("localhost")),
         "defaults": block(video_to_video=block(**video_keys), image_to_video=block(**image_keys)),
     },
