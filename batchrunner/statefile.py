@@ -49,6 +49,12 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100  # bytes; sqlite.org/fileformat.html, 1.3
 
 
+def path_for(manifest: Path) -> Path:
+    """The state file that belongs to a manifest: beside it, `<stem>.state.db`; beside the file, not a link to it."""
+    real = manifest.resolve()
+    return real.with_name(f"{real.stem}.state.db")
+
+
 def log_of(path: Path) -> Path:
     """SQLite's write-ahead log beside a state file; what was committed last may stand only there."""
     return path.with_name(f"{path.name}-wal")
@@ -214,6 +220,26 @@ def connected_to_read(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
+
+
+def job_ids(path: Path, *, beginning: str, state: str | None, limit: int) -> list[str]:
+    """Ids of jobs that begin so, sorted, of one state or of any; none where there is no file.
+
+    It is here and not in the store because a shell that waits for them needs no job read.
+
+    Raises:
+        StateUnusable: it cannot be trusted or read.
+    """
+    path = path.resolve()
+    if not path.exists():
+        return []
+    with connected_to_read(path) as connection, translated(path):
+        rows = connection.execute(
+            "SELECT id FROM job WHERE is_current = 1 AND substr(id, 1, ?) = ? AND (? IS NULL OR state = ?)"
+            " ORDER BY id LIMIT ?",
+            (len(beginning), beginning, state, state, limit),
+        )
+        return [job_id for (job_id,) in rows]
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from batchrunner.errors import StateLocked, StateUnusable
 Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
 
+path_for = statefile.path_for
+
 Told = Callable[[Sequence[Entry]], None]
 """Told of events that are on disk, all of one transaction at once, on the thread that wrote them; must not raise."""
 
@@ -343,12 +345,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def path_for(manifest: Path) -> Path:
-    """The state file that belongs to a manifest: beside it, `<stem>.state.db`; beside the file, not a link to it."""
-    real = manifest.resolve()
-    return real.with_name(f"{real.stem}.state.db")
 
 
 def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = None) -> Store:

@@ -30,9 +30,11 @@ COMMANDS = {
     "resolve": "batchrunner.cli.settle",
     "account": "batchrunner.cli.account",
     "models": "batchrunner.cli.models",
+    "schema": "batchrunner.cli.schema",
     "sandbox": "batchrunner.cli.sandbox",
     "demo": "batchrunner.cli.demo",
     "doctor": "batchrunner.cli.doctor",
+    "completion": "batchrunner.cli.completion",
 }
 """Each module holds one command under its own name; it is imported when it is needed."""
 

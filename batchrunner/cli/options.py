@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from batchrunner.cli import completion
+
 Decorated = Callable[..., Any]
 
 manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
@@ -52,6 +54,7 @@ only = click.option(
     "--only",
     multiple=True,
     metavar="ID",
+    shell_complete=completion.jobs,
     help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
 )
 

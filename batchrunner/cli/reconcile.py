@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,14 @@ import click
 
 from batchrunner.cli import doubts, options, recorder, show
 from batchrunner.cli.advice import Typed
-from batchrunner.cli.progress import Quiet
-from batchrunner.core import events
-from batchrunner.core.job import State
 
 if TYPE_CHECKING:
     from batchrunner.batch import Batch
     from batchrunner.cli.run import Report
     from batchrunner.core.events import Event
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, State
+    from batchrunner.engine import Engine
+    from batchrunner.perform import Traffic
 
 
 @click.command()
@@ -61,24 +61,32 @@ def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: boo
     return _tell(read, report, heard, typed, as_json=as_json)
 
 
-class _Heard(Quiet):
-    """Shows nothing, and keeps what the evidence led to."""
+class _Heard:
+    """A display that shows nothing, and keeps what the evidence led to."""
 
     def __init__(self) -> None:
         self.proved: dict[str, str] = {}
         self.refunds: list[tuple[Job, int]] = []
 
     def observe(self, event: Event, job: Job) -> None:
+        from batchrunner.core import events
+
         if isinstance(event, events.ProvedUnpaid):
             self.proved[job.id] = event.evidence
         elif isinstance(event, events.Corrected):
             self.refunds.append((job, event.credits))
+
+    @asynccontextmanager
+    async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
+        del engine, traffic
+        yield
 
 
 def _tell(read: Batch, report: Report, heard: _Heard, typed: Typed, *, as_json: bool) -> int:
     """Print what was found, one line a job; the exit code."""
     from batchrunner import store
     from batchrunner.core import schedule
+    from batchrunner.core.job import State
 
     judged = {job.id for job in report.jobs}
     # One that is uncertain already is not judged again: quiet moments since then have taken in what was missing, so the
@@ -99,6 +107,8 @@ def _tell(read: Batch, report: Report, heard: _Heard, typed: Typed, *, as_json: 
 
 def _row(job: Job, heard: _Heard, typed: Typed) -> dict[str, Any]:
     """What was found for one job, and what to type next."""
+    from batchrunner.core.job import State
+
     words = job.trouble.message if job.trouble else ""
     if job.state is State.UNCERTAIN:
         finding, following = "uncertain", list(doubts.answers(job, typed))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchrunner.cli import options, show
+from batchrunner.cli import completion, options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.manifest
-@click.argument("job")
+@click.argument("job", shell_complete=completion.uncertain)
 @click.argument("project_id")
 @options.state
 @options.sandbox
@@ -54,7 +54,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 
 @click.command()
 @options.manifest
-@click.argument("job")
+@click.argument("job", shell_complete=completion.uncertain)
 @click.option("--not-created", "verdict", flag_value="not created", help="It was not accepted: submit it again.")
 @click.option("--give-up", "verdict", flag_value="give up", help="Write it off: the job has failed.")
 @click.option("--force", is_flag=True, help="With --not-created: although the account says that it was paid.")

@@ -85,7 +85,7 @@ def _exact(node: yamltext.Node, path: Path) -> yamltext.Node | None:
     return node
 
 
-class _Listed(NamedTuple):
+class ListedField(NamedTuple):
     """A field whose values are listed; `grows` where the provider may have added one since."""
 
     path: Path
@@ -93,25 +93,25 @@ class _Listed(NamedTuple):
     grows: bool = False
 
 
-_LISTED: Mapping[Kind, tuple[_Listed, ...]] = {
+LISTED: Mapping[Kind, tuple[ListedField, ...]] = {
     Kind.VIDEO_TO_VIDEO: (
-        _Listed(("fps_resolution",), "fps_resolutions"),
-        _Listed(("style", "art_style"), "art_styles", grows=True),
-        _Listed(("style", "version"), "style_versions", grows=True),
-        _Listed(("style", "prompt_type"), "prompt_types"),
-        _Listed(("style", "model"), "style_models", grows=True),
-        _Listed(("assets", "video_source"), "video_sources"),
+        ListedField(("fps_resolution",), "fps_resolutions"),
+        ListedField(("style", "art_style"), "art_styles", grows=True),
+        ListedField(("style", "version"), "style_versions", grows=True),
+        ListedField(("style", "prompt_type"), "prompt_types"),
+        ListedField(("style", "model"), "style_models", grows=True),
+        ListedField(("assets", "video_source"), "video_sources"),
     ),
     Kind.IMAGE_TO_VIDEO: (
-        _Listed(("model",), "model_names", grows=True),
-        _Listed(("resolution",), "resolutions", grows=True),
-        _Listed(("style", "quality_mode"), "quality_modes"),
+        ListedField(("model",), "model_names", grows=True),
+        ListedField(("resolution",), "resolutions", grows=True),
+        ListedField(("style", "quality_mode"), "quality_modes"),
     ),
 }
 
 # OpenAPI 2026-09 and Python SDK 0.90.0 mark these as deprecated.
 _IGNORED = "the provider ignores it; remove it"
-_DEPRECATED: Mapping[Kind, tuple[tuple[Path, str], ...]] = {
+DEPRECATED: Mapping[Kind, tuple[tuple[Path, str], ...]] = {
     Kind.VIDEO_TO_VIDEO: ((("height",), _IGNORED), (("width",), _IGNORED)),
     Kind.IMAGE_TO_VIDEO: (
         (("height",), _IGNORED),
@@ -131,7 +131,7 @@ MAIN_ASSET: Mapping[Kind, str] = {kind: assets[0][0] for kind, assets in _ASSETS
 def listed(kind: Kind, catalog: Catalog) -> explain.Listed:
     """Return the listed values of each field that has such a list."""
     values: dict[tuple[explain.Step, ...], tuple[str, ...]] = {
-        field.path: getattr(catalog, field.among) for field in _LISTED[kind]
+        field.path: getattr(catalog, field.among) for field in LISTED[kind]
     }
     if kind is Kind.VIDEO_TO_VIDEO:
         values["end_seconds",] = (END,)
@@ -141,7 +141,7 @@ def listed(kind: Kind, catalog: Catalog) -> explain.Listed:
 def check_values(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
     """Yield what is wrong with single values, as in defaults that no job may use."""
     yield from _unlisted(draft, catalog, allow_unlisted=allow_unlisted)
-    for path, instead in _DEPRECATED[draft.kind]:
+    for path, instead in DEPRECATED[draft.kind]:
         if draft.get(*path) is not None:
             yield draft.warning(path, "deprecated", f"{path[-1]} is deprecated", instead)
     if draft.kind is Kind.IMAGE_TO_VIDEO:
@@ -199,7 +199,7 @@ def check_end(draft: Draft, given: Iterable[Input]) -> Iterator[Problem]:
 
 
 def _unlisted(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
-    for listed in _LISTED[draft.kind]:
+    for listed in LISTED[draft.kind]:
         value = draft.get(*listed.path)
         if value is None:
             continue

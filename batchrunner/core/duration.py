@@ -9,6 +9,12 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([smh]) ?")
 _WHOLE: Final = re.compile(f"(?:{_PART.pattern})+")
 
+LONGEST: Final = 63
+"""Characters of a duration that is written as text."""
+
+PATTERN: Final = f"^{_WHOLE.pattern}$"
+"""What such a text is made of."""
+
 FORMS: Final = 'seconds, or text such as "90s", "5m" or "2h"'
 """What may stand where a duration is asked for."""
 
@@ -21,6 +27,6 @@ def seconds_of(value: object) -> float:
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, str) and len(value) < 64 and _WHOLE.fullmatch(value):
+    if isinstance(value, str) and len(value) <= LONGEST and _WHOLE.fullmatch(value):
         return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
     raise ValueError(f"a duration is expected: {FORMS}")

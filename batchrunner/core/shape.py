@@ -4,7 +4,8 @@ The job fields are the provider's own, under their own names (OpenAPI 2026-09, P
 a field beyond its type is the catalogue's business (see checks.py), because the provider adds to it.
 
 Nothing is taken from these models but their verdict: a request carries what the person wrote and no default of ours,
-so the values given here to fields that may be left out are never read.
+so the values given here to fields that may be left out are never read. What a field is described as, an editor shows
+(see jsonschema.py).
 """
 
 from __future__ import annotations
@@ -57,73 +58,93 @@ Priority = Annotated[int, Field(ge=-1000, le=1000)]
 LEFT_OUT: Any = None
 
 
+def optional(description: str, *, alias: str | None = None) -> Any:
+    """Return a field that may be left out."""
+    return Field(default=LEFT_OUT, description=description, alias=alias)
+
+
+def required(description: str) -> Any:
+    """Return a field that must be there."""
+    return Field(description=description)
+
+
 class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class VideoStyle(Block):
-    art_style: str = LEFT_OUT
-    version: str = LEFT_OUT
-    prompt_type: str = LEFT_OUT
-    prompt: str | None = LEFT_OUT
-    model: str = LEFT_OUT
+    art_style: str = optional("Look of the render.")
+    version: str = optional("Version of the look; some looks render with one only.")
+    prompt_type: str = optional(
+        "What becomes of the prompt: default ignores it, custom uses it alone, append_default adds it."
+    )
+    prompt: str | None = optional("What is to be seen; read with prompt_type custom or append_default.")
+    model: str = optional("Model behind the look.")
 
 
 class VideoAssets(Block):
-    video_source: str = LEFT_OUT
-    video_file_path: Text = LEFT_OUT
-    youtube_url: Text = LEFT_OUT
+    video_source: str = optional("Where the clip is from; follows from the other key here.")
+    video_file_path: Text = optional("Local path, https address, library address or path of an earlier upload.")
+    youtube_url: Text = optional("Address of a YouTube video.")
 
 
 class ImageStyle(Block):
-    prompt: str = LEFT_OUT
-    high_quality: bool = LEFT_OUT
-    quality_mode: str = LEFT_OUT
+    prompt: str = optional("What is to happen in the clip.")
+    high_quality: bool = optional("Old way to ask for a resolution.")
+    quality_mode: str = optional("Old way to ask for a resolution.")
 
 
 class ImageAssets(Block):
-    image_file_path: Text = LEFT_OUT
-    end_image_file_path: Text = LEFT_OUT
+    image_file_path: Text = optional(
+        "First picture: local path, https address, library address or path of an earlier upload."
+    )
+    end_image_file_path: Text = optional("Last picture, for models that take one.")
 
 
 class _Shared(Block):
     """What every job can have, whatever its kind, and what `defaults` can give it."""
 
-    tags: Tags = LEFT_OUT
-    priority: Priority = LEFT_OUT
-    output: Text = LEFT_OUT
-    hold: Annotated[int, Field(ge=1)] = LEFT_OUT
-    height: int | None = LEFT_OUT
-    width: int | None = LEFT_OUT
+    tags: Tags = optional("Words to tell jobs apart by.")
+    priority: Priority = optional("Higher starts earlier.")
+    output: Text = optional(
+        "Where the file goes, below the manifest's folder: {id}, {index}, {kind} and {stem} are filled in."
+    )
+    hold: Annotated[int, Field(ge=1)] = optional(
+        "Credits to reserve for this job, at least 1; makes a model without a published price affordable."
+    )
+    height: int | None = optional("Ignored by the provider.")
+    width: int | None = optional("Ignored by the provider.")
 
 
 class VideoDefaults(_Shared):
-    start_seconds: Seconds = LEFT_OUT
-    end_seconds: Annotated[EndSeconds, WrapValidator(_or_end)] = LEFT_OUT
-    fps_resolution: str = LEFT_OUT
-    style: VideoStyle = LEFT_OUT
-    assets: VideoAssets = LEFT_OUT
+    start_seconds: Seconds = optional("Second of the clip at which the render begins.")
+    end_seconds: Annotated[EndSeconds, WrapValidator(_or_end, json_schema_input_type=EndSeconds | Literal["end"])] = (
+        optional("Second of the clip at which the render ends; `end` is a local clip's own end.")
+    )
+    fps_resolution: str = optional("FULL or HALF of the clip's frame rate; HALF costs half.")
+    style: VideoStyle = optional("How it is to look.")
+    assets: VideoAssets = optional("The clip, under the provider's own keys; `input` is shorter.")
 
 
 class ImageDefaults(_Shared):
-    end_seconds: Annotated[EndSeconds, WrapValidator(_never_end)] = LEFT_OUT
-    model: str = LEFT_OUT
-    resolution: str = LEFT_OUT
-    audio: bool = LEFT_OUT
-    style: ImageStyle = LEFT_OUT
-    assets: ImageAssets = LEFT_OUT
+    end_seconds: Annotated[EndSeconds, WrapValidator(_never_end)] = optional("Length of the render in seconds.")
+    model: str = optional("Model that renders.")
+    resolution: str = optional("Size of the picture.")
+    audio: bool = optional("Whether the model adds sound; costs more with some.")
+    style: ImageStyle = optional("What is to happen.")
+    assets: ImageAssets = optional("The pictures, under the provider's own keys; `input` is shorter.")
 
 
 class VideoJob(VideoDefaults):
-    id: Name
-    kind: str
-    input: Text = LEFT_OUT
+    id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
+    kind: str = required("What is rendered from what.")
+    input: Text = optional("The clip: local path, https address, library address or path of an earlier upload.")
 
 
 class ImageJob(ImageDefaults):
-    id: Name
-    kind: str
-    input: Text = LEFT_OUT
+    id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
+    kind: str = required("What is rendered from what.")
+    input: Text = optional("The picture: local path, https address, library address or path of an earlier upload.")
 
 
 class UnknownJob(BaseModel):
@@ -138,37 +159,43 @@ InFlight = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class KindLimits(Block):
-    video_to_video: InFlight = Field(default=LEFT_OUT, alias="video-to-video")
-    image_to_video: InFlight = Field(default=LEFT_OUT, alias="image-to-video")
+    video_to_video: InFlight = optional("Renders in flight.", alias="video-to-video")
+    image_to_video: InFlight = optional("Renders in flight.", alias="image-to-video")
 
 
 class Limits(Block):
-    in_flight: InFlight = LEFT_OUT
-    uploads: Annotated[int, Field(ge=1, le=64)] = LEFT_OUT
-    downloads: Annotated[int, Field(ge=1, le=64)] = LEFT_OUT
-    submits_per_minute: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = LEFT_OUT
-    per_kind: KindLimits = LEFT_OUT
-    per_model: dict[str, InFlight] = LEFT_OUT
+    in_flight: InFlight = optional("Renders that the provider works on at the same time.")
+    uploads: Annotated[int, Field(ge=1, le=64)] = optional("Uploads at the same time.")
+    downloads: Annotated[int, Field(ge=1, le=64)] = optional("Downloads at the same time.")
+    submits_per_minute: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = optional(
+        "Renders submitted in a minute."
+    )
+    per_kind: KindLimits = optional("Renders in flight of one kind.")
+    per_model: dict[str, InFlight] = optional("Renders in flight of one model, by its name.")
 
 
 Credits = Annotated[int, Field(ge=0)]
 
 
 class Budget(Block):
-    credits: Credits = LEFT_OUT
-    usd: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = LEFT_OUT
-    per_job: Credits = LEFT_OUT
-    per_model: dict[str, Credits] = LEFT_OUT
-    per_day: Credits = LEFT_OUT
-    warn_at: Annotated[float, Field(gt=0, le=1)] = LEFT_OUT
-    cutoff: Literal["soft", "hard"] = LEFT_OUT
-    keep_balance: Credits = LEFT_OUT
-    unpriced: Literal["refuse", "allow"] = LEFT_OUT
+    credits: Credits = optional("Most credits for this batch, over all its runs.")
+    usd: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = optional(
+        "Most dollars for this batch, over all its runs."
+    )
+    per_job: Credits = optional("Most credits for one job.")
+    per_model: dict[str, Credits] = optional("Most credits for one model, by its name.")
+    per_day: Credits = optional("Most credits in one calendar day, over all manifests of the folder.")
+    warn_at: Annotated[float, Field(gt=0, le=1)] = optional("Share of a cap at which to warn, above 0 and up to 1.")
+    cutoff: Literal["soft", "hard"] = optional("At a cap: soft collects what was bought, hard leaves at once.")
+    keep_balance: Credits = optional("Credits to leave on the account.")
+    unpriced: Literal["refuse", "allow"] = optional("Whether a model without a published price may be bought.")
 
 
 class Webhooks(Block):
-    port: Annotated[int, Field(ge=0, le=65535)]
-    host: Annotated[Text, AfterValidator(_host)] = LEFT_OUT
+    port: Annotated[int, Field(ge=0, le=65535)] = required(
+        "Port to listen on for the provider's notices; 0 takes a free one."
+    )
+    host: Annotated[Text, AfterValidator(_host)] = optional("Address to listen on.")
 
 
 def _duration(value: Any) -> float:
@@ -178,38 +205,45 @@ def _duration(value: Any) -> float:
         raise PydanticCustomError("no_duration", "{said}", {"said": str(error)}) from None
 
 
-FirstWait = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False), BeforeValidator(_duration)]
-Wait = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False), BeforeValidator(_duration)]
+DurationText = Annotated[str, Field(max_length=duration.LONGEST, pattern=duration.PATTERN)]
+FirstSeconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
+WaitSeconds = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
+FirstWait = Annotated[FirstSeconds, BeforeValidator(_duration, json_schema_input_type=FirstSeconds | DurationText)]
+Wait = Annotated[WaitSeconds, BeforeValidator(_duration, json_schema_input_type=WaitSeconds | DurationText)]
 
 
 class Patience(Block):
-    attempts: Annotated[int, Field(ge=1, le=1000)] = LEFT_OUT
-    first_wait: FirstWait = LEFT_OUT
-    longest_wait: Wait = LEFT_OUT
-    total: Annotated[Wait, Field(alias="for")] = LEFT_OUT
+    attempts: Annotated[int, Field(ge=1, le=1000)] = optional("Tries in all, the first one counted.")
+    first_wait: FirstWait = optional("Wait before the second try: seconds, or text such as 2s or 1m30s.")
+    longest_wait: Wait = optional("Longest wait between two tries: seconds, or text such as 60s.")
+    total: Wait = optional("Time for all tries within one run: seconds, or text such as 1h.", alias="for")
 
 
 class Retry(Block):
-    upload: Patience = LEFT_OUT
-    submit: Patience = LEFT_OUT
-    poll: Patience = LEFT_OUT
-    download: Patience = LEFT_OUT
-    render: dict[str, Annotated[int, Field(ge=0, le=10)]] = LEFT_OUT
+    upload: Patience = optional("Sending inputs.")
+    submit: Patience = optional("Submissions that were refused or never left.")
+    poll: Patience = optional("Looking how a render is getting on.")
+    download: Patience = optional("Fetching results.")
+    render: dict[str, Annotated[int, Field(ge=0, le=10)]] = optional(
+        "How often a failed render starts over, by error code; each time only after its refund."
+    )
 
 
 class Head(Block):
     """Everything but what the jobs and the defaults hold."""
 
-    version: int
-    name: Name = LEFT_OUT
-    output: Text = LEFT_OUT
-    catalog: Text = LEFT_OUT
-    limits: Limits = LEFT_OUT
-    budget: Budget = LEFT_OUT
-    webhooks: Webhooks = LEFT_OUT
-    retry: Retry = LEFT_OUT
-    defaults: dict[str, Any] = LEFT_OUT
-    jobs: list[Any]
+    version: int = required("Version of this format.")
+    name: Name = optional("Name of the batch, part of each submission's name; else the file's.")
+    output: Text = optional(
+        "Where files go, below the manifest's folder: {id}, {index}, {kind} and {stem} are filled in."
+    )
+    catalog: Text = optional("File that corrects models and prices, relative to the manifest.")
+    limits: Limits = optional("How much goes on at once.")
+    budget: Budget = optional("Caps that hold, in credits and dollars.")
+    webhooks: Webhooks = optional("Take the provider's notices instead of asking only.")
+    retry: Retry = optional("How patiently each step is tried again.")
+    defaults: dict[str, Any] = optional("What every job of a kind has unless it says otherwise.")
+    jobs: list[Any] = required("What is to be rendered.")
 
 
 JOBS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoJob, Kind.IMAGE_TO_VIDEO: ImageJob}

@@ -1,0 +1,40 @@
+"""`schema`: the manifest's format, for editors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchrunner.cli import options, show
+from batchrunner.errors import Exit, UsageError
+
+
+@click.command()
+@click.option(
+    "-o", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file and not to standard output."
+)
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that adds models and prices, as `catalog:` in a manifest names it.",
+)
+@options.allow_unlisted
+def schema(*, file: Path | None, catalog: Path | None, allow_unlisted: bool) -> int:
+    """Print the manifest's format as a JSON Schema, for editors that complete and check YAML.
+
+    Models and styles are those of the catalogue, with the corrections of your own. Nothing is sent.
+    """
+    from batchrunner.cli import catalogue
+    from batchrunner.core import jsonschema, plain
+
+    made = jsonschema.json_schema(catalogue.read(None, catalog), allow_unlisted=allow_unlisted)
+    if file is None:
+        show.as_json(made)
+        return Exit.OK
+    try:
+        file.write_text(plain.json_text(made) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
+    show.say(f"next: begin the manifest with    # yaml-language-server: $schema={file}")
+    return Exit.OK
