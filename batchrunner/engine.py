@@ -150,14 +150,11 @@ class Engine:
             await self._open_books()
             while True:
                 self._wake.clear()
-                now = self._clock.now()
                 entries = self._take_inbox()
+                now = self._clock.now()  # after what has arrived was dated: nothing may seem to lie ahead
                 self._start_inquiry(now)
                 started = self._admit(now, entries)
-                if entries:
-                    await self._journal.append(entries)
-                    for event, job in entries:
-                        self._show(event, job)
+                await self._record(entries)
                 for name, value in self._governor.news():
                     await self._journal.learn(name, value)
                 for step, action, job_id in started:
@@ -280,7 +277,7 @@ class Engine:
             while self._may_start(step, gate, now):
                 order, job_id = self._lines.take(step)
                 job = self._jobs[job_id]
-                if step in schedule.BUYING and self._is_kept_back(step, job, order, now):
+                if step in schedule.BUYING and self._is_kept_back(job, order, now):
                     continue
                 action = self._begin(step, job, now, entries)
                 if action is not None:
@@ -299,14 +296,14 @@ class Engine:
             self._held[step] = held
         return held is None
 
-    def _is_kept_back(self, step: Step, job: Job, order: int, now: Instant) -> bool:
+    def _is_kept_back(self, job: Job, order: int, now: Instant) -> bool:
         """Whether this job is not bought now though others may be; it then waits where room for it will be noticed."""
         too_dear = self._purse.refuses(job, now=now)
         if too_dear is not None:
             self._purse.set_aside(job, order=order, why=too_dear)
         elif self._governor.stops(job) is not None:
             pass  # left to another run; the words were told when its group was stopped
-        elif step is Step.SUBMIT and self._governor.refuses(job) is not None:
+        elif self._governor.refuses(job) is not None:
             self._governor.park(job, order=order)
         else:
             return False
@@ -362,19 +359,29 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        entries = self._take_inbox()
+        await self._record(self._take_inbox())
+
+    async def _record(self, entries: list[tuple[Event, Job]]) -> None:
+        """Put events on disk, and tell of them.
+
+        Raises:
+            StateUnusable: they could not be written; project ids that would be lost with them stand in its words.
+        """
         if not entries:
             return
         try:
             await self._journal.append(entries)
         except StateUnusable as error:
             raise _unrecorded(entries, error) from error
+        for event, job in entries:
+            self._show(event, job)
 
     # --- lost submissions ---
 
     def _start_inquiry(self, now: Instant) -> None:
         """Read the evidence when it is due, or a quiet moment that is too old to buy on; never beside a submission."""
         self.load.doubtful = self._inquiry.trials
+        self.load.in_line = self._lines.size(Step.SUBMIT)
         if self._inquiry.is_running or not self._may_inquire() or not self._inquiry.may_read(now):
             return
         due = self._inquiry.due_at()
@@ -498,10 +505,7 @@ class Engine:
                     after = self._apply(before, event)
                 if after is not before:
                     entries.append((event, after))
-        if entries:
-            await self._journal.append(entries)
-            for event, job in entries:
-                self._show(event, job)
+        await self._record(entries)
 
     # --- a top-up ---
 
@@ -561,7 +565,7 @@ class Engine:
 
     def _is_cut_off(self) -> bool:
         """Whether collecting has failed for so long that the run ends; where only buying has, that alone stops."""
-        out = {step for step in Step if self._governor.is_out(step, now=self._clock.now())}
+        out = {step for step in Step if self._governor.is_out(step)}
         if out and self._stop is None:
             self._is_unreachable = True
             self.stop(Stop.UNREACHABLE)

@@ -49,6 +49,18 @@ OUTAGE_S = 1800.0
 """How long an endpoint may fail without a break before a run ends: an outage in the night is mostly over by then."""
 
 
+LONGEST_GAP_S = 900.0
+"""Two failures further apart are not of one outage: a probe comes every five minutes at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """Failures of an endpoint with no success between: the first and the last."""
+
+    since: Instant
+    last: Instant
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """Why a step may not start now, in words, and when it may; None where another event decides."""
@@ -90,7 +102,7 @@ class Governor:
         self._tell = tell
         self._known: dict[str, Mapping[str, Any] | None] = {PACE: pacing.learned(pace), PAUSES: None}
         self._breakers = dict.fromkeys(Step, Breaker())
-        self._failing_since: dict[Step, Instant] = {}
+        self._outages: dict[Step, Outage] = {}
         self._cooldowns: dict[Step, Cooldown] = {}
         self._streaks: dict[str, Streak] = {}
         self._looks = Looks(past=past)
@@ -153,10 +165,10 @@ class Governor:
         """The breaker of a step, where it is open."""
         return breakers.refuses(self._breakers[step], now=now)
 
-    def is_out(self, step: Step, *, now: Instant) -> bool:
+    def is_out(self, step: Step) -> bool:
         """Whether a step has failed for so long that the run ends."""
-        since = self._failing_since.get(step)
-        return since is not None and now - since > OUTAGE_S and self._breakers[step].is_open
+        outage = self._outages.get(step)
+        return outage is not None and outage.last - outage.since > OUTAGE_S and self._breakers[step].is_open
 
     def refuses(self, job: Job) -> str | None:
         """Why this job may not be submitted now though others may; None when it may."""
@@ -244,9 +256,12 @@ class Governor:
             self._slow_down(step, failure, now)
         self._breakers[step] = breakers.failed(self._breakers[step], failure, now=now)
         if failure.is_unreachable:
-            self._failing_since.setdefault(step, now)
+            before = self._outages.get(step)
+            # A machine that slept says nothing of the time between.
+            is_going_on = before is not None and 0 <= now - before.last <= LONGEST_GAP_S
+            self._outages[step] = Outage(since=before.since if before and is_going_on else now, last=now)
         else:
-            self._failing_since.pop(step, None)
+            self._outages.pop(step, None)
 
     def _slow_down(self, step: Step, failure: Failure, now: Instant) -> None:
         if step is Step.SUBMIT:
@@ -258,7 +273,7 @@ class Governor:
 
     def _succeeded(self, step: Step, job: Job, event: Event, now: Instant) -> None:
         self._breakers[step] = breakers.succeeded(self._breakers[step])
-        self._failing_since.pop(step, None)
+        self._outages.pop(step, None)
         if isinstance(event, events.Accepted):
             self.pace = pacing.accepted(self.pace, now=now, in_flight=self._in_flight_in_all())
         if isinstance(event, events.Rendered):

@@ -19,8 +19,8 @@ from batchrunner.core.retry import Failure, Instant, Policy, Step
 BASELINE_LIFE_S = 60.0
 """How old the last quiet moment may be when something is bought although credits may still come back unseen."""
 
-MOST_READINGS = 6
-"""How often the evidence is asked for before the question is left to the next run."""
+OUTAGE_S = 1800.0
+"""How long the evidence is asked for in vain before the question is left to the next run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,7 @@ class Inquiry:
         self._has_bought = False
         self._not_before: Instant = 0.0
         self._failures = 0
+        self._failing_since: Instant | None = None
         self._awaits_charge = money.ledger
         self._is_last_word = False
         self.ledger = money.ledger
@@ -100,7 +101,10 @@ class Inquiry:
     def saw(self, before: Job | None, after: Job) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
         if before is not None and before.attempt == after.attempt:
-            self.ledger += (after.charged or 0) - (before.charged or 0)
+            change = (after.charged or 0) - (before.charged or 0)
+            self.ledger += change
+            if change and self.is_waiting:  # it may show in the balance a while later
+                self._not_before = max(self._not_before, after.updated_at + self._grace_s)
         self._has_bought = self._has_bought or after.state is State.SUBMITTING
         self._watch(after)
 
@@ -241,7 +245,8 @@ class Inquiry:
         """The evidence could not be read: whether it is worth asking again, after a while."""
         self.is_running = False
         self._failures += 1
-        if self._failures >= MOST_READINGS:
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if not 0 <= now - self._failing_since <= OUTAGE_S:
             self._lost.clear()
             self._still.clear()
             return False
@@ -264,6 +269,7 @@ class Inquiry:
             self._awaits_charge = self.ledger
             return []
         self._failures = 0
+        self._failing_since = None
         self._moves = self._moves or judgement.moves
         is_over = self._moves or judgement.is_frozen or self._is_last_word or not self._may_wait(asked)
         self._is_last_word = False

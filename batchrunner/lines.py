@@ -48,6 +48,10 @@ class _Line:
             heapq.heappush(self.later, (at, order, job_id))
             self._forget_hastened()
 
+    @property
+    def size(self) -> int:
+        return len(self.ready) + len(self._dates)
+
     def _forget_hastened(self) -> None:
         """What stands first waits for its time in truth; an entry of a job that went early is left where it is."""
         while self.later and self._dates.get(self.later[0][2]) != self.later[0][0]:
@@ -79,6 +83,10 @@ class Lines:
     def ready(self, step: Step) -> int:
         """How many could start the step now."""
         return len(self._lines[step].ready)
+
+    def size(self, step: Step) -> int:
+        """How many wait for the step, now or for a time."""
+        return self._lines[step].size
 
     def take(self, step: Step) -> tuple[int, str]:
         """The order and the id of the first that may go; there must be one."""

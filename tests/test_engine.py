@@ -26,13 +26,14 @@ from batchrunner.core.retry import Again, Failure, GiveUp, Leave
 from batchrunner.core.schedule import Stop
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.engine import Engine
-from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer
+from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer, StateUnusable
 from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
 from batchrunner.seams import Outcome, Settings
 
 HOUR = 3600.0
+NSFW = Failure(code="nsfw", message="no")
 UNREACHABLE = Failure(code="unreachable", message="cannot connect")
 
 
@@ -41,8 +42,10 @@ class JumpingClock:
     """Time stands still while anything can happen, and jumps to the next date when nothing can."""
 
     time: float = 1_000_000.0
+    creep: float = 0.0
 
     def now(self) -> float:
+        self.time += self.creep
         return self.time
 
     async def wait(self, event: asyncio.Event, until: float | None) -> None:
@@ -906,6 +909,33 @@ def test_too_many_requests_slow_everyone_down_once_and_are_remembered():
     assert 16 <= table.memory.learned["pace"]["in_flight"] < 20  # type: ignore[index]
 
 
+def test_a_pause_holds_from_the_moment_it_begins():
+    """On a clock that moves on with every look at it, as the real one does."""
+    table = bench([a_job(n) for n in range(12)], limits=Limits(in_flight=20))
+    table.clock.creep = 0.001
+    busy = Failure(code="http_429", message="HTTP 429", status=429, retry_after_s=30.0)
+    refuse(table, busy, when=lambda job: job.id == "j2" and job.submits == 1, wait_s=30.0)
+    assert table.run().by_state[State.DONE] == 12
+    submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    assert not [at for at in submits if submits[2] < at < submits[2] + 30]
+
+
+def test_a_laptop_that_sleeps_in_an_outage_goes_on_when_it_wakes():
+    table = bench([a_job(n) for n in range(6)])
+    awake_at = 1_000_000 + 9 * HOUR
+
+    def down(job: Job) -> Event | None:
+        now = table.clock.now()
+        if now > awake_at or now < 1_000_060:
+            return None
+        if now > 1_000_200:  # the lid is closed
+            table.clock.time = awake_at + 1
+        return events.StepFailed(at=table.clock.now(), failure=UNREACHABLE, verdict=Again(at=table.clock.now() + 1))
+
+    table.world.overrides[Action.POLL] = down
+    assert table.run().by_state[State.DONE] == 6
+
+
 def test_a_night_starts_at_the_pace_that_the_last_one_learned():
     pace = pacing.from_learned({"in_flight": 3.0, "at": 999_000.0}, most_in_flight=20, most_per_minute=None, now=1e6)
     table = bench([a_job(n) for n in range(9)], limits=Limits(in_flight=20), pace=pace)
@@ -977,6 +1007,60 @@ def test_a_group_that_is_always_refused_is_left_alone_and_the_others_go_on():
     assert outcome.by_state[State.DONE] == 20
     assert outcome.by_state[State.FAILED] == 5
     assert f"5 {TIMES} invalid_request in a row: no more of video-to-video is bought in this run" in table.told
+
+
+def test_a_group_that_is_left_alone_holds_no_place_in_line():
+    dead = [a_job(n, kind=Kind.VIDEO_TO_VIDEO) for n in range(12)]
+    dead = [replace(job, spec=replace(job.spec, kind=job.kind)) for job in dead]
+    table = bench([*dead, *(a_job(n) for n in range(12, 16))], limits=Limits(in_flight=3))
+    failure = Failure(code="no_source_face", message="no face")
+    table.world.overrides[Action.POLL] = lambda job: (
+        events.RenderFailed(at=table.clock.now(), failure=failure, credits=0, verdict=GiveUp())
+        if job.kind is Kind.VIDEO_TO_VIDEO
+        else None
+    )
+    assert table.run().by_state[State.DONE] == 4
+
+
+def test_what_an_adopted_render_was_given_back_hides_no_other_charge():
+    """It failed and was refunded while nobody could look; the next one is judged from a quiet moment after that."""
+    before = Baseline(at=999_000.0, credits=9_900, ledger=0)
+    asked = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=998_000.0)
+    adopted = machine.advance(asked, events.Adopted(at=999_500.0, project_id="p-j0-1", credits=0))
+    money = Money(credits=10_000, moves=True, baseline=before)
+    table = bench([adopted, a_job(1), a_job(2)], money=money)
+    table.world.overrides[Action.POLL] = lambda job: (
+        events.RenderFailed(
+            at=table.clock.now(), failure=Failure(code="nsfw", message="no"), credits=0, verdict=GiveUp()
+        )
+        if job.id == "j0"
+        else None
+    )
+    lose(table, accepted=True, job_ids={"j1"})
+    real = table.world.read_evidence
+
+    async def read(projects: Sequence[str]) -> Reading:
+        reading = await real(projects)
+        return Reading(at=reading.at, credits=reading.credits, charges={**reading.charges, "p-j0-1": 0})
+
+    table.engine._witness = read
+    table.run()
+    assert table.world.times(Action.SUBMIT)["j1"] == 1
+    assert table.engine.jobs()["j1"].state is State.UNCERTAIN
+
+
+async def test_a_project_id_that_cannot_be_written_is_told():
+    table = bench([a_job(0)])
+    append = table.memory.append
+
+    async def full(entries: Sequence[tuple[Event, Job]]) -> None:
+        if any(isinstance(event, events.Accepted) for event, _ in entries):
+            raise StateUnusable("the disk is full")
+        await append(entries)
+
+    table.memory.append = full  # type: ignore[method-assign]
+    with pytest.raises(StateUnusable, match="keep this: j0 = p-j0-1"):
+        await table.engine.run()
 
 
 def test_renders_are_looked_at_seldom_and_seen_soon():

@@ -108,7 +108,7 @@ def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job, View
     """Put a person's decision on record; only for a job that waits for one."""
     from batchrunner import clock, statefile, store
     from batchrunner.cli.recorder import recording
-    from batchrunner.core import evidence, job as machine
+    from batchrunner.core import job as machine
 
     if not path.exists():
         statefile.check_bytes(path)
@@ -126,8 +126,5 @@ def _decide(path: Path, manifest: Path, job_id: str, decide: Callable[[Job, View
         event = decide(before, opened)
         after = machine.advance(before, event)
         opened.append_now([(event, after)])
-        quiet = evidence.after_adoption(opened.baseline(), before, after.charged)
-        if quiet is not None and after.project_id is not None:
-            opened.add_baseline_now(quiet, moves=opened.balance_moves())
         opened.end_run(at=clock.now(), exit_code=Exit.OK)
         return after

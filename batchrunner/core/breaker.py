@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from batchrunner.core.retry import NO_ANSWER, UNREACHABLE, Failure, Instant
+from batchrunner.core.retry import NO_ANSWER, TRANSFER, UNREACHABLE, Failure, Instant
 
 FAILURES = 5
 """Equal failures in a row that open a breaker, or stop a group."""
@@ -124,7 +124,7 @@ def failed(breaker: Breaker, failure: Failure, *, now: Instant) -> Breaker:
     An answer below HTTP 500 is an answer: the endpoint works. What says nothing of the endpoint (a damaged file)
     changes nothing, but ends a probe.
     """
-    if not failure.is_unreachable:
+    if not _tells(failure):
         return succeeded(breaker) if failure.status is not None else replace(breaker, probe_at=None)
     counted = _count(breaker, failure)
     if breaker.probe_at is not None:
@@ -143,7 +143,12 @@ def _count(breaker: Breaker, failure: Failure) -> Breaker:
     return replace(breaker, sort=sort, label=label, count=1)
 
 
-_SORTS = {UNREACHABLE: "not reachable", NO_ANSWER: "no answer"}
+def _tells(failure: Failure) -> bool:
+    """Whether a failure says that the endpoint, or the storage behind it, cannot be used."""
+    return failure.is_unreachable or failure.code == TRANSFER
+
+
+_SORTS = {UNREACHABLE: "not reachable", NO_ANSWER: "no answer", TRANSFER: "transfer broken off"}
 
 
 def _sort(failure: Failure) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from batchrunner.core.job import UNCERTAIN, Job, State
-from batchrunner.core.retry import Instant
+from batchrunner.core.retry import PROJECT_GONE, Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +173,19 @@ def slack(loose: Iterable[Job], *, since: Instant, life_s: float) -> int | None:
 
 
 def is_loose(job: Job) -> bool:
-    """Whether credits of this attempt may come back without any look of ours: no project of it is known to ask for."""
+    """Whether credits of this attempt may come back without any look of ours, or did before one.
+
+    No project of it is known to ask for, or the provider has deleted it; or a person decided about a submission, and
+    what its render was given back until then is not in the ledger.
+    """
     was_given_up = job.state is State.FAILED and job.project_id is None
     was_given_up = was_given_up and job.trouble is not None and job.trouble.code == UNCERTAIN
-    return job.state is State.UNCERTAIN or was_given_up
+    return job.state is State.UNCERTAIN or was_given_up or _is_gone(job) or job.decided_at is not None
+
+
+def _is_gone(job: Job) -> bool:
+    has_gone = job.trouble is not None and job.trouble.code == PROJECT_GONE
+    return job.state is State.FAILED and has_gone and job.charged != 0
 
 
 def is_loose_elsewhere(job: Job) -> bool:
@@ -187,7 +196,12 @@ def is_loose_elsewhere(job: Job) -> bool:
 
 
 def over_at(job: Job, life_s: float) -> Instant:
-    """When a render that nobody can look at is surely over, and its charge final."""
+    """When a loose attempt is surely over and its charge final: only a quiet moment after that has all of it."""
+    if _is_gone(job):
+        return (job.ended_at or job.updated_at) + life_s
+    if job.decided_at is not None:
+        # One that was named is asked for from then on; what became of any other stays open.
+        return job.decided_at if job.doubted_at is None else max(job.decided_at, job.doubted_at + life_s)
     return (job.submitted_at or job.updated_at) + life_s
 
 
@@ -216,16 +230,6 @@ def may_settle(job: Job) -> bool:
 def due_in_books(unsettled: Iterable[Job]) -> list[Job]:
     """Of attempts whose charge may still change, those that are asked for when a run begins and ends."""
     return [job for job in unsettled if job.state is not State.DONE or may_settle(job)]
-
-
-def after_adoption(baseline: Baseline | None, job: Job, credits: int | None) -> Baseline | None:
-    """The quiet moment once a lost submission has a project: its charge, off the balance already, enters the ledger.
-
-    None where the last quiet moment was before the submission, and so knows nothing of it.
-    """
-    if baseline is None or job.submitted_at is None or baseline.at <= job.submitted_at:
-        return None
-    return replace(baseline, ledger=baseline.ledger + (credits or 0))
 
 
 def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:

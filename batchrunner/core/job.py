@@ -99,6 +99,8 @@ class Job:
         suspect: why the result may not be what was paid for, although it is whole and can be played.
         broke_at: when the provider's error was first seen, while its refund is waited for.
         retried: the codes of render errors for which this attempt started over, at no cost.
+        decided_at: when a person last decided about a submission of it that nobody could judge.
+        doubted_at: when that one was sent, where it was not named: what became of it is still not known.
         is_paid: while it is uncertain: what is missing from the account is what this submission costs.
     """
 
@@ -127,6 +129,8 @@ class Job:
     charged: int | None = None
     broke_at: Instant | None = None
     retried: tuple[str, ...] = ()
+    decided_at: Instant | None = None
+    doubted_at: Instant | None = None
     is_paid: bool = False
     rendered_at: Instant | None = None
     outputs: tuple[Output, ...] = ()
@@ -340,14 +344,10 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
                 "tries": tries,
                 "failing_since": since,
             }
-        case Accepted() | Adopted():
-            return {
-                "project_id": event.project_id,
-                "accepted_at": event.at,
-                "held": event.credits,
-                "charged": event.credits,
-                "is_paid": False,
-            }
+        case Accepted():
+            return _accepted(event)
+        case Adopted():
+            return _accepted(event) | {"is_paid": False, "decided_at": event.at, "doubted_at": None}
         case Looked():
             return _news(job, status=event.status, charged=event.credits)
         case Rendered():
@@ -377,9 +377,19 @@ def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, 
         case Unknowable():
             return {"trouble": Failure(code=UNCERTAIN, message=event.evidence), "is_paid": event.is_paid}
         case Resolved():
-            return {"trouble": job.trouble if isinstance(event.verdict, GiveUp) else None, "is_paid": False}
+            trouble = job.trouble if isinstance(event.verdict, GiveUp) else None
+            return {"trouble": trouble, "is_paid": False, "decided_at": event.at, "doubted_at": job.submitted_at}
         case _:
             raise IllegalTransition(f"{event!r} is not handled")
+
+
+def _accepted(event: Accepted | Adopted) -> dict[str, Any]:
+    return {
+        "project_id": event.project_id,
+        "accepted_at": event.at,
+        "held": event.credits,
+        "charged": event.credits,
+    }
 
 
 def _news(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:

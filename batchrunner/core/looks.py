@@ -57,14 +57,14 @@ REMEMBERED = 64
 FEW = 8
 """With fewer durations than this, the bounded fallback stays in force."""
 
-SHARE = 0.06
+SHARE = 0.05
 """Of a render's age, between two looks in a known group: half of that late in the middle, and somewhat more as it is
 not looked at while it is hardly likely to be finished."""
 
-BEYOND_SHARE = 0.09
+BEYOND_SHARE = 0.075
 """The same of a render older than all that is known: nothing says when it ends, or that it soon does."""
 
-WATCH_SHARE = 0.12
+WATCH_SHARE = 0.10
 """The same between two looks at an unknown group, of one render; of more it is divided by the square root of their
 number, as more of them profit."""
 

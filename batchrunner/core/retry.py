@@ -36,6 +36,8 @@ Instant = float
 UNREACHABLE = "unreachable"
 NO_ANSWER = "no_answer"
 INPUT_CHANGED = "input_changed"
+PROJECT_GONE = "project_gone"
+TRANSFER = "transfer"
 DISK_FULL = "disk_full"
 """Our own codes: a request that could not be sent, one whose answer did not come, a file that is not what it was, a
 disk without room for a result."""
@@ -311,7 +313,7 @@ _CODES: dict[type[BatchrunnerError], str] = {
     AddressExpired: "address_expired",
     DamagedFile: "damaged_file",
     DiskFull: DISK_FULL,
-    TransferError: "transfer",
+    TransferError: TRANSFER,
 }
 
 
@@ -335,9 +337,9 @@ LOST_AFTER = 12
 readable at once and a deployment may forget for a moment."""
 
 
-def is_lost(failure: Failure, *, tries: int) -> bool:
+def is_lost(failure: Failure, *, tries: int, most: int = LOST_AFTER) -> bool:
     """Whether the provider has said often enough that it does not know a project; `tries` includes this time."""
-    return failure.status == 404 and tries >= LOST_AFTER
+    return failure.status == 404 and tries >= min(LOST_AFTER, most)
 
 
 BLAMES_THE_REQUEST = frozenset({400, 403, 404, 422})

@@ -43,11 +43,15 @@ def graver(one: Stop | None, other: Stop) -> Stop:
 
 @dataclass(slots=True, kw_only=True)
 class Load:
-    """What is going on now. Mutable: the engine counts as it goes, so that no event costs a rescan."""
+    """What is going on now. Mutable: the engine counts as it goes, so that no event costs a rescan.
+
+    `doubtful` submissions wait for another charge to be judged; `in_line` jobs are uploaded and wait to be submitted.
+    """
 
     running: dict[Step, int] = field(default_factory=lambda: dict.fromkeys(Step, 0))
     by_state: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
     doubtful: int = 0
+    in_line: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -102,7 +106,7 @@ def _refuses_upload(load: Load, limits: Limits) -> str | None:
     if load.running[Step.UPLOAD] >= limits.uploads:
         return f"{limits.uploads} uploads are under way (limits.uploads)"
     # An upload far ahead of its submission only ages: the provider deletes it after seven days.
-    if load.by_state[State.UPLOADED] + load.running[Step.UPLOAD] >= limits.in_flight:
+    if load.in_line + load.running[Step.UPLOAD] >= limits.in_flight:
         return "enough jobs are uploaded and wait for a render to finish (limits.in_flight)"
     return None
 

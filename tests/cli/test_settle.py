@@ -66,7 +66,7 @@ def test_a_project_that_does_not_fit_is_refused(program, uncertain):
 
 def test_a_person_may_say_that_nothing_was_created(program, uncertain):
     assert program.run("resolve", uncertain.name, "still").code == 2
-    assert program.run("resolve", uncertain.name, "still", "--not-created").code == 0
+    assert program.run("resolve", uncertain.name, "still", "--not-created", "--force").code == 0
     assert program.run("run", uncertain.name).code == 0
     assert len(program.provider.creates(uncertain.stem)) == 2, "the person's word was taken"
 

@@ -22,6 +22,7 @@ def load(**counts: int) -> Load:
             made.running[Step(name.removeprefix("running_"))] = count
         else:
             made.by_state[State(name)] = count
+    made.in_line = made.by_state[State.UPLOADED]
     return made
 
 
