@@ -8,13 +8,15 @@ core, adapters and engine meet. `run` is the whole list, the other commands its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
+from typing import Any
 
 from batchrunner import inspect, places, statefile, store
 from batchrunner.core import (
+    config,
     expand,
     findings,
     footage,
@@ -61,22 +63,74 @@ class Batch:
         return self.manifest.warnings
 
 
-def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False) -> Batch:
+def read(
+    path: Path,
+    *,
+    state: Path | None = None,
+    allow_unlisted: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Batch:
     """Read a manifest and look at the files it names; nothing is sent and nothing is written.
+
+    `variables` are words for the manifest's `${NAME}`, over those of its `vars` and of the environment.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ManifestError: it is wrong; every problem is in it, those of the files it names, too.
+    """
+    text = places.text_of(path)
+    around = places.around(variables or {}, os.environ)
+    catalog = places.load_catalog(path, text, os.environ, around=around)
+    reading = reader.read(
+        text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted, around=around
+    )
+    root = path.resolve().parent
+    facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.needed))}
+    jobs = expand.expand(reading.manifest, files=facts, needed=reading.needed, found=reading.found)
+    return Batch(
+        path=path,
+        root=root,
+        state=state or store.path_for(path),
+        manifest=reading.manifest,
+        catalog=catalog,
+        jobs=jobs,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expanded:
+    """A manifest without errors, to be shown with everything filled in."""
+
+    warnings: tuple[Problem, ...]
+    _name: str
+    _open: Callable[[], reader.Opened]
+
+    def as_yaml(self, *, origin: bool = False) -> Iterator[str]:
+        """The lines of a manifest that asks for the same; with `origin`, each value says where it came from."""
+        return config.as_yaml(self._open(), name=self._name, origin=origin)
+
+    def as_values(self, *, origin: bool = False) -> dict[str, Any]:
+        """The same as plain values."""
+        return config.as_values(self._open(), name=self._name, origin=origin)
+
+
+def expanded(path: Path, *, variables: Mapping[str, str] | None = None, allow_unlisted: bool = False) -> Expanded:
+    """A manifest with its included files, variables, defaults and matrices filled in; no input is looked at.
 
     Raises:
         UsageError: the file cannot be read.
         ManifestError: it is wrong; every problem is in it.
     """
     text = places.text_of(path)
-    catalog = places.load_catalog(path, text, os.environ)
-    manifest = reader.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
-    root = path.resolve().parent
-    facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
-    jobs = expand.expand(manifest, files=facts)
-    return Batch(
-        path=path, root=root, state=state or store.path_for(path), manifest=manifest, catalog=catalog, jobs=jobs
-    )
+    around = places.around(variables or {}, os.environ)
+    given: dict[str, Any] = {
+        "source": str(path),
+        "catalog": places.load_catalog(path, text, os.environ, around=around),
+        "allow_unlisted": allow_unlisted,
+        "around": around,
+    }
+    manifest = reader.parse(text, name=path.stem, **given)
+    return Expanded(warnings=manifest.warnings, _name=path.stem, _open=lambda: reader.opened(text, **given))
 
 
 def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
@@ -92,7 +146,12 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     catalog = places.load_catalog(None, None, os.environ)
     try:
         manifest = reader.parse(
-            places.text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True
+            places.text_of(path),
+            source=str(path),
+            name=path.stem,
+            catalog=catalog,
+            allow_unlisted=True,
+            around=places.around({}, os.environ),
         )
     except UsageError:
         manifest = Manifest(
