@@ -9,7 +9,7 @@ core, adapters and engine meet. `run` is the whole list, the other commands its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = reader.parse(
+        reading = reader.read(
             places.text_of(path),
             source=str(path),
             name=path.stem,
@@ -153,6 +153,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
             allow_unlisted=True,
             around=places.around({}, os.environ),
         )
+        manifest = replace(reading.manifest, jobs=()) if reading.found.has_errors else reading.manifest
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
