@@ -33,7 +33,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
-from batchrunner.errors import UsageError
+from batchrunner.errors import ManifestError, UsageError
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -48,6 +48,7 @@ class Batch:
         state: where its state file is, or will be.
         catalog: models, limits and prices, with the person's own corrections.
         jobs: what it asks for, resolved as far as that goes without looking into the inputs.
+        mask: takes values from the environment out of a problem.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Batch:
     manifest: Manifest
     catalog: Catalog
     jobs: tuple[ResolvedJob, ...]
+    mask: Callable[[Problem], Problem] = findings.as_it_is
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -94,6 +96,7 @@ def read(
         manifest=reading.manifest,
         catalog=catalog,
         jobs=jobs,
+        mask=reading.found.mask,
     )
 
 
@@ -215,9 +218,12 @@ def look(
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
     """
-    contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
-    jobs = expand.with_ends(batch.jobs, contents)
-    warnings = footage.check(jobs, contents, batch.catalog, tier=tier)
+    try:
+        contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
+        jobs = expand.with_ends(batch.jobs, contents)
+        warnings = tuple(map(batch.mask, footage.check(jobs, contents, batch.catalog, tier=tier)))
+    except ManifestError as error:
+        raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
     fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
     return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings)
 

@@ -95,7 +95,7 @@ class Jobs:
         kind = self._kind(node, prefix)
         given = None
         if not any(each.path[0] == "matrix" for each in refused):
-            fields = explain.keys_at(shape.JOBS[kind or Kind.VIDEO_TO_VIDEO], ())
+            fields = tuple(key for each in ([kind] if kind else KINDS) for key in explain.keys_at(shape.JOBS[each], ()))
             where = f"{prefix}.matrix"
             given = matrix.read(node.entries["matrix"].node, prefix=where, fields=fields, report=self.found.add)
         if given is None or kind is None:

@@ -20,7 +20,7 @@ from math import prod
 import re
 from typing import Any, NamedTuple
 
-from batchrunner.core import findings, yamltext
+from batchrunner.core import findings, templates, yamltext
 from batchrunner.core.problem import Problem
 from batchrunner.core.yamltext import Entry, ListNode, MapNode, Node, ScalarNode
 
@@ -205,6 +205,9 @@ def _axis(key: str, entry: Entry, values: tuple[Node, ...], fields: tuple[str, .
     elif not path and OWN_KEY.fullmatch(key) is None:
         hint = findings.did_you_mean(steps[0], fields)
         tell(entry, "unknown-key", f"there is no field {yamltext.quoted(key)} in a job", hint)
+    elif not path and key in templates.RESERVED:
+        said = f"{{{key}}} is a placeholder with a meaning of its own"
+        tell(entry, "not-possible", said, f"call the key otherwise, such as {key}_")
     elif not path and not all(isinstance(value, ScalarNode) for value in values):
         hint = findings.did_you_mean(key, fields)
         tell(entry, "wrong-type", f"{key} is no field of a job, so its values are single ones", hint)

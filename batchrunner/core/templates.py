@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from batchrunner.core import findings, yamltext
 
+RESERVED = frozenset({"id", "stem", "name", "ext", "parent", "relpath", "index", "kind", "date", "model"})
+"""Placeholders with a meaning of their own, which nothing else may be called."""
+
 _PARTS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 

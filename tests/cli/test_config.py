@@ -89,6 +89,18 @@ def test_a_missing_variable_of_the_environment_is_told_with_its_place(program):
     assert ended.err.startswith("night.yaml:8:21: set CITY first")
 
 
+def test_what_is_found_in_a_file_does_not_tell_the_environment_either(program):
+    program.env["CITY"] = "villa-diodati"
+    (program.folder / "villa-diodati.png").write_bytes(b"no picture at all")
+    (program.folder / "night.yaml").write_text(NIGHT.replace("a.png", "${CITY}.png"))
+    ended = program.run("validate", "night.yaml")
+    assert ended.code == 2
+    assert "night.yaml:7:12: " in ended.err
+    assert "${CITY}.png" in ended.err
+    assert "villa-diodati" not in ended.err
+    assert "villa-diodati.png" in program.run("config", "night.yaml").out
+
+
 def test_an_included_file_that_cannot_be_read_is_a_problem_of_the_line_that_names_it(program):
     (program.folder.parent / "shared" / "looks.yaml").unlink()
     ended = program.run("validate", "night.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 import json
+import re
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
@@ -18,6 +19,7 @@ from batchrunner.core.variables import Variables
 from batchrunner.errors import ManifestError
 from tests.core.case_text import CATALOG, facts, fetching, parse
 
+BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
 NOWHERE = Place(source="", line=1, column=1)
 
 
@@ -69,6 +71,93 @@ def test_any_text_is_a_template_or_has_a_flaw(text: str) -> None:
     if is_template:
         some = templates.fill_some(text, lambda name: "{x}" if name == "a" else None)
         assert templates.fill(some, lambda _: "-") == templates.fill(text, lambda name: "{x}" if name == "a" else "-")
+
+
+# --- slips ---------------------------------------------------------------------------------------------------------
+
+RICH = """\
+version: 1
+include: [shared.yaml]
+env: [CITY]
+vars: {look: Ink, ends: [5, 6], deep: {style: {version: v2}}, again: "${look}"}
+output: renders/{kind}/{id}.mp4
+limits: {in_flight: "${n:-3}"}
+defaults:
+  all: {priority: 1, tags: [night]}
+  video-to-video: {style: {art_style: "${look}", version: v2}}
+  tags:
+    night: {end_seconds: 5, image-to-video: {model: kling-3.0}}
+jobs:
+  - id: a-{style.art_style}-{take}
+    kind: video-to-video
+    input: ${CITY}/a.mp4
+    output: "{style.art_style}/{take}/{id}.mp4"
+    end_seconds: 5
+    matrix:
+      style.art_style: [Ink, Comic]
+      take: [1, 2]
+      exclude: [{take: 1, style.art_style: Ink}]
+  - &b
+    id: b-{end_seconds}
+    kind: image-to-video
+    input: b.png
+    style: {prompt: "$$5 ${CITY:?which city}"}
+    matrix: [{end_seconds: "${ends}"}, {end_seconds: 8, model: veo3.1}]
+  - {<<: *b, id: "{{c}}", matrix: {resolution: [720p]}}
+"""
+SHARED = "vars: {look: Comic}\ndefaults: {image-to-video: {end_seconds: 4}}\njobs: []\n"
+
+
+def checked(text: str, shared: str) -> tuple[Problem, ...]:
+    around = Around(environ={"CITY": "Rome"}, variables={}, fetch=fetching({"shared.yaml": shared}))
+    try:
+        reading = reader.read(text, source="m.yaml", name="m", catalog=CATALOG, around=around)
+        files = facts(reading.manifest, "", reading.needed)
+        expand.expand(reading.manifest, files=files, needed=reading.needed, found=reading.found)
+    except ManifestError as error:
+        return error.problems
+    for line in emitted(text, around).splitlines():
+        assert line
+    return reading.manifest.warnings
+
+
+def test_the_rich_manifest_is_without_a_problem() -> None:
+    assert checked(RICH, SHARED) == ()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_a_slip_is_explained_in_a_place_that_exists(data: st.DataObject) -> None:
+    texts = [RICH, SHARED]
+    at = data.draw(st.sampled_from([0, 0, 0, 1]))
+    start = data.draw(st.integers(0, len(texts[at])))
+    end = data.draw(st.integers(start, min(len(texts[at]), start + 8)))
+    slips = [
+        "\n",
+        "  ",
+        ": ",
+        "{",
+        "]",
+        "${",
+        "}",
+        "$",
+        "null",
+        "*b",
+        "- ",
+        "[",
+        "5",
+        "a",
+        "end",
+        "shared.yaml",
+        "<<: ",
+    ]
+    texts[at] = texts[at][:start] + data.draw(st.text(max_size=3) | st.sampled_from(slips)) + texts[at][end:]
+    lines = {"m.yaml": re.split(BREAK, texts[0]), "shared.yaml": re.split(BREAK, texts[1])}
+    for problem in checked(*texts):
+        assert problem.message
+        there = lines[problem.place.source]
+        assert 1 <= problem.place.line <= len(there)
+        assert 1 <= problem.place.column <= len(there[problem.place.line - 1]) + 1
 
 
 # --- variables -----------------------------------------------------------------------------------------------------
