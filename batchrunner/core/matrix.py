@@ -29,7 +29,7 @@ EXCLUDE = "exclude"
 OWN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 # What makes a job this job is written with placeholders, not varied.
-_NEVER_VARIED = frozenset({"id", "kind", "matrix", "needs"})
+NEVER_VARIED = frozenset({"id", "kind", "matrix", "needs"})
 
 Path = tuple[str, ...]
 Tell = Callable[..., None]
@@ -197,8 +197,8 @@ def _groups(node: ListNode, fields: tuple[str, ...], tell: Tell) -> Matrix:
 
 def _axis(key: str, entry: Entry, values: tuple[Node, ...], fields: tuple[str, ...], tell: Tell) -> Axis:
     steps = tuple(key.split("."))
-    path = steps if steps[0] in fields and steps[0] not in _NEVER_VARIED else ()
-    if steps[0] in _NEVER_VARIED:
+    path = steps if steps[0] in fields and steps[0] not in NEVER_VARIED else ()
+    if steps[0] in NEVER_VARIED:
         tell(entry, "not-possible", f"{steps[0]} cannot be varied", "write another job" if key == "kind" else None)
     elif "" in steps:
         tell(entry, "bad-value", f"{yamltext.quoted(key)} is no path of a field", "such as style.art_style")

@@ -252,14 +252,16 @@ class Head(Block):
     env: list[Annotated[str, Field(min_length=1)]] = optional("Variables of the environment that it may use.")
     name: Name = optional("Name of the batch, part of each submission's name; else the file's.")
     output: Text = optional(
-        "Where files go, below the manifest's folder: {id}, {index}, {stem}, {style.art_style} and more are filled in."
+        "Where files go, below the manifest's folder: {id}, {stem}, {style.art_style} and more are filled in."
     )
     catalog: Text = optional("File that corrects models and prices, relative to the manifest.")
     limits: Limits = optional("How much goes on at once.")
     budget: Budget = optional("Caps that hold, in credits and dollars.")
     webhooks: Webhooks = optional("Take the provider's notices instead of asking only.")
     retry: Retry = optional("How patiently each step is tried again.")
-    defaults: dict[str, Any] = optional("What all jobs, those of a kind or those with a tag have unless they say otherwise.")
+    defaults: dict[str, Any] = optional(
+        "What all jobs, those of a kind or those with a tag have unless they say otherwise."
+    )
     jobs: list[Any] = required("What is to be rendered.")
 
 
