@@ -8,13 +8,15 @@ core, adapters and engine meet. `run` is the whole list, the other commands its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
+from typing import Any
 
 from batchrunner import inspect, places, statefile, store
 from batchrunner.core import (
+    config,
     expand,
     findings,
     footage,
@@ -31,7 +33,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
-from batchrunner.errors import UsageError
+from batchrunner.errors import ManifestError, UsageError
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -46,6 +48,7 @@ class Batch:
         state: where its state file is, or will be.
         catalog: models, limits and prices, with the person's own corrections.
         jobs: what it asks for, resolved as far as that goes without looking into the inputs.
+        mask: takes values from the environment out of a problem.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Batch:
     manifest: Manifest
     catalog: Catalog
     jobs: tuple[ResolvedJob, ...]
+    mask: Callable[[Problem], Problem] = findings.as_it_is
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -61,22 +65,75 @@ class Batch:
         return self.manifest.warnings
 
 
-def read(path: Path, *, state: Path | None = None, allow_unlisted: bool = False) -> Batch:
+def read(
+    path: Path,
+    *,
+    state: Path | None = None,
+    allow_unlisted: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Batch:
     """Read a manifest and look at the files it names; nothing is sent and nothing is written.
+
+    `variables` are words for the manifest's `${NAME}`, over those of its `vars` and of the environment.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ManifestError: it is wrong; every problem is in it, those of the files it names, too.
+    """
+    text = places.text_of(path)
+    around = places.around(variables or {}, os.environ)
+    catalog = places.load_catalog(path, text, os.environ, around=around)
+    reading = reader.read(
+        text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted, around=around
+    )
+    root = path.resolve().parent
+    facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.needed))}
+    jobs = expand.expand(reading.manifest, files=facts, needed=reading.needed, found=reading.found)
+    return Batch(
+        path=path,
+        root=root,
+        state=state or store.path_for(path),
+        manifest=reading.manifest,
+        catalog=catalog,
+        jobs=jobs,
+        mask=reading.found.mask,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expanded:
+    """A manifest without errors, to be shown with everything filled in."""
+
+    warnings: tuple[Problem, ...]
+    _name: str
+    _open: Callable[[], reader.Opened]
+
+    def as_yaml(self, *, origin: bool = False) -> Iterator[str]:
+        """The lines of a manifest that asks for the same; with `origin`, each value says where it came from."""
+        return config.as_yaml(self._open(), name=self._name, origin=origin)
+
+    def as_values(self, *, origin: bool = False) -> dict[str, Any]:
+        """The same as plain values."""
+        return config.as_values(self._open(), name=self._name, origin=origin)
+
+
+def expanded(path: Path, *, variables: Mapping[str, str] | None = None, allow_unlisted: bool = False) -> Expanded:
+    """A manifest with its included files, variables, defaults and matrices filled in; no input is looked at.
 
     Raises:
         UsageError: the file cannot be read.
         ManifestError: it is wrong; every problem is in it.
     """
     text = places.text_of(path)
-    catalog = places.load_catalog(path, text, os.environ)
-    manifest = reader.parse(text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted)
-    root = path.resolve().parent
-    facts = {name: _look(root, name) for name in sorted(expand.local_paths(manifest))}
-    jobs = expand.expand(manifest, files=facts)
-    return Batch(
-        path=path, root=root, state=state or store.path_for(path), manifest=manifest, catalog=catalog, jobs=jobs
-    )
+    around = places.around(variables or {}, os.environ)
+    given: dict[str, Any] = {
+        "source": str(path),
+        "catalog": places.load_catalog(path, text, os.environ, around=around),
+        "allow_unlisted": allow_unlisted,
+        "around": around,
+    }
+    manifest = reader.parse(text, name=path.stem, **given)
+    return Expanded(warnings=manifest.warnings, _name=path.stem, _open=lambda: reader.opened(text, **given))
 
 
 def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
@@ -91,9 +148,15 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
         raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        manifest = reader.parse(
-            places.text_of(path), source=str(path), name=path.stem, catalog=catalog, allow_unlisted=True
+        reading = reader.read(
+            places.text_of(path),
+            source=str(path),
+            name=path.stem,
+            catalog=catalog,
+            allow_unlisted=True,
+            around=places.around({}, os.environ),
         )
+        manifest = replace(reading.manifest, jobs=()) if reading.found.has_errors else reading.manifest
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()
@@ -155,9 +218,12 @@ def look(
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
     """
-    contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
-    jobs = expand.with_ends(batch.jobs, contents)
-    warnings = footage.check(jobs, contents, batch.catalog, tier=tier)
+    try:
+        contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
+        jobs = expand.with_ends(batch.jobs, contents)
+        warnings = tuple(map(batch.mask, footage.check(jobs, contents, batch.catalog, tier=tier)))
+    except ManifestError as error:
+        raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
     fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
     return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings)
 

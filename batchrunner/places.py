@@ -10,6 +10,7 @@ import sys
 
 from batchrunner.core import catalog as catalogue, reader
 from batchrunner.core.catalog import Catalog
+from batchrunner.core.reader import Around
 from batchrunner.errors import UsageError
 
 
@@ -27,13 +28,23 @@ def _config_folder(environ: Mapping[str, str]) -> Path:
     return configured if configured.is_absolute() else home / ".config"
 
 
-def load_catalog(manifest_path: Path | None, text: str | None, environ: Mapping[str, str]) -> Catalog:
+def around(variables: Mapping[str, str], environ: Mapping[str, str]) -> Around:
+    """What a manifest is read with beside its text: words for its variables, the environment, the files it includes."""
+    return Around(
+        variables=variables, environ=environ, fetch=lambda name: text_of(Path(name), what="the included file ")
+    )
+
+
+def load_catalog(
+    manifest_path: Path | None, text: str | None, environ: Mapping[str, str], *, around: Around | None = None
+) -> Catalog:
     """The package's catalogue, with the person's own over it, and over that the one that the manifest names.
 
     Args:
         manifest_path: the manifest; a catalogue it names is relative to its folder.
         text: what stands in the manifest; None where there is none.
         environ: tells where the person's own is (see `user_catalog_path`).
+        around: what the manifest is read with, where the catalogue's name may hold a variable.
 
     Raises:
         UsageError: a catalogue file cannot be read.
@@ -43,8 +54,10 @@ def load_catalog(manifest_path: Path | None, text: str | None, environ: Mapping[
     own = user_catalog_path(environ)
     if own.exists():
         catalog = with_file(catalog, own)
-    named = reader.catalog_of(text, source=str(manifest_path)) if manifest_path is not None and text else None
-    if manifest_path is None or named is None:
+    if manifest_path is None or not text:
+        return catalog
+    named = reader.catalog_of(text, source=str(manifest_path), around=around)
+    if named is None:
         return catalog
     return with_file(catalog, manifest_path.parent / named)
 

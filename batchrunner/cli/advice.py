@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
 
 TAKES: Mapping[str, Sequence[str]] = {
-    "plan": ("state", "rerender", "retry_failed", "only", "allow_unlisted", "history"),
+    "plan": ("state", "rerender", "retry_failed", "only", "allow_unlisted", "var", "history"),
     "run": (
         "state",
         "sandbox",
@@ -28,6 +28,7 @@ TAKES: Mapping[str, Sequence[str]] = {
         "retry_failed",
         "only",
         "allow_unlisted",
+        "var",
         "history",
         "plan",
         "max_credits",
@@ -53,6 +54,7 @@ KEPT = frozenset(
         "sandbox",
         "only",
         "allow_unlisted",
+        "var",
         "history",
         "max_credits",
         "max_credits_per_job",
@@ -98,6 +100,8 @@ def _written(flag: str, value: Any) -> list[str]:
         return []
     if value is True:
         return [option]
+    if isinstance(value, Mapping):
+        value = tuple(f"{name}={word}" for name, word in value.items())
     values = value if isinstance(value, tuple) else (value,)
     return [part for each in values for part in (option, str(each))]
 

@@ -20,6 +20,7 @@ from batchrunner.errors import BatchrunnerError, Exit, ManifestError
 
 COMMANDS = {
     "validate": "batchrunner.cli.validate",
+    "config": "batchrunner.cli.config",
     "plan": "batchrunner.cli.plan",
     "run": "batchrunner.cli.run",
     "status": "batchrunner.cli.status",
@@ -105,8 +106,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _say_error(error: BatchrunnerError) -> None:
     """The error, and what to do next; a manifest's problems begin with their place, as editors want them."""
-    prefix = "" if isinstance(error, ManifestError) else "error: "
-    show.say(f"{prefix}{error}")
+    if isinstance(error, ManifestError):
+        show.problems(error.problems)
+    else:
+        show.say(f"error: {error}")
     if error.hint:
         show.say(f"hint: {error.hint}")
 

@@ -26,7 +26,7 @@ def read(manifest: Path | None, file: Path | None) -> Catalog:
     from batchrunner import places
 
     text = manifest.read_text(encoding="utf-8-sig", errors="replace") if manifest and manifest.exists() else None
-    catalog = places.load_catalog(manifest, text, os.environ)
+    catalog = places.load_catalog(manifest, text, os.environ, around=places.around({}, os.environ))
     return places.with_file(catalog, file) if file else catalog
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+import re
 from typing import Any
 
 import click
@@ -47,6 +48,31 @@ log = click.option(
 )
 
 no_log = click.option("--no-log", is_flag=True, help="Keep no log.")
+
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+
+
+def _words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """The values by name; the last word for a name counts."""
+    words = {}
+    for each in given:
+        match = _VARIABLE.fullmatch(each)
+        if match is None:
+            said = f"{each.partition('=')[0]!r} is not of the form NAME=VALUE"
+            raise click.BadParameter(said)
+        words[match[1]] = match[2]
+    return words
+
+
+variables = click.option(
+    "--var",
+    "var",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_words,
+    help="A value for ${NAME} in the manifest, over `vars` and the environment. May be repeated.",
+)
+
 
 rerender = click.option("--rerender", is_flag=True, help="Buy jobs again that are done but changed since.")
 

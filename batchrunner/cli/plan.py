@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import click
 from batchrunner.cli import options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.core.kind import Kind
-from batchrunner.errors import BatchrunnerError, Exit, ProviderError
+from batchrunner.errors import BatchrunnerError, Exit, ManifestError, ProviderError
 
 if TYPE_CHECKING:
     from batchrunner.core.plan import Bill, Plan
@@ -56,6 +56,7 @@ class _Detailed(click.Command):
 @options.only
 @options.allow_unlisted
 @options.history
+@options.variables
 @click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
 @click.option(
     "--detailed-exitcode",
@@ -69,10 +70,20 @@ def plan(manifest: Path, **given: Any) -> int:
 
     With a key in the environment the account is read, for its balance and its plan's prices.
     """
+    try:
+        return _plan(manifest, given)
+    except ManifestError as error:
+        if not given["as_json"]:
+            raise
+        show.as_json({"manifest": str(manifest), "jobs": [], "problems": show.problem_shapes(error.problems)})
+        return Exit.BUG if given["detailed_exitcode"] else Exit.USAGE
+
+
+def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
     from batchrunner import batch, outlook as outlooks
     from batchrunner.core.plan import Do, Wishes
 
-    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
+    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
     account = _account()
     with show.looking() as on_progress:
@@ -87,7 +98,8 @@ def plan(manifest: Path, **given: Any) -> int:
     if given["save"]:
         outlooks.save(given["save"], read, seen.plan, tier=account.tier if account else None)
     if given["as_json"]:
-        show.as_json(shape(manifest, seen.plan, outlook))
+        problems = show.problem_shapes(read.warnings + seen.warnings)
+        show.as_json({**shape(manifest, seen.plan, outlook), "problems": problems})
     else:
         show.problems(read.warnings + seen.warnings)
         print_plan(seen.plan, outlook)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @options.only
 @options.allow_unlisted
 @options.history
+@options.variables
 @click.option(
     "--plan",
     "saved",
@@ -96,7 +97,7 @@ def run(manifest: Path, **given: Any) -> int:
 
     if given["events"] == "-" and given["as_json"]:
         raise UsageError("--events - and --json both want standard output", hint="give --events a file")
-    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"])
+    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
     show.problems(read.warnings)
     door = doors.wanted(
         read.manifest.webhooks, port=given["webhook_port"], host=given["webhook_host"], environ=os.environ

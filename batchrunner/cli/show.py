@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchrunner.cli import quote
 from batchrunner.core import plain
 from batchrunner.core.problem import Problem
 
@@ -51,13 +52,20 @@ def looking() -> Iterator[Callable[[int, int, int], None] | None]:
 
 
 def problems(found: Iterable[Problem]) -> None:
-    """Print problems, one a line, as `file:line:column: message`."""
+    """Print problems, one a line, as `file:line:column: message`; on a terminal with the line each one points at."""
+    columns = shutil.get_terminal_size().columns if sys.stderr and sys.stderr.isatty() else None
     for problem in found:
         say(plain.cell(str(problem)))
+        for each in quote.lines(problem.place, columns=columns) if columns is not None else ():
+            say(each)
 
 
-def problem_shape(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON."""
+def problem_shapes(found: Iterable[Problem]) -> list[dict[str, Any]]:
+    """Problems as JSON; their codes are stable."""
+    return [_problem_shape(problem) for problem in found]
+
+
+def _problem_shape(problem: Problem) -> dict[str, Any]:
     return {
         "file": problem.place.source,
         "line": problem.place.line,
@@ -67,6 +75,7 @@ def problem_shape(problem: Problem) -> dict[str, Any]:
         "code": problem.code,
         "message": problem.message,
         "hint": problem.hint,
+        "via": problem.place.via,
     }
 
 

@@ -13,28 +13,25 @@ from batchrunner.errors import Exit, ManifestError
 @click.command()
 @options.manifest
 @options.allow_unlisted
+@options.variables
 @options.as_json
-def validate(manifest: Path, *, allow_unlisted: bool, as_json: bool) -> int:
+def validate(manifest: Path, *, allow_unlisted: bool, var: dict[str, str], as_json: bool) -> int:
     """Check MANIFEST and the files it names. Nothing is sent, nothing is written."""
     from batchrunner import batch
 
     try:
-        read = batch.read(manifest, allow_unlisted=allow_unlisted)
+        read = batch.read(manifest, allow_unlisted=allow_unlisted, variables=var)
         with show.looking() as on_progress:
             seen = batch.look(read, remembered={}, on_progress=on_progress)
     except ManifestError as error:
         if not as_json:
             raise
-        show.as_json({"manifest": str(manifest), "jobs": 0, "problems": _shapes(error.problems)})
+        show.as_json({"manifest": str(manifest), "jobs": 0, "problems": show.problem_shapes(error.problems)})
         return Exit.USAGE
     warnings = read.warnings + seen.warnings
     if as_json:
-        show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": _shapes(warnings)})
+        show.as_json({"manifest": str(manifest), "jobs": len(read.jobs), "problems": show.problem_shapes(warnings)})
         return Exit.OK
     show.problems(warnings)
     show.line(f"{manifest}: {show.plural(len(read.jobs), 'job')}, no errors")
     return Exit.OK
-
-
-def _shapes(problems: tuple) -> list[dict]:  # type: ignore[type-arg]
-    return [show.problem_shape(problem) for problem in problems]

@@ -7,13 +7,14 @@ problems; none stops the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from batchrunner.core import explain, findings, inputs, yamltext
 from batchrunner.core.catalog import DEFAULT, Catalog, Model
 from batchrunner.core.inputs import Input, Media, Source
 from batchrunner.core.kind import Kind
+from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END
 
@@ -25,7 +26,8 @@ class Draft:
     """A job, or the defaults of a kind, while it is checked.
 
     `values` are those of the job over those of the defaults. Paths in `broken` were refused already and say nothing
-    about what is there. `moved` tells where a value was written that stands elsewhere in the request.
+    about what is there. `moved` tells where a value was written that stands elsewhere in the request. `variant` is
+    the combination of a matrix that the job is.
     """
 
     kind: Kind
@@ -35,6 +37,7 @@ class Draft:
     prefix: str
     broken: frozenset[Path] = frozenset()
     moved: Mapping[Path, Path] = field(default_factory=dict)
+    variant: Variant | None = None
 
     def get(self, *path: str) -> Any:
         """Return the value at the path; None where nothing usable stands."""
@@ -54,35 +57,28 @@ class Draft:
     def place(self, *path: str) -> Place:
         """Return where the value stands: in the job, in the defaults, or the job's beginning when it is missing."""
         wanted = self.moved.get(path, path)
+        varied = self.variant.value_at(wanted) if self.variant is not None else None
+        if varied is not None:
+            return yamltext.place_of(varied)
         for root in (self.node, self.defaults):
-            found = _exact(root, wanted) if root is not None else None
+            found = yamltext.exact(root, wanted)
             if found is not None:
                 return yamltext.place_of(found)
         return yamltext.place_of(self.node)
 
     def problem(self, path: Path, code: str, message: str, hint: str | None = None) -> Problem:
         shown = explain.joined(self.prefix, self.moved.get(path, path))
-        return Problem(place=self.place(*path), code=code, message=message, path=shown, hint=hint)
+        return Problem(place=self._place_in_variant(path), code=code, message=message, path=shown, hint=hint)
 
     def warning(self, path: Path, code: str, message: str, hint: str | None = None) -> Problem:
-        shown = explain.joined(self.prefix, self.moved.get(path, path))
-        return Problem(
-            place=self.place(*path),
-            code=code,
-            message=message,
-            path=shown,
-            hint=hint,
-            severity=Severity.WARNING,
-        )
+        return replace(self.problem(path, code, message, hint), severity=Severity.WARNING)
 
-
-def _exact(node: yamltext.Node, path: Path) -> yamltext.Node | None:
-    for step in path:
-        entry = node.entries.get(step) if isinstance(node, yamltext.MapNode) else None
-        if entry is None:
-            return None
-        node = entry.node
-    return node
+    def _place_in_variant(self, path: Path) -> Place:
+        place = self.place(*path)
+        if self.variant is None:
+            return place
+        said = f"with {self.variant.shown()}"
+        return replace(place, via=f"{place.via}; {said}" if place.via else said)
 
 
 class ListedField(NamedTuple):

@@ -5,22 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from batchrunner.core import checks, explain, findings, outputs, shape, yamltext
+from batchrunner.core import checks, explain, findings, layers, matrix, naming, outputs, shape, yamltext
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.findings import Findings
-from batchrunner.core.inputs import Input
+from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import Kind
+from batchrunner.core.layers import KINDS, Defaults, Given
 from batchrunner.core.manifest import JobEntry
+from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem
-from batchrunner.core.typed import Checked, checked, not_yet, problem_at, refused_in_job, value_of
+from batchrunner.core.typed import Checked, checked, problem_at, refused_in_job, value_of
+from batchrunner.core.variables import Refused, Variables
+from batchrunner.core.yamltext import MapNode, Node
 
-_TEMPLATE = re.compile(r"[{}]")
+# Once a combination of a matrix is wrong, so many more are looked at for other problems.
+_TRIED_AFTER_AN_ERROR = 1000
 
 # Control characters, line and paragraph separators, and marks that reverse the direction of a terminal's text.
 _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-KINDS = tuple(Kind)
+
+
+class Read(NamedTuple):
+    """A job that was read, the draft that it came from, and the defaults beneath it, the closest first."""
+
+    entry: JobEntry
+    draft: checks.Draft
+    layers: tuple[layers.Layer, ...]
+
+
+class Needed(NamedTuple):
+    """A local file that a job with errors asks for: it is looked at all the same, so that all is told at once."""
+
+    value: str
+    place: Place
+    path: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,60 +50,153 @@ class Jobs:
     catalog: Catalog
     allow_unlisted: bool
     found: Findings
-    defaults: Mapping[Kind, Checked]
+    variables: Variables
+    defaults: Defaults
     listed: Mapping[Kind | None, explain.Listed]
+    output: str
+    """The manifest's template, for jobs without one of their own, and where it stands."""
+    output_node: Node
     count: int = 0
-    _lines: dict[str, int] = field(default_factory=dict)
+    needed: list[Needed] = field(default_factory=list)
+    own_keys: set[str] = field(default_factory=set)
+    """Every key of a matrix that is no field, in all jobs."""
+    _owners: dict[str, tuple[str, int, int]] = field(default_factory=dict)
 
     def check_defaults(self) -> None:
         """Check the values of defaults by themselves, whether or not a job uses them."""
-        for kind, given in self.defaults.items():
+        for layer in self.defaults.layers:
+            given = layer.given
             draft = checks.Draft(
-                kind=kind, values=given.values, node=given.node, prefix=given.prefix, broken=given.broken
+                kind=layer.kind, values=given.values, node=given.node, prefix=given.prefix, broken=given.broken
             )
             self._tell(checks.check_values(draft, self.catalog, allow_unlisted=self.allow_unlisted))
             self._tell(checks.read_inputs(draft, self.catalog)[1])
             self._check_frame(given)
 
-    def read(self, nodes: Iterator[yamltext.Node]) -> Iterator[JobEntry]:
-        """Yield the jobs, until there is an error; go on then for the problems of the others."""
-        for node in nodes:
-            prefix = f"jobs[{self.count}]"
-            self.count += 1
-            if not isinstance(node, yamltext.MapNode):
+    def read(self, nodes: Iterator[Node]) -> Iterator[Read]:
+        """Yield the jobs of one file that are without errors; tell the problems of the others."""
+        for index, node in enumerate(nodes):
+            prefix = f"jobs[{index}]"
+            if not isinstance(node, MapNode):
+                self.count += 1
                 message = "a job is a mapping with id, kind and the fields of its request"
                 self.found.add(problem_at(node, "wrong-type", message, path=prefix))
                 continue
-            entry = self._entry(node, prefix)
-            # Once there is an error no job is needed any more, only the problems of the others.
-            if entry is not None and not self.found.has_errors:
-                yield entry
+            filled, refused = self.variables.fill(node, prefix)
+            assert isinstance(filled, MapNode)
+            if "matrix" in filled.entries:
+                yield from self._variants(filled, prefix, refused)
+            elif (read := self._job(filled, prefix, refused)) is not None:
+                yield read
 
-    def _entry(self, node: yamltext.MapNode, prefix: str) -> JobEntry | None:
+    # --- a matrix ----------------------------------------------------------------------------------------------------
+
+    def _variants(self, node: MapNode, prefix: str, refused: list[Refused]) -> Iterator[Read]:
         kind = self._kind(node, prefix)
-        model = shape.JOBS[kind] if kind is not None else shape.UnknownJob
-        own = checked(
+        given = None
+        if not any(each.path[0] == "matrix" for each in refused):
+            fields = tuple(key for each in ([kind] if kind else KINDS) for key in explain.keys_at(shape.JOBS[each], ()))
+            where = f"{prefix}.matrix"
+            given = matrix.read(node.entries["matrix"].node, prefix=where, fields=fields, report=self.found.add)
+        if given is None or kind is None:
+            self.count += 1
+            plain = node._replace(entries={key: each for key, each in node.entries.items() if key != "matrix"})
+            self._checked(plain, kind, prefix, refused)
+            return
+        self._check_own_keys(node, given, kind, prefix)
+        base = node._replace(entries={key: each for key, each in node.entries.items() if key != "matrix"})
+        is_typed = self._check_types_once(base, given, prefix, refused)
+        values = yamltext.plain(base)
+        tried = 0
+        for variant in given.variants():
+            if is_typed:
+                own = Checked(node=base, prefix=prefix, values=matrix.plain(values, variant))
+                read = self._job(base, prefix, refused, own=own, variant=variant, of=given)
+            else:
+                read = self._job(matrix.overlaid(base, variant), prefix, refused, variant=variant, of=given)
+            if read is not None:
+                yield read
+            tried += read is None or tried > 0
+            if tried > _TRIED_AFTER_AN_ERROR:
+                return
+
+    def _check_types_once(self, base: MapNode, given: matrix.Matrix, prefix: str, refused: list[Refused]) -> bool:
+        """Check the type of each value once, where the combinations are many more; tell whether all of them are good.
+
+        No type depends on another field's value, so a combination of good values has good types, too.
+        """
+        singles = sum(len(axis.values) for axis in given.axes)
+        if refused or singles * 4 > given.combinations():
+            return False
+        told = self.found.errors_told
+        for variant in given.singles():
+            single = matrix.overlaid(base, variant)
+            self._checked(single, self._kind(single, prefix), prefix, refused)
+        return self.found.errors_told == told
+
+    def _check_own_keys(self, node: MapNode, given: matrix.Matrix, kind: Kind, prefix: str) -> None:
+        """Tell of keys that are neither a field nor used in a template: slips, that would render something else."""
+        own = {axis.key: axis for axis in given.axes if not axis.path}
+        self.own_keys.update(own)
+        if not own:
+            return
+        tags = [yamltext.plain(tags)] if (tags := value_of(node, "tags")) is not None else [None]
+        outputs_ = [value_of(node, "output"), yamltext.exact(self.defaults.for_job(kind, tags[0]).node, ("output",))]
+        written = [value_of(node, "id"), *outputs_]
+        used = {name for each in written if each is not None for name in naming.names_of(each)}
+        used.update(naming.names_of(self.output))
+        for key, axis in own.items():
+            if key not in used:
+                fields = explain.keys_at(shape.JOBS[kind], ())
+                near = findings.nearest(key, fields)
+                hint = f"did you mean {near}?" if near else f'use it: id: "…-{{{key}}}"'
+                message = f"{yamltext.quoted(key)} is no field of a job, and neither id nor output has {{{key}}}"
+                self.found.add(problem_at(axis.entry, "unknown-key", message, path=f"{prefix}.matrix.{key}", hint=hint))
+
+    # --- one job -----------------------------------------------------------------------------------------------------
+
+    def _job(
+        self,
+        node: MapNode,
+        prefix: str,
+        refused: list[Refused],
+        *,
+        own: Checked | None = None,
+        variant: Variant | None = None,
+        of: matrix.Matrix | None = None,
+    ) -> Read | None:
+        self.count += 1
+        told = self.found.errors_told
+        kind = self._kind(node, prefix)
+        own = own or self._checked(node, kind, prefix, refused)
+        self._check_frame(own)
+        if kind is None:
+            self._check_literal_id(own)
+            return None
+        below = self.defaults.for_job(kind, own.values.get("tags"))
+        draft = _draft(kind, own, below, variant)
+        given, problems = checks.read_inputs(draft, self.catalog)
+        self._tell(problems)
+        job_id = self._id(draft, given, of)
+        output = self._output(draft)
+        self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
+        self._tell(checks.check_end(draft, given))
+        if self.found.errors_told > told or job_id is None:
+            self._note_files(draft, given)
+            return None
+        return Read(_job_entry(draft, given, job_id, output), draft, below.layers)
+
+    def _checked(self, node: MapNode, kind: Kind | None, prefix: str, refused: list[Refused]) -> Checked:
+        return checked(
             node,
-            model,
+            shape.JOBS[kind] if kind is not None else shape.UnknownJob,
             prefix=prefix,
-            refused=refused_in_job(node, prefix),
+            refused=refused_in_job(node, prefix) + refused if refused else refused_in_job(node, prefix),
             found=self.found,
             listed=self.listed.get(kind, explain.NOTHING_LISTED),
         )
-        self._check_id(own)
-        self._check_frame(own)
-        if kind is None:
-            return None
-        draft = self._draft(kind, own)
-        inputs, problems = checks.read_inputs(draft, self.catalog)
-        self._tell(problems)
-        self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
-        self._tell(checks.check_end(draft, inputs))
-        if self.found.has_errors:
-            return None
-        return _job_entry(draft, inputs)
 
-    def _kind(self, node: yamltext.MapNode, prefix: str) -> Kind | None:
+    def _kind(self, node: MapNode, prefix: str) -> Kind | None:
         if "kind" not in node.entries:
             hint = f"write kind: {' or kind: '.join(KINDS)}"
             self.found.add(problem_at(node, "missing", "kind is missing", path=f"{prefix}.kind", hint=hint))
@@ -97,25 +210,6 @@ class Jobs:
         self.found.add(problem_at(written, "unlisted", message, path=f"{prefix}.kind", hint=hint))
         return None
 
-    def _check_id(self, own: Checked) -> None:
-        job_id = own.values.get("id")
-        if not isinstance(job_id, str):
-            return
-        node = value_of(own.node, "id") or own.node
-        path = f"{own.prefix}.id"
-        if said := _id_flaw(job_id):
-            self.found.add(problem_at(node, "bad-id", said, path=path))
-        elif _TEMPLATE.search(job_id):
-            self.found.add(not_yet(node, "a template as id", path=path))
-        key = outputs.collision_key(job_id)
-        first = self._lines.get(key)
-        if first is None:
-            self._lines[key] = node.line
-        else:
-            message = f"the id {yamltext.quoted(job_id)} is taken by the job in line {first}"
-            hint = "ids must differ by more than upper and lower case"
-            self.found.add(problem_at(node, "duplicate-id", message, path=path, hint=hint))
-
     def _check_frame(self, own: Checked) -> None:
         """Check what a job has beside the provider's fields."""
         if isinstance(template := own.values.get("output"), str):
@@ -127,62 +221,119 @@ class Jobs:
                 node = value_of(own.node, "input") or own.node
                 self.found.add(problem_at(node, "conflict", message, path=f"{own.prefix}.input", hint="remove one"))
 
-    def _draft(self, kind: Kind, own: Checked) -> checks.Draft:
-        """Return the job's values over the defaults of its kind, with `input` at its place in the request."""
-        given = self.defaults.get(kind)
-        values = _merged(given.values, own.values) if given is not None else own.values
-        broken = own.broken | given.broken if given is not None else own.broken
-        moved: dict[checks.Path, checks.Path] = {}
-        main = ("assets", checks.MAIN_ASSET[kind])
-        if "input" in values:
-            values = {**values, "assets": {**values.get("assets", {}), main[1]: values["input"]}}
-            moved[main] = ("input",)
-        if ("input",) in broken:
-            broken |= {main}
-        return checks.Draft(
-            kind=kind,
-            values=values,
-            node=own.node,
-            defaults=given.node if given is not None else None,
-            prefix=own.prefix,
-            broken=broken,
-            moved=moved,
-        )
+    def _note_files(self, draft: checks.Draft, given: list[Input]) -> None:
+        for each in given:
+            if each.source is Source.LOCAL:
+                path = f"{draft.prefix}.assets.{each.field}"
+                self.needed.append(Needed(each.value, draft.place("assets", each.field), path))
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def _check_literal_id(self, own: Checked) -> None:
+        job_id = own.values.get("id")
+        if isinstance(job_id, str) and not naming.names_of(job_id):
+            self._take(job_id, value_of(own.node, "id") or own.node, own.prefix)
+
+    def _id(self, draft: checks.Draft, given: list[Input], of: matrix.Matrix | None) -> str | None:
+        """Return the job's id, its placeholders filled; None where it has none that can be used."""
+        template = draft.values.get("id")
+        if not isinstance(template, str):
+            return None
+        node = value_of(draft.node, "id") or draft.node
+        try:
+            job_id = naming.id_of(template, draft, given, index=self.count)
+        except naming.NoName as error:
+            flaw, path = error.flaw, f"{draft.prefix}.id"
+            if error.flaw.code == naming.NO_FILE and draft.is_broken("assets", checks.MAIN_ASSET[draft.kind]):
+                return None  # what is wrong with the input was told
+            self.found.add(problem_at(node, flaw.code, flaw.message, path=path, hint=flaw.hint))
+            return None
+        return job_id if self._take(job_id, node, draft.prefix, template=template, of=of) else None
+
+    def _take(
+        self, job_id: str, node: Node, prefix: str, *, template: str = "", of: matrix.Matrix | None = None
+    ) -> bool:
+        """Note that a job has this id; tell of an id that cannot be one, or is taken."""
+        path = f"{prefix}.id"
+        if said := _id_flaw(job_id):
+            self.found.add(problem_at(node, "bad-id", said, path=path))
+            return False
+        here = (node.source, node.line)
+        first = self._owners.setdefault(outputs.collision_key(job_id), (*here, self.count))
+        if first[2] == self.count:
+            return True
+        if of is not None and first[:2] == here:
+            message, hint = "several jobs of this matrix have the same id", naming.hint_for(template, of.varying())
+        else:
+            where = f"line {first[1]}" if first[0] == node.source else f"{first[0]}:{first[1]}"
+            message = f"the id {yamltext.quoted(job_id)} is taken by the job in {where}"
+            hint = "ids must differ by more than upper and lower case"
+        self.found.add(problem_at(node, "duplicate-id", message, path=path, hint=hint))
+        return False
+
+    def _output(self, draft: checks.Draft) -> str | None:
+        """Return the job's template for its output, filled but for what `expand` knows; None for the manifest's."""
+        own = draft.values.get("output")
+        template = own if isinstance(own, str) else self.output
+        try:
+            filled = naming.output_of(template, draft)
+        except naming.NoName as error:
+            node = yamltext.exact(draft.node, ("output",)) or yamltext.exact(draft.defaults, ("output",))
+            prefix = draft.prefix if isinstance(own, str) else ""
+            path = explain.joined(prefix, ("output",))
+            flaw = error.flaw
+            self.found.add(problem_at(node or self.output_node, flaw.code, flaw.message, path=path, hint=flaw.hint))
+            return None
+        return filled if filled != self.output else None
 
     def _tell(self, problems: Iterator[Problem] | list[Problem]) -> None:
         for problem in problems:
             self.found.add(problem)
 
 
-def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the own values over the defaults; blocks of both are merged, a block of one is shared."""
-    merged = {**defaults, **own}
-    for key, value in own.items():
-        below = defaults.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            merged[key] = {**below, **value}
-    return merged
-
-
-def _job_entry(draft: checks.Draft, inputs: list[Input]) -> JobEntry:
-    values = draft.values
-    return JobEntry(
-        id=values["id"],
-        kind=draft.kind,
-        fields=_request_fields(draft),
-        inputs=tuple(inputs),
-        place=yamltext.place_of(draft.node),
-        places=_places(draft, inputs),
-        tags=tuple(values.get("tags", ())),
-        priority=values.get("priority", 0),
-        hold=values.get("hold"),
-        output=values.get("output"),
+def _draft(kind: Kind, own: Checked, given: Given, variant: Variant | None) -> checks.Draft:
+    """Return the job's values over its defaults, with `input` at its place in the request."""
+    values = layers.merged_values(given.values, own.values)
+    broken = own.broken | given.broken if given.broken else own.broken
+    moved: dict[checks.Path, checks.Path] = {}
+    main = ("assets", checks.MAIN_ASSET[kind])
+    if "input" in values:
+        values["assets"] = {**values.get("assets", {}), main[1]: values["input"]}
+        moved[main] = ("input",)
+    if ("input",) in broken:
+        broken |= {main}
+    return checks.Draft(
+        kind=kind,
+        values=values,
+        node=own.node,
+        defaults=given.node,
+        prefix=own.prefix,
+        broken=broken,
+        moved=moved,
+        variant=variant,
     )
 
 
-def _places(draft: checks.Draft, inputs: list[Input]) -> dict[str, Place]:
+def _job_entry(draft: checks.Draft, given: list[Input], job_id: str, output: str | None) -> JobEntry:
+    values = draft.values
+    return JobEntry(
+        id=job_id,
+        kind=draft.kind,
+        fields=_request_fields(draft),
+        inputs=tuple(given),
+        place=yamltext.place_of(draft.node),
+        places=_places(draft, given),
+        tags=tuple(values.get("tags", ())),
+        priority=values.get("priority", 0),
+        hold=values.get("hold"),
+        output=output,
+        path=draft.prefix,
+    )
+
+
+def _places(draft: checks.Draft, given: list[Input]) -> dict[str, Place]:
     seconds = ("start_seconds", "end_seconds") if draft.kind is Kind.VIDEO_TO_VIDEO else ()
-    return {each.field: draft.place("assets", each.field) for each in inputs} | {
+    return {each.field: draft.place("assets", each.field) for each in given} | {
         name: draft.place(name) for name in seconds
     }
 
@@ -199,8 +350,8 @@ def _request_fields(draft: checks.Draft) -> dict[str, Any]:
     return fields
 
 
-def check_output(node: yamltext.Node, template: str, prefix: str, found: Findings) -> None:
-    """Check the template that stands at the node's key `output`."""
+def check_output(node: Node, template: str, prefix: str, found: Findings) -> None:
+    """Check the form of the template that stands at the node's key `output`."""
     if flaw := outputs.flaw_of(template):
         node, path = value_of(node, "output") or node, explain.joined(prefix, ("output",))
         found.add(problem_at(node, flaw.code, flaw.message, path=path, hint=flaw.hint))
@@ -218,6 +369,8 @@ def name_flaw(name: str) -> str | None:
 def _id_flaw(job_id: str) -> str | None:
     if said := name_flaw(job_id):
         return said
+    if not job_id or len(job_id) > shape.MAX_ID_LENGTH:
+        return f"an id has from 1 to {shape.MAX_ID_LENGTH} characters, not {len(job_id)}"
     if "\\" in job_id:
         return "an id must not contain a backslash; / makes sub-folders"
     if not {"", ".", ".."}.isdisjoint(job_id.split("/")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
@@ -11,7 +11,8 @@ import json
 import posixpath
 from typing import Any
 
-from batchrunner.core import findings, inputs, outputs, yamltext
+from batchrunner.core import findings, naming, outputs, yamltext
+from batchrunner.core.entries import Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
@@ -57,8 +58,8 @@ class ResolvedJob:
     """One render, complete but for the submission's name and the uploaded paths of LOCAL inputs.
 
     `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `places` tells
-    where asset paths and seconds stand, by field name. With `end_seconds: end`, `request` says `end` and `seconds`
-    is 0 until `with_ends` has put the clip's own end there.
+    where asset paths and seconds stand, by field name, and `path` where the job does (`jobs[3]`). With
+    `end_seconds: end`, `request` says `end` and `seconds` is 0 until `with_ends` has put the clip's own end there.
     """
 
     id: str
@@ -72,6 +73,7 @@ class ResolvedJob:
     tags: tuple[str, ...] = ()
     priority: int = 0
     hold: int | None = None
+    path: str = ""
 
     @property
     def ends_with_clip(self) -> bool:
@@ -79,20 +81,31 @@ class ResolvedJob:
         return bool(self.request["end_seconds"] == END)
 
 
-def local_paths(manifest: Manifest) -> frozenset[str]:
+def local_paths(manifest: Manifest, needed: Iterable[Needed] = ()) -> frozenset[str]:
     """Return the local files that the jobs need, as written; the shell looks at them before `expand`."""
-    return frozenset(given.value for entry in manifest.jobs for given in entry.inputs if given.source is Source.LOCAL)
+    local = (given.value for entry in manifest.jobs for given in entry.inputs if given.source is Source.LOCAL)
+    return frozenset(local).union(each.value for each in needed)
 
 
-def expand(manifest: Manifest, *, files: Mapping[str, FileFact]) -> tuple[ResolvedJob, ...]:
+def expand(
+    manifest: Manifest,
+    *,
+    files: Mapping[str, FileFact],
+    needed: Iterable[Needed] = (),
+    found: Findings | None = None,
+) -> tuple[ResolvedJob, ...]:
     """Resolve every job; raises ManifestError with every problem of its files and outputs.
 
-    `files` has a fact for each of `local_paths`.
+    `files` has a fact for each of `local_paths`. With `found` and `needed`, what was found before and the files of jobs
+    that are not among the manifest's, everything is told in one go.
     """
-    found = Findings()
-    for index, entry in enumerate(manifest.jobs):
-        for problem in _file_problems(index, entry, files):
+    found = found or Findings()
+    for entry in manifest.jobs:
+        for problem in _file_problems(entry, files):
             found.add(problem)
+    for each in needed:
+        if (told := _file_problem(each, files[each.value])) is not None:
+            found.add(told)
     jobs = tuple(
         _resolved(entry, index=index, template=manifest.output) for index, entry in enumerate(manifest.jobs, start=1)
     )
@@ -125,42 +138,46 @@ def request_hash(request: Mapping[str, Any]) -> str:
 
 
 def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
-    values = {
-        "id": entry.id,
-        "index": str(index),
-        "kind": entry.kind.value,
-        "stem": inputs.stem_of(entry.inputs[0]),
-    }
     end = entry.fields["end_seconds"]
     return ResolvedJob(
         id=entry.id,
         kind=entry.kind,
         request=entry.fields,
         inputs=entry.inputs,
-        output=outputs.render(entry.output or template, values),
+        output=_output(entry, index=index, template=template),
         seconds=0 if end == END else end - entry.fields.get("start_seconds", 0),
         place=entry.place,
         places=entry.places,
         tags=entry.tags,
         priority=entry.priority,
         hold=entry.hold,
+        path=entry.path,
     )
+
+
+def _output(entry: JobEntry, *, index: int, template: str) -> str:
+    model = entry.fields.get("model")
+    values = naming.values_of(kind=entry.kind, index=index, model=model, given=entry.inputs)
+    return outputs.render(entry.output or template, {"id": entry.id, **values})
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _file_problems(index: int, entry: JobEntry, files: Mapping[str, FileFact]) -> Iterator[Problem]:
+def _file_problems(entry: JobEntry, files: Mapping[str, FileFact]) -> Iterator[Problem]:
     for given in entry.inputs:
-        if given.source is not Source.LOCAL:
-            continue
-        fact = files[given.value]
-        told = _told(given.value, fact)
-        if told is not None:
-            code, message, hint = told
-            path = f"jobs[{index}].assets.{given.field}"
-            place = entry.places[given.field]
-            yield Problem(place=place, code=code, message=message, path=path, hint=hint)
+        if given.source is Source.LOCAL:
+            asked = Needed(given.value, entry.places[given.field], f"{entry.path}.assets.{given.field}")
+            if problem := _file_problem(asked, files[given.value]):
+                yield problem
+
+
+def _file_problem(asked: Needed, fact: FileFact) -> Problem | None:
+    told = _told(asked.value, fact)
+    if told is None:
+        return None
+    code, message, hint = told
+    return Problem(place=asked.place, code=code, message=message, path=asked.path, hint=hint)
 
 
 def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
@@ -197,13 +214,14 @@ def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
         key = outputs.collision_key(job.output)
         first = owners.setdefault(key, index)
         if first != index:
-            yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first])}")
+            yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first], beside=job)}")
         if key in inputs_by_key:
             yield _collision(jobs, index, f"is the input {yamltext.quoted(inputs_by_key[key])}")
         for folder in _parents(key):
             folders.setdefault(folder, index)
     for key in owners.keys() & folders.keys():
-        said = f"is a folder that the output of the job {_named(jobs[folders[key]])} needs"
+        owner = jobs[owners[key]]
+        said = f"is a folder that the output of the job {_named(jobs[folders[key]], beside=owner)} needs"
         yield _collision(jobs, owners[key], said)
 
 
@@ -213,13 +231,15 @@ def _collision(jobs: Sequence[ResolvedJob], index: int, said: str) -> Problem:
         place=job.place,
         code="output-collision",
         message=f"the output {yamltext.quoted(job.output, limit=200)} of the job {yamltext.quoted(job.id)} {said}",
-        path=f"jobs[{index}].output",
+        path=f"{job.path}.output",
         hint="use {id} or {index} in the output",
     )
 
 
-def _named(job: ResolvedJob) -> str:
-    return f"{yamltext.quoted(job.id)} in line {job.place.line}"
+def _named(job: ResolvedJob, *, beside: ResolvedJob) -> str:
+    place, here = job.place, beside.place
+    where = f"in line {place.line}" if place.source == here.source else f"at {place.source}:{place.line}"
+    return f"{yamltext.quoted(job.id)} {where}"
 
 
 def _path_key(path: str) -> str:

@@ -86,7 +86,7 @@ def _problem(
     if details["type"] == "extra_forbidden":
         key = str(path[-1])
         code, message = "unknown-key", f"there is no key {yamltext.quoted(key)} here"
-        hint: str | None = _key_hint(key, value, _keys_at(model, path[:-1]))
+        hint: str | None = _key_hint(key, value, keys_at(model, path[:-1]))
     elif details["type"] == "missing":
         code, message, hint = "missing", f"{path[-1]} is missing", None
     else:
@@ -158,7 +158,7 @@ def _type_hint(kind: str, value: yamltext.Node) -> str | None:
     return None
 
 
-def _keys_at(model: type[BaseModel], path: tuple[Step, ...]) -> tuple[str, ...]:
+def keys_at(model: type[BaseModel], path: tuple[Step, ...]) -> tuple[str, ...]:
     """Return the keys that are valid where the path leads."""
     here: list[Any] = [model]
     for step in path:

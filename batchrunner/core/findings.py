@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import difflib
 from functools import lru_cache
 
@@ -18,15 +18,21 @@ class Findings:
     """Problems as they are found: each once, those that stand first kept, the rest counted.
 
     A problem in a default is found again with every job that uses it; it stands in one place and is told once.
+    `errors_told` counts it every time. `mask` takes out of a problem what must not be shown.
     """
 
     def __init__(self) -> None:
+        self.errors_told = 0
+        self.mask: Callable[[Problem], Problem] = as_it_is
         self._seen: set[int] = set()
         self._errors: list[Problem] = []
         self._warnings: list[Problem] = []
         self._dropped = {Severity.ERROR: 0, Severity.WARNING: 0}
 
     def add(self, problem: Problem) -> None:
+        if problem.severity is Severity.ERROR:
+            self.errors_told += 1
+        problem = self.mask(problem)
         key = hash((problem.place, problem.code, problem.message))
         if key in self._seen:
             return
@@ -53,6 +59,11 @@ class Findings:
 
     def warnings(self) -> tuple[Problem, ...]:
         return _first(self._warnings, self._dropped[Severity.WARNING])
+
+
+def as_it_is(problem: Problem) -> Problem:
+    """Return the problem: nothing in it must be hidden."""
+    return problem
 
 
 def _position(problem: Problem) -> tuple[str, int, int]:

@@ -36,14 +36,14 @@ class Wanted:
 def wanted(jobs: Sequence[ResolvedJob]) -> tuple[Wanted, ...]:
     """Return every local file of the jobs once, in the order of the jobs."""
     files: dict[str, Wanted] = {}
-    for index, job in enumerate(jobs):
+    for job in jobs:
         for given in _local(job):
             if given.value not in files:
                 files[given.value] = Wanted(
                     name=given.value,
                     media=given.media,
                     place=job.places.get(given.field, job.place),
-                    path=f"jobs[{index}].assets.{given.field}",
+                    path=f"{job.path}.assets.{given.field}",
                 )
     return tuple(files.values())
 
@@ -57,8 +57,8 @@ def check(
     what no plan takes is refused.
     """
     told = Findings()
-    for index, job in enumerate(jobs):
-        prefix = f"jobs[{index}]"
+    for job in jobs:
+        prefix = job.path
         for given in _local(job):
             seen = found[given.value]
             for problem in _size_problems(job, given, seen, catalog, tier=tier, prefix=prefix):

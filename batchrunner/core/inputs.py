@@ -94,13 +94,18 @@ def read_input(value: str, *, field: str, media: Media, extensions: Sequence[str
     return Input(field=field, source=source, value=value, media=media, extension=extension)
 
 
-def stem_of(given: Input) -> str:
-    """Return the name that `{stem}` stands for: of the file without its extension, or the address' last part."""
+def name_of(given: Input) -> str:
+    """Return the name that `{name}` stands for: of the file, or the address' last part."""
     if given.source is Source.LOCAL or given.source is Source.UPLOADED:
         path = given.value
     else:
         path = urlsplit(given.value).path.rstrip("/")
-    name = _SEPARATORS.split(path)[-1]
+    return _SEPARATORS.split(path)[-1]
+
+
+def stem_of(given: Input) -> str:
+    """Return the name that `{stem}` stands for: `name_of` without its extension."""
+    name = name_of(given)
     return name.rpartition(".")[0] or name
 
 

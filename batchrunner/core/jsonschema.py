@@ -10,10 +10,11 @@ How the format grows:
 - A key that is added to a model of shape.py is in the schema, at the same place. Nothing is to be done here.
 - A field whose validator takes more than its type names the rest in its `json_schema_input_type` (see `end_seconds`).
 - A key that shape.py holds as `Any`, because something else checks it, gets its schema in `_root`, as `defaults` does.
-- A text that may stand for any single value, as a variable would, is put beside every key's own schema (`anyOf`) once
-  the root is built: wherever `properties` hold neither a mapping nor a list, except inside `if`.
+- A text with a variable may stand for any value: jsonforms.py puts it beside every key's own schema once the root is
+  built, except inside `if`.
 - Rules over several fields (`_video_rules`, `_image_rules`) look at what a job says itself, so that they hold whatever
-  the defaults are. Where something else can replace what a job says, they are put behind an `if` without that key.
+  the defaults are. Where something else can replace what a job says, as a matrix can, they are put behind an `if`
+  without that key.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from batchrunner.core import checks, outputs, reader, retry, shape
+from batchrunner.core import checks, jsonforms, layers, outputs, reader, retry, shape
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog, Model
 from batchrunner.core.kind import Kind
@@ -58,8 +59,11 @@ def _root(
     keys = root["properties"]
     keys["version"] |= {"const": reader.VERSION}
     keys["output"] |= {"default": reader.DEFAULT_OUTPUT, "pattern": _OUTPUT}
-    keys["defaults"] |= {"properties": {str(kind): defaults[kind] for kind in Kind}}
+    blocks = {str(kind): defaults[kind] for kind in Kind}
+    every = jsonforms.of_any_kind(blocks) | {"description": "What all jobs get, as far as their kind has it."}
+    keys["defaults"] |= {"properties": {layers.ALL: every, **blocks, layers.TAGS: jsonforms.by_tag(blocks)}}
     keys["defaults"]["additionalProperties"] = False
+    keys["include"] |= {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     keys["jobs"] |= {"minItems": 1, "items": _any_job(jobs)}
     for key, holder in (("limits", Limits), ("budget", Budget), ("webhooks", Webhooks)):
         _tell_defaults(keys[key]["properties"], holder)
@@ -69,7 +73,7 @@ def _root(
     if not allow_unlisted:
         keys["budget"]["properties"]["per_model"]["additionalProperties"] = False
     _tell_usual_retries(keys["retry"]["properties"])
-    return root
+    return jsonforms.with_variables(jsonforms.unless_included(root))
 
 
 def _tell_usual_retries(keys: Mapping[str, Schema]) -> None:
@@ -105,7 +109,8 @@ def _any_job(jobs: Mapping[Kind, Schema]) -> Schema:
 def _job(kind: Kind, catalog: Catalog, *, allow_unlisted: bool) -> Schema:
     job = _block(shape.JOBS[kind], kind, catalog, allow_unlisted=allow_unlisted)
     rules = _video_rules(catalog) if kind is Kind.VIDEO_TO_VIDEO else _image_rules(catalog, allow_unlisted)
-    return job | {"allOf": [_said_once(kind), *rules]}
+    job["properties"]["matrix"] |= jsonforms.a_matrix(job)
+    return job | {"allOf": [jsonforms.where_nothing_varies([_said_once(kind), *rules])]}
 
 
 def _block(model: type[BaseModel], kind: Kind, catalog: Catalog, *, allow_unlisted: bool) -> Schema:

@@ -38,7 +38,8 @@ class JobEntry:
     """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
 
     `fields` holds the API's own fields under their own names; nested mappings may be shared between jobs.
-    `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …).
+    `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …),
+    `path` is where the job stands in its file (`jobs[3]`), which the jobs of one matrix have in common.
     """
 
     id: str
@@ -51,6 +52,7 @@ class JobEntry:
     priority: int = 0
     output: str | None = None
     hold: int | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 import re
-from typing import NamedTuple
 import unicodedata
 
-from batchrunner.core import findings, yamltext
+from batchrunner.core import templates
+from batchrunner.core.templates import Flaw
 
 PLACEHOLDERS = ("id", "index", "kind", "stem")
 EXTENSION = ".mp4"
 MAX_COMPONENT_BYTES = 200
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Windows refuses these in names: learn.microsoft.com, "Naming Files, Paths, and Namespaces".
 _UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f\ud800-\udfff]')
@@ -38,20 +37,8 @@ def mark_in(name: str) -> str | None:
     return match[1] if match else None
 
 
-class Flaw(NamedTuple):
-    """Why a template cannot be used."""
-
-    code: str
-    message: str
-    hint: str | None = None
-
-
 # In the order in which they are told; only the first one is.
 _FLAWS: Sequence[tuple[Callable[[str], object], Flaw]] = (
-    (
-        lambda template: re.search(r"[{}]", _PLACEHOLDER.sub("", template)),
-        Flaw("bad-output", "a brace stands alone", "a placeholder is written as {id}"),
-    ),
     (
         lambda template: "\\" in template,
         Flaw("bad-output", "a backslash cannot separate folders", "write / on every system"),
@@ -72,23 +59,20 @@ _FLAWS: Sequence[tuple[Callable[[str], object], Flaw]] = (
 
 
 def flaw_of(template: str) -> Flaw | None:
-    """Return what is wrong with an output template; None when nothing is."""
-    for name in _PLACEHOLDER.findall(template):
-        if name not in PLACEHOLDERS:
-            said = f"there is no placeholder {yamltext.quoted('{' + name + '}')}"
-            return Flaw("unknown-placeholder", said, findings.did_you_mean(name, PLACEHOLDERS))
-    return next((flaw for wrong, flaw in _FLAWS if wrong(template)), None)
+    """Return what is wrong with the form of an output template; None when nothing is. Names are not looked at."""
+    told = templates.flaw_of(template, what="bad-output")
+    return told or next((flaw for wrong, flaw in _FLAWS if wrong(template)), None)
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
     """Return the path, each part of it safe; only an id may bring folders of its own."""
-
-    def filled(match: re.Match[str]) -> str:
-        value = values[match[1]]
-        return value if match[1] == "id" else value.replace("/", "_")
-
-    path = _PLACEHOLDER.sub(filled, template)
+    path = templates.fill(template, lambda name: values[name] if name == "id" else in_one_part(values[name]))
     return "/".join(_safe(part) for part in path.split("/"))
+
+
+def in_one_part(value: str) -> str:
+    """Return a value that brings no folders of its own."""
+    return value.replace("/", "_").replace("\\", "_")
 
 
 def collision_key(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -15,11 +15,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where something stands in a text: lines and columns count from 1, as editors do."""
+    """Where something stands in a text: lines and columns count from 1, as editors do.
+
+    `via` tells what else had a part in it, such as the variable that a value came from, or the variant of a matrix.
+    Two places that differ in it only are the same place.
+    """
 
     source: str
     line: int
     column: int
+    via: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}"
@@ -42,5 +47,5 @@ class Problem:
 
     def __str__(self) -> str:
         word = "" if self.severity is Severity.ERROR else "warning: "
-        tail = f" ({self.hint})" if self.hint else ""
-        return f"{self.place}: {word}{self.message}{tail}"
+        more = "; ".join(each for each in (self.hint, self.place.via) if each)
+        return f"{self.place}: {word}{self.message}" + (f" ({more})" if more else "")

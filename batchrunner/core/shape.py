@@ -139,12 +139,14 @@ class VideoJob(VideoDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
     input: Text = optional("The clip: local path, https address, library address or path of an earlier upload.")
+    matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 
 class ImageJob(ImageDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
     input: Text = optional("The picture: local path, https address, library address or path of an earlier upload.")
+    matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 
 class UnknownJob(BaseModel):
@@ -229,20 +231,37 @@ class Retry(Block):
     )
 
 
+class Included(Block):
+    """What an included file says beside its jobs; its other keys are looked at elsewhere."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    vars: dict[str, Any] = LEFT_OUT
+    limits: Limits = LEFT_OUT
+    budget: Budget = LEFT_OUT
+    defaults: dict[str, Any] = LEFT_OUT
+    jobs: list[Any] = LEFT_OUT
+
+
 class Head(Block):
     """Everything but what the jobs and the defaults hold."""
 
     version: int = required("Version of this format.")
+    include: Any = optional("Files that share vars, defaults, limits, budget and jobs with this one.")
+    vars: dict[str, Any] = optional("Values for ${NAME} in any text of this manifest.")
+    env: list[Annotated[str, Field(min_length=1)]] = optional("Variables of the environment that it may use.")
     name: Name = optional("Name of the batch, part of each submission's name; else the file's.")
     output: Text = optional(
-        "Where files go, below the manifest's folder: {id}, {index}, {kind} and {stem} are filled in."
+        "Where files go, below the manifest's folder: {id}, {stem}, {style.art_style} and more are filled in."
     )
     catalog: Text = optional("File that corrects models and prices, relative to the manifest.")
     limits: Limits = optional("How much goes on at once.")
     budget: Budget = optional("Caps that hold, in credits and dollars.")
     webhooks: Webhooks = optional("Take the provider's notices instead of asking only.")
     retry: Retry = optional("How patiently each step is tried again.")
-    defaults: dict[str, Any] = optional("What every job of a kind has unless it says otherwise.")
+    defaults: dict[str, Any] = optional(
+        "What all jobs, those of a kind or those with a tag have unless they say otherwise."
+    )
     jobs: list[Any] = required("What is to be rendered.")
 
 
@@ -250,4 +269,4 @@ JOBS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoJob, Kind.IMAGE_TO
 DEFAULTS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoDefaults, Kind.IMAGE_TO_VIDEO: ImageDefaults}
 
 # Keys of a job that are ours; the others travel to the provider.
-OWN_KEYS = frozenset({"id", "kind", "input", "tags", "priority", "output", "hold"})
+OWN_KEYS = frozenset({"id", "kind", "input", "matrix", "tags", "priority", "output", "hold"})

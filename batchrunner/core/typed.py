@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from batchrunner.core import checks, explain, yamltext
 from batchrunner.core.findings import Findings
 from batchrunner.core.problem import Problem
+from batchrunner.core.variables import Refused
 
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"window", "notify", "vars", "matrix", "include"}),
-    "job": frozenset({"matrix", "needs"}),
+    "manifest": frozenset({"window", "notify"}),
+    "job": frozenset({"needs"}),
     "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
 }
-_VARIABLE = "${"
-
-
-class Refused(NamedTuple):
-    """A value that is refused before its type is looked at."""
-
-    path: tuple[str | int, ...]
-    problem: Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +45,8 @@ def checked(
     values = yamltext.plain(node)
     broken = {each.path for each in refused}
     for each in refused:
-        found.add(each.problem)
+        if each.problem is not None:
+            found.add(each.problem)
     try:
         model.model_validate(values)
     except ValidationError as error:
@@ -115,21 +109,7 @@ def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
     if isinstance(given, yamltext.MapNode) and NOT_YET["input"].intersection(given.entries):
         keys = f"input: {{{', '.join(given.entries)}}}"
         refused.append(Refused(("input",), not_yet(given, keys, path=explain.joined(prefix, ("input",)))))
-    refused.extend(_variables(node, prefix, ()))
     return refused
-
-
-def _variables(node: yamltext.Node, prefix: str, path: checks.Path) -> Iterator[Refused]:
-    """Yield every text that asks for a variable."""
-    if isinstance(node, yamltext.MapNode):
-        for key, entry in node.entries.items():
-            if isinstance(entry.node, yamltext.ScalarNode):
-                if _VARIABLE in entry.node.text:
-                    here = (*path, key)
-                    said = not_yet(entry.node, "${…}", path=explain.joined(prefix, here))
-                    yield Refused(here, said)
-            elif not path:
-                yield from _variables(entry.node, prefix, (key,))
 
 
 def not_yet(node: yamltext.Node | yamltext.Entry, what: str, *, path: str) -> Problem:

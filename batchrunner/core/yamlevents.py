@@ -90,7 +90,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, *, source: str) -> P
         place=Place(source=source, line=line, column=column),
         code="yaml-syntax",
         message=f"not valid YAML: {said}{context}",
-        hint=_hint(said, lines[line - 1][:column]),
+        hint=_hint(said, lines[line - 1][:column], lines[line - 1]),
     )
 
 
@@ -103,7 +103,9 @@ def _where(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int, int]
     return last, len(lines[-1]) + 1
 
 
-def _hint(said: str, before: str) -> str | None:
+def _hint(said: str, before: str, whole: str) -> str | None:
     if "\t" in before[: len(before) - len(before.lstrip())]:
         return "YAML does not allow tabs for indentation; use spaces"
+    if "${" in whole and said.startswith(("did not find expected ',' or", "did not find expected node content")):
+        return 'inside {…} and […] a value with ${NAME} needs quotes: "${NAME}"'
     return next((hint for start, hint in _HINTS if said.startswith(start)), None)

@@ -35,13 +35,14 @@ _KEY_IN_FIRST_COLUMN = re.compile("[\n\r\x85\u2028\u2029](?:[^\\s#-]|-\\S)")
 
 
 class ScalarNode(NamedTuple):
-    """A single value; `text` is how it was written, without its quotes."""
+    """A single value; `text` is how it was written, without its quotes; `via` tells of a variable it came from."""
 
     value: Value
     text: str
     source: str
     line: int
     column: int
+    via: str | None = None
 
 
 class ListNode(NamedTuple):
@@ -79,7 +80,8 @@ Node: TypeAlias = ScalarNode | ListNode | MapNode | StreamedNode
 
 
 def place_of(node: Node | Entry) -> Place:
-    return Place(source=node.source, line=node.line, column=node.column)
+    via = node.via if isinstance(node, ScalarNode) else None
+    return Place(source=node.source, line=node.line, column=node.column, via=via)
 
 
 def plain(node: Node) -> Any:
@@ -91,6 +93,27 @@ def plain(node: Node) -> Any:
     if isinstance(node, ListNode):
         return [plain(item) for item in node.items]
     return []
+
+
+def merged(below: Node, above: Node) -> Node:
+    """Return what stands above over what stands below: mappings are merged, everything else is replaced whole."""
+    if not isinstance(below, MapNode) or not isinstance(above, MapNode):
+        return above
+    entries = dict(below.entries)
+    for key, entry in above.entries.items():
+        under = entries.get(key)
+        entries[key] = entry if under is None else entry._replace(node=merged(under.node, entry.node))
+    return above._replace(entries=entries)
+
+
+def exact(node: Node | None, path: Iterable[str]) -> Node | None:
+    """Return what stands at the keys of the path; None where one of them is missing."""
+    for step in path:
+        entry = node.entries.get(step) if isinstance(node, MapNode) else None
+        if entry is None:
+            return None
+        node = entry.node
+    return node
 
 
 def locate(node: Node, path: Iterable[str | int]) -> Node | Entry:

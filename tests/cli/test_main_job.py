@@ -135,7 +135,7 @@ def test_plan_is_the_published_shape(program, batch):
     ended = program.run("plan", batch.name, "--json")
     assert ended.code == 0
     plan = ended.json()
-    assert set(plan) == {"manifest", "jobs", "totals", "account", "disks"}
+    assert set(plan) == {"manifest", "jobs", "totals", "account", "disks", "problems"}
     assert [job["action"] for job in plan["jobs"]] == ["render", "render"]
     for job in plan["jobs"]:
         assert set(job) >= {"id", "kind", "action", "reason", "credits", "warnings"}

@@ -1,19 +1,24 @@
 """Case files: a manifest, then sections that each begin with a marker line, and what comes of it.
 
+=== include NAME  the text of a file that the manifest may include
 === files     facts about files, one in a line: path: missing | folder | empty | unreadable, then names beside it;
               every file that is not named is there
-=== options   words for parse, such as allow_unlisted
+=== options   one in a line: allow_unlisted, or var NAME=VALUE, or environ NAME=VALUE; with config, or config origin,
+              what comes of it is what `batchrunner config` prints
 === expected  the problems, or the warnings and the jobs that come out
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 import re
 
-from batchrunner.core import catalog, expand, manifest, reader
+from batchrunner.core import catalog, config, expand, manifest, reader
+from batchrunner.core.entries import Needed
 from batchrunner.core.problem import Problem
-from batchrunner.errors import ManifestError
+from batchrunner.core.reader import Around
+from batchrunner.errors import ManifestError, UsageError
 
 CASES = Path(__file__).parent / "cases"
 CATALOG_TEXT = Path(catalog.__file__).parents[1].joinpath("data", "catalog.yaml").read_text(encoding="utf-8")
@@ -26,20 +31,41 @@ class Case:
     files: str = ""
     options: str = ""
     expected: str = ""
+    included: Mapping[str, str] = field(default_factory=dict)
+
+    def around(self) -> Around:
+        words = [line.split(maxsplit=1) for line in self.options.splitlines()]
+        said = {
+            sort: dict(rest[0].split("=", 1) for word, *rest in words if word == sort) for sort in ("var", "environ")
+        }
+        return Around(variables=said["var"], environ=said["environ"], fetch=fetching(self.included))
+
+
+def fetching(texts: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what gives the text of an included file, out of these."""
+
+    def fetch(name: str) -> str:
+        if name not in texts:
+            raise UsageError(f"cannot read {name}: No such file or directory")
+        return texts[name]
+
+    return fetch
 
 
 def read_case(path: Path) -> Case:
-    text, *sections = re.split(r"^=== (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return Case(manifest=text, **dict(zip(sections[::2], sections[1::2], strict=True)))
+    text, *sections = re.split(r"^=== (\w+)(?: (\S+))?\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = list(zip(sections[::3], sections[1::3], sections[2::3], strict=True))
+    included = {name: text for word, name, text in parts if word == "include"}
+    return Case(manifest=text, included=included, **{word: text for word, _, text in parts if word != "include"})
 
 
-def parse(text: str, *, allow_unlisted: bool = False) -> manifest.Manifest:
-    return reader.parse(text, source="m.yaml", name="m", catalog=CATALOG, allow_unlisted=allow_unlisted)
+def parse(text: str, *, allow_unlisted: bool = False, around: Around | None = None) -> manifest.Manifest:
+    return reader.parse(text, source="m.yaml", name="m", catalog=CATALOG, allow_unlisted=allow_unlisted, around=around)
 
 
-def facts(read: manifest.Manifest, told: str = "") -> dict[str, expand.FileFact]:
+def facts(read: manifest.Manifest, told: str = "", needed: Iterable[Needed] = ()) -> dict[str, expand.FileFact]:
     """Return a fact for every local file: as told, else a file with something in it."""
-    files = {path: expand.FileFact(kind=expand.FileState.FILE, size=1000) for path in expand.local_paths(read)}
+    files = {path: expand.FileFact(kind=expand.FileState.FILE, size=1000) for path in expand.local_paths(read, needed)}
     for line in told.splitlines():
         path, _, rest = line.partition(": ")
         state, *siblings = rest.split(", ")
@@ -51,20 +77,37 @@ def facts(read: manifest.Manifest, told: str = "") -> dict[str, expand.FileFact]
 def outcome(case: Case) -> str:
     """Return what the case leads to, as text."""
     try:
-        read = parse(case.manifest, allow_unlisted="allow_unlisted" in case.options)
-        jobs = expand.expand(read, files=facts(read, case.files))
+        reading = reader.read(
+            case.manifest,
+            source="m.yaml",
+            name="m",
+            catalog=CATALOG,
+            allow_unlisted="allow_unlisted" in case.options,
+            around=case.around(),
+        )
+        read, needed = reading.manifest, reading.needed
+        files = facts(read, case.files, needed)
+        jobs = expand.expand(read, files=files, needed=needed, found=reading.found)
     except ManifestError as error:
         return "".join(f"{_told(problem)}\n" for problem in error.problems)
+    if "config" in case.options:
+        return _config_text(case)
     limits = read.limits
     head = f"{read.name}: {limits.in_flight} in flight, {limits.uploads} up, {limits.downloads} down\n"
     warnings = "".join(f"{_told(problem)}\n" for problem in read.warnings)
     return head + warnings + "".join(_job_text(job) for job in jobs)
 
 
+def _config_text(case: Case) -> str:
+    opened = reader.opened(case.manifest, source="m.yaml", catalog=CATALOG, around=case.around())
+    return "".join(f"{line}\n" for line in config.as_yaml(opened, name="m", origin="config origin" in case.options))
+
+
 def _told(problem: Problem) -> str:
-    at = f"{problem.place.line}:{problem.place.column}: {problem.severity} {problem.code}"
-    hint = f"\n    {problem.hint}" if problem.hint else ""
-    return f"{at} {problem.path}\n    {problem.message}{hint}"
+    file = "" if problem.place.source == "m.yaml" else f"{problem.place.source}:"
+    at = f"{file}{problem.place.line}:{problem.place.column}: {problem.severity} {problem.code}"
+    more = "".join(f"\n    {each}" for each in (problem.hint, problem.place.via) if each)
+    return f"{at} {problem.path}\n    {problem.message}{more}"
 
 
 def _job_text(job: expand.ResolvedJob) -> str:

@@ -31,15 +31,29 @@ BEYOND = {
     "bad-duplicate-ids",
     "bad-duplicate-keys",
     "bad-duplicate-top",
+    "bad-file-in-a-matrix",
     "bad-files",
+    "bad-include-in-a-circle",
+    "bad-included-file",
     "bad-inputs",
+    "bad-matrix-ids",
+    "bad-matrix-keys-that-are-placeholders",
+    "bad-matrix-too-large",
     "bad-merge",
     "bad-missing-in-image",
     "bad-missing-in-video",
     "bad-output-after-cleaning",
     "bad-output-collision",
+    "bad-output-collision-over-files",
     "bad-output-is-input",
     "bad-prompts",
+    "bad-templates",
+    "bad-value-of-a-variable",
+    "bad-var-for-nothing",
+    "bad-variables",
+    "bad-variables-as-lists-that-grow",
+    "bad-variables-in-a-circle",
+    "bad-variables-that-grow",
     "bad-youtube",
 }
 
@@ -186,6 +200,45 @@ def test_defaults_are_those_that_hold() -> None:
 def test_editors_are_told_what_is_deprecated() -> None:
     image = SCHEMA["properties"]["defaults"]["properties"]["image-to-video"]["properties"]
     assert "resolution: 720p" in image["style"]["properties"]["high_quality"]["deprecationMessage"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("include: 5", "include"),
+        ("env: HOME", "env"),
+        ("defaults: {all: {modle: x}}", "defaults.all"),
+        ("defaults: {all: {priority: high}}", "defaults.all.priority"),
+        ("defaults: {tags: {night: {tags: [a]}}}", "defaults.tags.night"),
+        (
+            "defaults: {tags: {night: {image-to-video: {end_seconds: end}}}}",
+            "defaults.tags.night.image-to-video.end_seconds",
+        ),
+        (f"jobs: [{{{IMAGE}, matrix: {{model: [kling-4.0]}}}}]", "jobs[0].matrix"),
+        (f"jobs: [{{{IMAGE}, matrix: {{take: 1}}}}]", "jobs[0].matrix"),
+        (f"jobs: [{{{IMAGE}, priority: 'x {{y}}'}}]", "jobs[0].priority"),
+    ],
+)
+def test_one_slip_in_the_language_is_refused_at_its_place(text: str, where: str) -> None:
+    good = {"version": 1, "jobs": [yaml.safe_load(f"{{{IMAGE}}}")]}
+    assert refused(good | yaml.safe_load(text)) == {where}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "limits: {in_flight: '${n}', per_kind: '${kinds}'}",
+        "output: '${output}'",
+        "defaults: {all: {end_seconds: end, model: kling-3.0, tags: '${tags}', style: {prompt: a, version: v2}}}",
+        f"jobs: [{{{IMAGE}, model: '${{m}}', style: '${{s}}', priority: '${{p}}', height: '${{h}}'}}]",
+        f"jobs: [{{{IMAGE}, matrix: {{model: [sora-2, '${{m}}'], end_seconds: '${{ends}}', take: [1, x]}}}}]",
+        f"jobs: [{{{IMAGE}, matrix: [{{model: sora-2, end_seconds: [4, 8]}}]}}]",
+        "{include: a.yaml, jobs: []}",
+    ],
+)
+def test_the_language_is_taken(text: str) -> None:
+    good = {"version": 1, "jobs": [yaml.safe_load(f"{{{IMAGE}}}")]}
+    assert refused(good | yaml.safe_load(text)) == set()
 
 
 # --- any values ------------------------------------------------------------------------------------------------------

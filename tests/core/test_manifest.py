@@ -27,7 +27,7 @@ def test_case(path: Path) -> None:
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(list(CASES.glob("*.case"))) >= 60
+    assert len(list(CASES.glob("*.case"))) >= 115
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
