@@ -186,8 +186,9 @@ class Jobs:
         given, problems = checks.read_inputs(draft, self.catalog)
         self._tell(problems)
         folder = self._folder(draft)
-        job_id = self._id(draft, given, of) if folder is None else self._id_for_files(draft)
-        output = self._output(draft, given, is_folder=folder is not None)
+        is_folder = isinstance(draft.values.get("input"), dict)
+        job_id = self._id_for_files(draft) if is_folder else self._id(draft, given, of)
+        output = self._output(draft, given, is_folder=is_folder)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
         self._tell(checks.check_end(draft, given))
         if self.found.errors_told > told or job_id is None:

@@ -211,7 +211,7 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings) -> dict[Fold
         rendered = [each.path for each in choice.files if _path_key(each.path) in own]
         notes = [*choice.notes]
         if rendered:
-            said = f"{folders.counted(rendered, 'file')} left out: this manifest's renders lie there"
+            said = f"{folders.counted(rendered, 'file')} left out, since this manifest's renders lie there"
             notes.append(folders.Note("own-output", said, "exclude them, or name another folder in the glob"))
         if not kept and not any(note.severity is Severity.ERROR for note in notes):
             notes.append(folders.nothing_left(folder))
@@ -358,7 +358,10 @@ def _nearest_file(path: str, siblings: tuple[str, ...]) -> str | None:
 
 
 def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
-    """Yield every output that would overwrite another, an input, or a folder that another needs."""
+    """Yield every output that would overwrite another, an input, or a folder that another needs.
+
+    Jobs of the same id have the same output as well; of those the id is told.
+    """
     inputs_by_key = {
         _path_key(given.value): given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL
     }
@@ -367,7 +370,7 @@ def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
     for index, job in enumerate(jobs):
         key = outputs.collision_key(job.output)
         first = owners.setdefault(key, index)
-        if first != index:
+        if first != index and outputs.collision_key(jobs[first].id) != outputs.collision_key(job.id):
             yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first], beside=job)}")
         if key in inputs_by_key:
             yield _collision(jobs, index, f"is the input {yamltext.quoted(inputs_by_key[key])}")

@@ -114,9 +114,6 @@ def id_for_files(template: str, draft: Draft) -> str:
     """Return a template in which only what differs from file to file is open; raises NoName."""
     if flaw := templates.flaw_of(template, what="bad-id"):
         raise NoName(flaw)
-    if _OF_FOLDER.isdisjoint(templates.names_in(template)):
-        said = "the id of a folder's jobs must differ from file to file"
-        raise NoName(Flaw("bad-id", said, 'write id: "{stem}", or id: "{relpath}"'))
 
     def value_of(name: str) -> str | None:
         value = _of_job(draft, name)
@@ -126,7 +123,11 @@ def id_for_files(template: str, draft: Draft) -> str:
             raise NoName(templates.unknown(name, _possible(draft, OF_JOB)))
         return None if value is None else outputs.in_one_part(value)
 
-    return templates.fill_some(template, value_of)
+    filled = templates.fill_some(template, value_of)
+    if _OF_FOLDER.isdisjoint(templates.names_in(filled)):
+        said = "the id of a folder's jobs must differ from file to file"
+        raise NoName(Flaw("bad-id", said, 'write id: "{stem}", or id: "{relpath}"'))
+    return filled
 
 
 def id_of_file(template: str, values: Mapping[str, str]) -> str:

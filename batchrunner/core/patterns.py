@@ -237,3 +237,11 @@ def _set(inner: str) -> str:
             pieces.append(re.escape(first))
             at += 1
     return f"[{sign}{''.join(pieces)}]"
+
+
+def escaped(path: str) -> str:
+    """Return the pattern that fits just this path; raises BadPattern for one that no pattern can be written for."""
+    if "\\" in path:
+        raise BadPattern("a name with a backslash cannot be written as a pattern", hint="rename it")
+    text = re.sub(r"([*?\[{}])", r"[\1]", path)
+    return f"./{text}" if text.startswith("~") else text
