@@ -256,10 +256,10 @@ def _of_folder(entry: JobEntry, folder: Folder, files: Sequence[Found], *, templ
     """Yield one job for each file; all that does not differ is shared. Raises NoName."""
     model = entry.fields.get("model")
     places = {**entry.places, folder.field: folder.place}
-    written = entry.output or template
+    written, depth = entry.output or template, folder.depth
     common = _job(entry, job_id=entry.id, output="")
     for index, file in enumerate(files, start=1):
-        values = naming.values_of_file(file, folder, kind=entry.kind, index=index, model=model)
+        values = naming.values_of_file(file, depth=depth, kind=entry.kind, index=index, model=model)
         job_id = naming.id_of_file(entry.id, values)
         main = Input(
             field=folder.field, source=Source.LOCAL, value=file.path, media=folder.media, extension=values["ext"]

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-import posixpath
 import re
 import unicodedata
 
 from batchrunner.core import inputs, outputs, shape, templates
 from batchrunner.core.checks import Draft
-from batchrunner.core.folder import Folder, Found
+from batchrunner.core.folder import Found
 from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.templates import Flaw
@@ -62,12 +61,14 @@ def values_of(*, kind: Kind, index: int, model: str | None, given: Sequence[Inpu
     return values
 
 
-def values_of_file(found: Found, folder: Folder, *, kind: Kind, index: int, model: str | None) -> dict[str, str]:
-    """Return the values of OF_JOB for one file of a folder; `parent` is left out where it has none."""
+def values_of_file(found: Found, *, depth: int, kind: Kind, index: int, model: str | None) -> dict[str, str]:
+    """Return the values of OF_JOB for one file of a folder; `parent` is left out where it has none.
+
+    `depth` is how many folders of its path are no part of `{relpath}`.
+    """
     day = datetime.fromtimestamp(found.modified_ns // 1_000_000_000, tz=UTC)
     return {
-        **values_of_path(found.path),
-        **_of_path(found.path, depth=folder.depth),
+        **values_of_path(found.path, depth=depth),
         "date": f"{day:%Y-%m-%d}",
         "index": str(index),
         "kind": kind.value,
@@ -75,18 +76,18 @@ def values_of_file(found: Found, folder: Folder, *, kind: Kind, index: int, mode
     }
 
 
-def values_of_path(path: str) -> dict[str, str]:
+def values_of_path(path: str, *, depth: int = 0) -> dict[str, str]:
     """Return the values that tell files apart by their paths."""
     name = path.rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
-    return {"name": name, "stem": stem or name, "ext": extension.lower(), **_of_path(path, depth=0)}
+    return {"name": name, "stem": stem or name, "ext": extension.lower(), **_of_path(path, depth=depth)}
 
 
 def _of_path(path: str, *, depth: int) -> dict[str, str]:
     """Return `{relpath}` and, where there is one, `{parent}`; so many folders are left out of the first."""
     *folders, name = path.replace("\\", "/").split("/")
     below = [each for each in folders[depth:] if each not in {"", ".", ".."}]
-    values = {"relpath": posixpath.join(*below, name.rpartition(".")[0] or name)}
+    values = {"relpath": "/".join((*below, name.rpartition(".")[0] or name))}
     if folders and folders[-1] not in {"", ".", ".."}:
         values["parent"] = folders[-1]
     return values

@@ -86,9 +86,9 @@ def id_template(sorts: Sequence[Sort], where: str, catalog: Catalog) -> tuple[st
         owners: dict[str, str] = {}
         twins = {}
         for sort in sorts:
-            folder = folder_of(sort.kind, where, catalog)
+            depth = folder_of(sort.kind, where, catalog).depth
             for file in sort.files:
-                values = naming.values_of_file(file, folder, kind=sort.kind, index=1, model=None)
+                values = naming.values_of_file(file, depth=depth, kind=sort.kind, index=1, model=None)
                 first = owners.setdefault(outputs.collision_key(naming.id_of_file(template, values)), file.path)
                 if first != file.path:
                     twins[file.path] = f"its name differs from {yamltext.quoted(first)} by the form of letters only"
