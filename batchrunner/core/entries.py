@@ -399,6 +399,10 @@ def _request_fields(draft: checks.Draft) -> dict[str, Any]:
         if "video_source" not in assets:
             source = "youtube" if "youtube_url" in assets else "file"
             fields["assets"] = {"video_source": source, **assets}
+    if isinstance(draft.values.get("input"), dict):
+        # Which file it is, differs from job to job.
+        main = checks.MAIN_ASSET[draft.kind]
+        fields["assets"] = {key: value for key, value in fields["assets"].items() if key != main}
     return fields
 
 

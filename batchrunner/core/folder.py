@@ -157,8 +157,8 @@ def _article(media: Media) -> str:
 def moment(text: str, *, now_ns: int, local: Callable[[datetime], float]) -> int:
     """Return the moment that `newer_than` stands for, in nanoseconds since 1970.
 
-    `7d`, `2w` or `90m` count back from now. A date, or a date and a time, is one of this place, unless it names its own offset;
-    `local` turns it into seconds since 1970.
+    `7d`, `2w` or `90m` count back from now. A date, or a date and a time, is one of this place, unless it names its
+    own offset; `local` turns it into seconds since 1970.
 
     Raises:
         ValueError: it is neither.
