@@ -166,7 +166,7 @@ def text_of(sorts: Sequence[Sort], *, where: str, template: str, catalog: Catalo
     model = model_for(catalog)
     hold = sum(hold_of(sort, catalog, model) for sort in sorts)
     is_sampled = any(len(sort.facts) < len(sort.files) for sort in sorts)
-    seconds = f"{' about' if is_sampled else ''} {hold:,} credits at the most, and a tenth more; no run passes it"
+    figure = f"{'about ' if is_sampled else ''}{hold:,} credits at the most, and a tenth more"
     lines = [
         f"# yaml-language-server: $schema={SCHEMA}",
         f"# The line above is for editors; `batchrunner schema -o {SCHEMA}` writes what it names.",
@@ -177,7 +177,7 @@ def text_of(sorts: Sequence[Sort], *, where: str, template: str, catalog: Catalo
         "limits:",
         _with_comment("  in_flight: 10", "renders that the provider works on at the same time"),
         "budget:",
-        _with_comment(f"  credits: {budget_for(hold)}", f"CHANGE: a cap over all runs:{seconds}"),
+        _with_comment(f"  credits: {budget_for(hold)}", f"CHANGE: the cap over all runs; {figure}"),
         "",
         "jobs:",
     ]
