@@ -181,7 +181,8 @@ class VideoJob(VideoDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
     input: GivenInput = optional(
-        "The clip: local path, https address, library address or path of an earlier upload; or a glob, for one job a file."
+        "The clip: local path, https address, library address or path of an earlier upload; or a glob, for one job"
+        " a file."
     )
     matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
