@@ -14,11 +14,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from batchrunner import inspect, places, statefile, store
+from batchrunner import inspect, listing, places, statefile, store
 from batchrunner.core import (
     config,
     expand,
     findings,
+    folder as folders,
     footage,
     plan as planning,
     pricing,
@@ -27,6 +28,7 @@ from batchrunner.core import (
 )
 from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
+from batchrunner.core.folder import Listing
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.kind import Kind
@@ -49,6 +51,8 @@ class Batch:
         catalog: models, limits and prices, with the person's own corrections.
         jobs: what it asks for, resolved as far as that goes without looking into the inputs.
         mask: takes values from the environment out of a problem.
+        listing: what lay in its folders.
+        warnings: what is worth saying although nothing is wrong.
     """
 
     path: Path
@@ -58,11 +62,8 @@ class Batch:
     catalog: Catalog
     jobs: tuple[ResolvedJob, ...]
     mask: Callable[[Problem], Problem] = findings.as_it_is
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """What is worth saying although nothing is wrong."""
-        return self.manifest.warnings
+    listing: Listing = folders.NOTHING
+    warnings: tuple[Problem, ...] = ()
 
 
 def read(
@@ -88,7 +89,8 @@ def read(
     )
     root = path.resolve().parent
     facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.needed))}
-    jobs = expand.expand(reading.manifest, files=facts, needed=reading.needed, found=reading.found)
+    listed = listing.look(root, expand.folders_of(reading.manifest))
+    jobs = expand.expand(reading.manifest, files=facts, listing=listed, needed=reading.needed, found=reading.found)
     return Batch(
         path=path,
         root=root,
@@ -97,6 +99,8 @@ def read(
         catalog=catalog,
         jobs=jobs,
         mask=reading.found.mask,
+        listing=listed,
+        warnings=reading.found.warnings(),
     )
 
 
@@ -198,12 +202,14 @@ class Looked:
         contents: what is in every local input, by its path as written.
         fresh: those that had to be read, because they are new or changed.
         warnings: what is worth saying although nothing is wrong.
+        unready: files of folders that are not complete yet; there is no job of them this time.
     """
 
     jobs: tuple[ResolvedJob, ...]
     contents: Mapping[str, Inspected]
     fresh: tuple[Inspected, ...]
     warnings: tuple[Problem, ...]
+    unready: frozenset[str] = frozenset()
 
 
 def look(
@@ -218,14 +224,17 @@ def look(
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
     """
+    unready: set[str] = set()
+    wanted = footage.wanted(batch.jobs)
     try:
-        contents = inspect.look(batch.root, footage.wanted(batch.jobs), remembered, on_progress=on_progress)
-        jobs = expand.with_ends(batch.jobs, contents)
-        warnings = tuple(map(batch.mask, footage.check(jobs, contents, batch.catalog, tier=tier)))
+        contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
+        jobs = expand.with_ends(tuple(expand.ready(batch.jobs, unready)), contents)
+        told = (*footage.about_unready(batch.jobs, unready), *footage.check(jobs, contents, batch.catalog, tier=tier))
     except ManifestError as error:
         raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
+    warnings = tuple(map(batch.mask, told))
     fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
-    return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings)
+    return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings, unready=frozenset(unready))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +297,17 @@ def plan(
     specs = (
         (job.id, planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history)) for job in seen.jobs
     )
-    return planning.make_plan(specs, known, wishes)
+    return planning.make_plan(specs, known, wishes, absences=_absences(batch, seen, known))
+
+
+def _absences(batch: Batch, seen: Looked, known: Mapping[str, Job]) -> dict[str, str]:
+    """Why known jobs are no longer asked for, where it is their folder that no longer does."""
+    asked = {job.id for job in seen.jobs}
+    inputs = {job.id: [each.path for each in job.spec.inputs if each.path] for job in known.values()}
+    first = {job_id: paths[0] for job_id, paths in inputs.items() if paths and job_id not in asked}
+    wanted = expand.folders_of(batch.manifest)
+    reasons = folders.absences(wanted, batch.listing, set(first.values()), seen.unready)
+    return {job_id: reasons[path] for job_id, path in first.items() if path in reasons}
 
 
 def elsewhere(batch: Batch, folder: Path | None) -> Iterator[Job]:

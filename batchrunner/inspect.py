@@ -5,7 +5,7 @@ Threads, since reading, hashing and decoding all happen outside of Python's lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSet, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +28,8 @@ from batchrunner.errors import DamagedFile
 WORKERS = max(1, min(8, os.cpu_count() or 1))
 PIECE = 1024 * 1024
 REPORT_S = 0.1
+YOUNG_NS = 60_000_000_000
+"""A folder's file that is damaged, and was written to so short a time ago, is most likely not complete yet."""
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 """Told files done, files in all, and bytes read so far, a few times a second and always in the caller's thread."""
@@ -56,10 +58,12 @@ def look(
     *,
     workers: int = WORKERS,
     on_progress: Progress | None = None,
+    unready: MutableSet[str] | None = None,
 ) -> dict[str, Inspected]:
     """What is in each file, by its name as written, in the order given.
 
-    What was read and is worth remembering are the values that differ from what was remembered.
+    What was read and is worth remembering are the values that differ from what was remembered. Files of a folder that
+    are not complete yet are left out, and their names added to `unready`.
 
     Raises:
         ManifestError: files cannot be read, cannot be decoded, or are still being written; all of them at once.
@@ -75,22 +79,30 @@ def look(
             try:
                 found[wanted.name] = future.result()
             except _Unfit as unfit:
-                refused.add(unfit.problem_of(wanted))
+                if unready is not None and unfit.can_wait(wanted):
+                    unready.add(wanted.name)
+                else:
+                    refused.add(unfit.problem_of(wanted))
     finally:
         # Left early, by Ctrl-C or by a fault of the caller's display: nobody waits for the rest of a large file.
         meter.is_stopped.set()
         pool.shutdown(cancel_futures=True)
     refused.raise_errors()
-    return {each.name: found[each.name] for each in files}
+    return {each.name: found[each.name] for each in files if each.name in found}
 
 
 class _Unfit(Exception):
     """A file that cannot be an input."""
 
-    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+    def __init__(self, code: str, message: str, hint: str | None = None, *, is_young: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.is_young = is_young
+
+    def can_wait(self, wanted: Wanted) -> bool:
+        """Whether it is a folder's file that the next run may find complete."""
+        return wanted.listed is not None and self.is_young
 
     def problem_of(self, wanted: Wanted) -> Problem:
         return Problem(place=wanted.place, code=self.code, message=str(self), path=wanted.path, hint=self.hint)
@@ -129,6 +141,8 @@ def _as_they_end(
 def _look(root: Path, wanted: Wanted, known: Remembered | None, meter: _Meter) -> Inspected:
     path = root / wanted.name
     before = _stat(path, wanted)
+    if wanted.listed not in {None, before}:
+        raise _still_written(wanted)
     if known is not None and (known.size, known.modified_ns) == before:
         sha256, facts = known.sha256, known.facts
     else:
@@ -140,15 +154,22 @@ def _look(root: Path, wanted: Wanted, known: Remembered | None, meter: _Meter) -
         except DamagedFile as error:
             trouble = error
     if _stat(path, wanted) != before:
-        raise _Unfit(
-            "changing-file",
-            f"{_shown(wanted)} is still being written: it changed while it was read",
-            "wait until it is complete",
-        )
-    if facts is None:
-        raise _Unfit("unusable-file", str(trouble), trouble.hint if trouble else None)
+        raise _still_written(wanted)
     size, modified_ns = before
+    if facts is None:
+        is_young = time.time_ns() - modified_ns < YOUNG_NS
+        raise _Unfit("unusable-file", str(trouble), _hint(wanted, trouble), is_young=is_young)
     return Inspected(path=wanted.name, size=size, modified_ns=modified_ns, sha256=sha256, facts=facts)
+
+
+def _still_written(wanted: Wanted) -> _Unfit:
+    said = f"{_shown(wanted)} is still being written: it changed while it was read"
+    return _Unfit("changing-file", said, "wait until it is complete", is_young=True)
+
+
+def _hint(wanted: Wanted, trouble: DamagedFile | None) -> str | None:
+    said = trouble.hint if trouble else None
+    return said or (None if wanted.listed is None else "mend it, or leave it out with exclude")
 
 
 def _stat(path: Path, wanted: Wanted) -> tuple[int, int]:
@@ -173,7 +194,8 @@ def _sha256(path: Path, wanted: Wanted, meter: _Meter) -> str:
 
 
 def _unreadable(wanted: Wanted, error: OSError) -> _Unfit:
-    return _Unfit("unreadable-file", f"{_shown(wanted)} cannot be read: {error.strerror or error}")
+    said = f"{_shown(wanted)} cannot be read: {error.strerror or error}"
+    return _Unfit("unreadable-file", said, is_young=isinstance(error, FileNotFoundError))
 
 
 def _shown(wanted: Wanted) -> str:

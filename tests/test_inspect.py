@@ -178,3 +178,49 @@ def test_a_display_that_fails_or_ctrl_c_ends_it_soon(folder: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         inspecting.look(folder, wanted("a.mp4", "b.mp4", "a.png"), {}, workers=1, on_progress=interrupted)
     assert not [each for each in threading.enumerate() if each.name.startswith("inspect")]
+
+
+# --- files of a folder, which can wait for the next run --------------------------------------------------------------
+
+
+def listed(root: Path, *names: str, **more: int) -> list[Wanted]:
+    """The files as a listing a moment ago has them; `more` are bytes that were not there then."""
+    files = []
+    for each in wanted(*names):
+        found = (root / each.name).stat()
+        files.append(replace(each, listed=(found.st_size - more.get(each.name, 0), found.st_mtime_ns)))
+    return files
+
+
+def test_a_file_that_changed_since_it_was_listed_is_left_for_the_next_run(folder: Path) -> None:
+    unready: set[str] = set()
+    files = [*listed(folder, "a.mp4"), *listed(folder, "b.mp4", **{"b.mp4": 1})]
+    assert list(inspecting.look(folder, files, {}, unready=unready)) == ["a.mp4"]
+    assert unready == {"b.mp4"}
+
+
+def test_a_file_that_was_taken_away_since_it_was_listed_is_left_out(folder: Path) -> None:
+    unready: set[str] = set()
+    files = listed(folder, "a.mp4", "b.mp4")
+    (folder / "a.mp4").unlink()
+    assert list(inspecting.look(folder, files, {}, unready=unready)) == ["b.mp4"]
+    assert unready == {"a.mp4"}
+
+
+def test_a_damaged_file_is_left_for_the_next_run_only_while_it_is_young(folder: Path) -> None:
+    whole = (folder / "a.mp4").read_bytes()
+    (folder / "a.mp4").write_bytes(whole[: len(whole) // 2])
+    unready: set[str] = set()
+    assert list(inspecting.look(folder, listed(folder, "a.mp4", "b.mp4"), {}, unready=unready)) == ["b.mp4"]
+    assert unready == {"a.mp4"}
+    os.utime(folder / "a.mp4", (1, 1))
+    with pytest.raises(ManifestError) as caught:
+        inspecting.look(folder, listed(folder, "a.mp4", "b.mp4"), {}, unready=unready)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.hint) == ("unusable-file", "mend it, or leave it out with exclude")
+
+
+def test_a_file_that_the_manifest_names_itself_never_waits(folder: Path) -> None:
+    (folder / "a.mp4").unlink()
+    with pytest.raises(ManifestError):
+        inspecting.look(folder, wanted("a.mp4"), {}, unready=set())

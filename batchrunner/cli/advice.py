@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
 
 TAKES: Mapping[str, Sequence[str]] = {
+    "validate": ("allow_unlisted", "var"),
     "plan": ("state", "rerender", "retry_failed", "only", "allow_unlisted", "var", "history"),
     "run": (
         "state",

@@ -19,6 +19,7 @@ from batchrunner.cli import recorder, show
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError
 
 COMMANDS = {
+    "init": "batchrunner.cli.init",
     "validate": "batchrunner.cli.validate",
     "config": "batchrunner.cli.config",
     "plan": "batchrunner.cli.plan",

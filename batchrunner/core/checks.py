@@ -124,6 +124,11 @@ _ASSETS: Mapping[Kind, tuple[tuple[str, Media], ...]] = {
 MAIN_ASSET: Mapping[Kind, str] = {kind: assets[0][0] for kind, assets in _ASSETS.items()}
 
 
+def main_asset(kind: Kind) -> tuple[str, Media]:
+    """Return the asset that `input` stands for, and its media."""
+    return _ASSETS[kind][0]
+
+
 def listed(kind: Kind, catalog: Catalog) -> explain.Listed:
     """Return the listed values of each field that has such a list."""
     values: dict[tuple[explain.Step, ...], tuple[str, ...]] = {

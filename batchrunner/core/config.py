@@ -61,7 +61,11 @@ def _head(opened: Opened, name: str) -> dict[str, Any]:
 def job_values(read: Read) -> dict[str, Any]:
     """Return a job as a manifest says it: all of it, and nothing that stands elsewhere."""
     entry = read.entry
-    values: dict[str, Any] = {"id": templates.escaped(entry.id), "kind": entry.kind.value}
+    # The id of a folder's jobs is a template still.
+    job_id = templates.escaped(entry.id) if entry.folder is None else entry.id
+    values: dict[str, Any] = {"id": job_id, "kind": entry.kind.value}
+    if entry.folder is not None:
+        values["input"] = read.draft.values["input"]
     if entry.tags:
         values["tags"] = list(entry.tags)
     if entry.priority:

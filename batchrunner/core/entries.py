@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-import re
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from batchrunner.core import checks, explain, findings, layers, matrix, naming, outputs, shape, yamltext
+from batchrunner.core import (
+    checks,
+    explain,
+    findings,
+    folder as folders,
+    layers,
+    matrix,
+    naming,
+    outputs,
+    shape,
+    yamltext,
+)
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.findings import Findings
+from batchrunner.core.folder import Folder
 from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.layers import KINDS, Defaults, Given
 from batchrunner.core.manifest import JobEntry
 from batchrunner.core.matrix import Variant
-from batchrunner.core.problem import Place, Problem
+from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.typed import Checked, checked, problem_at, refused_in_job, value_of
 from batchrunner.core.variables import Refused, Variables
 from batchrunner.core.yamltext import MapNode, Node
 
 # Once a combination of a matrix is wrong, so many more are looked at for other problems.
 _TRIED_AFTER_AN_ERROR = 1000
-
-# Control characters, line and paragraph separators, and marks that reverse the direction of a terminal's text.
-_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Read(NamedTuple):
@@ -177,14 +185,16 @@ class Jobs:
         draft = _draft(kind, own, below, variant)
         given, problems = checks.read_inputs(draft, self.catalog)
         self._tell(problems)
-        job_id = self._id(draft, given, of)
-        output = self._output(draft)
+        folder = self._folder(draft)
+        is_folder = isinstance(draft.values.get("input"), dict)
+        job_id = self._id_for_files(draft) if is_folder else self._id(draft, given, of)
+        output = self._output(draft, given, is_folder=is_folder)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
         self._tell(checks.check_end(draft, given))
         if self.found.errors_told > told or job_id is None:
             self._note_files(draft, given)
             return None
-        return Read(_job_entry(draft, given, job_id, output), draft, below.layers)
+        return Read(_job_entry(draft, given, job_id, output, folder), draft, below.layers)
 
     def _checked(self, node: MapNode, kind: Kind | None, prefix: str, refused: list[Refused]) -> Checked:
         return checked(
@@ -214,12 +224,34 @@ class Jobs:
         """Check what a job has beside the provider's fields."""
         if isinstance(template := own.values.get("output"), str):
             check_output(own.node, template, own.prefix, self.found)
-        if isinstance(own.values.get("input"), str) and isinstance(own.values.get("assets"), dict):
+        if own.values.get("input") is not None and isinstance(own.values.get("assets"), dict):
             main = {*checks.MAIN_ASSET.values(), "youtube_url"}.intersection(own.values["assets"])
             if main:
                 message = f"input and assets.{min(main)} say the same thing twice"
                 node = value_of(own.node, "input") or own.node
                 self.found.add(problem_at(node, "conflict", message, path=f"{own.prefix}.input", hint="remove one"))
+
+    def _folder(self, draft: checks.Draft) -> Folder | None:
+        """Return what the job asks of a folder, whose flaws are told; None where its input is none."""
+        values = draft.values.get("input")
+        if not isinstance(values, dict) or "glob" not in values:
+            return None
+        name, media = checks.main_asset(draft.kind)
+        extensions = self.catalog.image_extensions if media == "image" else self.catalog.video_extensions
+        for key, note in folders.flaws(values, media=media, extensions=extensions):
+            self.found.add(draft.problem(("input", key), note.code, note.message, note.hint))
+        return Folder(
+            globs=folders.listed(values["glob"]),
+            exclude=folders.listed(values.get("exclude")),
+            sort=values.get("sort", "name"),
+            limit=values.get("limit"),
+            newer_than=values.get("newer_than"),
+            field=name,
+            media=media,
+            extensions=extensions,
+            place=draft.place("input", "glob"),
+            path=f"{draft.prefix}.input.glob",
+        )
 
     def _note_files(self, draft: checks.Draft, given: list[Input]) -> None:
         for each in given:
@@ -250,6 +282,23 @@ class Jobs:
             return None
         return job_id if self._take(job_id, node, draft.prefix, template=template, of=of) else None
 
+    def _id_for_files(self, draft: checks.Draft) -> str | None:
+        """Return the template of the ids of a folder's jobs; None where it cannot be used."""
+        template = draft.values.get("id")
+        if not isinstance(template, str):
+            return None
+        node, path = value_of(draft.node, "id") or draft.node, f"{draft.prefix}.id"
+        try:
+            filled = naming.id_for_files(template, draft)
+        except naming.NoName as error:
+            self.found.add(problem_at(node, error.flaw.code, error.flaw.message, path=path, hint=error.flaw.hint))
+            return None
+        if "index" in naming.names_of(filled):
+            said = "a new file in the folder renumbers those behind it: they become other jobs, to be paid for anew"
+            problem = problem_at(node, "moving-id", said, path=path, hint="write {stem} or {relpath} in the id")
+            self.found.add(replace(problem, severity=Severity.WARNING))
+        return filled
+
     def _take(
         self, job_id: str, node: Node, prefix: str, *, template: str = "", of: matrix.Matrix | None = None
     ) -> bool:
@@ -271,12 +320,12 @@ class Jobs:
         self.found.add(problem_at(node, "duplicate-id", message, path=path, hint=hint))
         return False
 
-    def _output(self, draft: checks.Draft) -> str | None:
+    def _output(self, draft: checks.Draft, given: list[Input], *, is_folder: bool) -> str | None:
         """Return the job's template for its output, filled but for what `expand` knows; None for the manifest's."""
         own = draft.values.get("output")
         template = own if isinstance(own, str) else self.output
         try:
-            filled = naming.output_of(template, draft)
+            filled = naming.output_of(template, draft, given, is_folder=is_folder)
         except naming.NoName as error:
             node = yamltext.exact(draft.node, ("output",)) or yamltext.exact(draft.defaults, ("output",))
             prefix = draft.prefix if isinstance(own, str) else ""
@@ -314,7 +363,9 @@ def _draft(kind: Kind, own: Checked, given: Given, variant: Variant | None) -> c
     )
 
 
-def _job_entry(draft: checks.Draft, given: list[Input], job_id: str, output: str | None) -> JobEntry:
+def _job_entry(
+    draft: checks.Draft, given: list[Input], job_id: str, output: str | None, folder: Folder | None
+) -> JobEntry:
     values = draft.values
     return JobEntry(
         id=job_id,
@@ -328,6 +379,7 @@ def _job_entry(draft: checks.Draft, given: list[Input], job_id: str, output: str
         hold=values.get("hold"),
         output=output,
         path=draft.prefix,
+        folder=folder,
     )
 
 
@@ -347,6 +399,10 @@ def _request_fields(draft: checks.Draft) -> dict[str, Any]:
         if "video_source" not in assets:
             source = "youtube" if "youtube_url" in assets else "file"
             fields["assets"] = {"video_source": source, **assets}
+    if isinstance(draft.values.get("input"), dict):
+        # Which file it is, differs from job to job.
+        main = checks.MAIN_ASSET[draft.kind]
+        fields["assets"] = {key: value for key, value in fields["assets"].items() if key != main}
     return fields
 
 
@@ -359,7 +415,7 @@ def check_output(node: Node, template: str, prefix: str, found: Findings) -> Non
 
 def name_flaw(name: str) -> str | None:
     """Return what makes a text unfit to be shown and sent as a name; None for a good one."""
-    if _UNSHOWABLE.search(name):
+    if naming.UNSHOWABLE.search(name):
         return "this must not contain control characters"
     if name != name.strip():
         return "this must not begin or end with a space"

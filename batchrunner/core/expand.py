@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
@@ -11,13 +12,14 @@ import json
 import posixpath
 from typing import Any
 
-from batchrunner.core import findings, naming, outputs, yamltext
+from batchrunner.core import findings, folder as folders, naming, outputs, yamltext
 from batchrunner.core.entries import Needed
 from batchrunner.core.findings import Findings
+from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import JobEntry, Manifest
-from batchrunner.core.problem import Place, Problem
+from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END
 
 __all__ = [
@@ -58,8 +60,9 @@ class ResolvedJob:
     """One render, complete but for the submission's name and the uploaded paths of LOCAL inputs.
 
     `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `places` tells
-    where asset paths and seconds stand, by field name, and `path` where the job does (`jobs[3]`). With
-    `end_seconds: end`, `request` says `end` and `seconds` is 0 until `with_ends` has put the clip's own end there.
+    where asset paths and seconds stand, by field name, and `path` where the job does (`jobs[3]`). `file` is
+    that of a folder, as it was listed. With `end_seconds: end`, `request` says `end` and `seconds` is 0 until
+    `with_ends` has put the clip's own end there.
     """
 
     id: str
@@ -74,6 +77,7 @@ class ResolvedJob:
     priority: int = 0
     hold: int | None = None
     path: str = ""
+    file: Found | None = None
 
     @property
     def ends_with_clip(self) -> bool:
@@ -91,13 +95,15 @@ def expand(
     manifest: Manifest,
     *,
     files: Mapping[str, FileFact],
+    listing: Listing = folders.NOTHING,
     needed: Iterable[Needed] = (),
     found: Findings | None = None,
 ) -> tuple[ResolvedJob, ...]:
     """Resolve every job; raises ManifestError with every problem of its files and outputs.
 
-    `files` has a fact for each of `local_paths`. With `found` and `needed`, what was found before and the files of jobs
-    that are not among the manifest's, everything is told in one go.
+    `files` has a fact for each of `local_paths`, `listing` every file that `folders_of` ask for. With `found` and
+    `needed`, what was found before and the files of jobs that are not among the manifest's, everything is told in one
+    go; warnings are in `found`, too.
     """
     found = found or Findings()
     for entry in manifest.jobs:
@@ -106,13 +112,24 @@ def expand(
     for each in needed:
         if (told := _file_problem(each, files[each.value])) is not None:
             found.add(told)
-    jobs = tuple(
-        _resolved(entry, index=index, template=manifest.output) for index, entry in enumerate(manifest.jobs, start=1)
-    )
+    jobs = tuple(_jobs(manifest, _choices(manifest, listing, found), found))
     for problem in _output_problems(jobs):
         found.add(problem)
+    if any(entry.folder is not None for entry in manifest.jobs):
+        for problem in _id_problems(jobs):
+            found.add(problem)
     found.raise_errors()
     return jobs
+
+
+def folders_of(manifest: Manifest) -> tuple[Folder, ...]:
+    """Return what the jobs ask of folders, each once."""
+    return tuple(dict.fromkeys(entry.folder for entry in manifest.jobs if entry.folder is not None))
+
+
+def ready(jobs: Iterable[ResolvedJob], unready: AbstractSet[str]) -> Iterator[ResolvedJob]:
+    """Yield the jobs whose file is not among those of folders that are not complete yet."""
+    return (job for job in jobs if job.file is None or job.file.path not in unready)
 
 
 def with_ends(jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected]) -> tuple[ResolvedJob, ...]:
@@ -137,14 +154,31 @@ def request_hash(request: Mapping[str, Any]) -> str:
     return sha256(canonical.encode()).hexdigest()
 
 
+def _jobs(manifest: Manifest, choices: Mapping[Folder, Sequence[Found]], found: Findings) -> Iterator[ResolvedJob]:
+    """Yield the jobs in the manifest's order, those of a folder where its entry stands."""
+    for index, entry in enumerate(manifest.jobs, start=1):
+        if entry.folder is None:
+            yield _resolved(entry, index=index, template=manifest.output)
+            continue
+        try:
+            yield from _of_folder(entry, entry.folder, choices[entry.folder], template=manifest.output)
+        except naming.NoName as error:
+            flaw = error.flaw
+            found.add(Problem(place=entry.place, code=flaw.code, message=flaw.message, path=entry.path, hint=flaw.hint))
+
+
 def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
+    return _job(entry, job_id=entry.id, output=_output(entry, index=index, template=template))
+
+
+def _job(entry: JobEntry, *, job_id: str, output: str) -> ResolvedJob:
     end = entry.fields["end_seconds"]
     return ResolvedJob(
-        id=entry.id,
+        id=job_id,
         kind=entry.kind,
         request=entry.fields,
         inputs=entry.inputs,
-        output=_output(entry, index=index, template=template),
+        output=output,
         seconds=0 if end == END else end - entry.fields.get("start_seconds", 0),
         place=entry.place,
         places=entry.places,
@@ -159,6 +193,126 @@ def _output(entry: JobEntry, *, index: int, template: str) -> str:
     model = entry.fields.get("model")
     values = naming.values_of(kind=entry.kind, index=index, model=model, given=entry.inputs)
     return outputs.render(entry.output or template, {"id": entry.id, **values})
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def _choices(manifest: Manifest, listing: Listing, found: Findings) -> dict[Folder, Sequence[Found]]:
+    """Return the files of each folder; tells what is left out, and of folders with nothing left.
+
+    What lies where this manifest's renders go is no input, or each night would render the renders of the last one.
+    """
+    chosen = {each: folders.choose(each, listing) for each in folders_of(manifest)}
+    own = _own_outputs(manifest, chosen)
+    files: dict[Folder, Sequence[Found]] = {}
+    for folder, choice in chosen.items():
+        kept = [each for each in choice.files if _path_key(each.path) not in own]
+        rendered = [each.path for each in choice.files if _path_key(each.path) in own]
+        notes = [*choice.notes]
+        if rendered:
+            said = f"{folders.counted(rendered, 'file')} left out, since this manifest's renders lie there"
+            notes.append(folders.Note("own-output", said, "exclude them, or name another folder in the glob"))
+        if not kept and not any(note.severity is Severity.ERROR for note in notes):
+            notes.append(folders.nothing_left(folder))
+        for problem in folders.problems(folder, notes):
+            found.add(problem)
+        files[folder] = kept[: folder.limit]
+    return files
+
+
+def _own_outputs(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> frozenset[str]:
+    """Return the files among those chosen that lie in a folder for renders, or are just where a render would go."""
+    templates = {entry.output or manifest.output for entry in manifest.jobs}
+    places = {outputs.fixed_folder(template) for template in templates}
+    own: set[str] = set()
+    for folder, choice in chosen.items():
+        bases = [pattern.base for pattern in folder.patterns()]
+        # Whoever names the folder itself means what lies in it.
+        apart = tuple(f"{each}/" for each in places if each and not any(_is_in(base, each) for base in bases))
+        own.update(_path_key(each.path) for each in choice.files if each.path.startswith(apart))
+    beside = tuple(f"{each}/" if each else "" for each in places)
+    if any(each.path.startswith(beside) for choice in chosen.values() for each in choice.files):
+        own.update(_made(manifest, chosen))
+    return frozenset(own)
+
+
+def _made(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> Iterator[str]:
+    """Yield where the renders of the files would go, but for those that would lie where their own clip does."""
+    for entry in manifest.jobs:
+        if entry.folder is not None:
+            with suppress(naming.NoName):
+                for job in _of_folder(entry, entry.folder, chosen[entry.folder].files, template=manifest.output):
+                    key = outputs.collision_key(job.output)
+                    if job.file is not None and key != _path_key(job.file.path):
+                        yield key
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _of_folder(entry: JobEntry, folder: Folder, files: Sequence[Found], *, template: str) -> Iterator[ResolvedJob]:
+    """Yield one job for each file; all that does not differ is shared. Raises NoName."""
+    model = entry.fields.get("model")
+    places = {**entry.places, folder.field: folder.place}
+    written, depth = entry.output or template, folder.depth
+    common = _job(entry, job_id=entry.id, output="")
+    for index, file in enumerate(files, start=1):
+        values = naming.values_of_file(file, depth=depth, kind=entry.kind, index=index, model=model)
+        job_id = naming.id_of_file(entry.id, values)
+        main = Input(
+            field=folder.field, source=Source.LOCAL, value=file.path, media=folder.media, extension=values["ext"]
+        )
+        yield replace(
+            common,
+            id=job_id,
+            output=naming.output_of_file(written, job_id, values),
+            request={**entry.fields, "assets": {**entry.fields["assets"], folder.field: file.path}},
+            inputs=(main, *entry.inputs),
+            places=places,
+            file=file,
+        )
+
+
+_SEPARATING = ("{parent}-{stem}", "{relpath}", "{relpath}.{ext}")
+
+
+def _id_problems(jobs: Sequence[ResolvedJob]) -> Iterator[Problem]:
+    """Yield every id that two jobs would have, at least one of which is of a folder."""
+    owners: dict[str, ResolvedJob] = {}
+    for job in jobs:
+        first = owners.setdefault(outputs.collision_key(job.id), job)
+        if first is job:
+            continue
+        yield Problem(
+            place=job.place,
+            code="duplicate-id",
+            message=f"the id {yamltext.quoted(job.id, limit=200)} is asked for {_by(first)} and {_by(job)}",
+            path=f"{job.path}.id",
+            hint=_separating(first, job),
+        )
+
+
+def _by(job: ResolvedJob) -> str:
+    if job.file is None:
+        return f"in line {job.place.line}"
+    return f"by {yamltext.quoted(job.file.path, limit=200)}"
+
+
+def _separating(first: ResolvedJob, second: ResolvedJob) -> str | None:
+    """Return the shortest id under which two files are two jobs."""
+    if first.file is None or second.file is None or first.path != second.path:
+        return "ids must differ by more than upper and lower case; write another id"
+    one, other = naming.values_of_path(first.file.path), naming.values_of_path(second.file.path)
+    if first.file.path == second.file.path:
+        return "write the keys of the matrix into the id"
+    for template in _SEPARATING:
+        with suppress(naming.NoName):
+            ids = [naming.id_of_file(template, values) for values in (one, other)]
+            if len(set(map(outputs.collision_key, ids))) > 1:
+                return f'write id: "{template}"'
+    return "their names differ by upper and lower case, or by the form of a letter; rename one of them"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -204,7 +358,10 @@ def _nearest_file(path: str, siblings: tuple[str, ...]) -> str | None:
 
 
 def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
-    """Yield every output that would overwrite another, an input, or a folder that another needs."""
+    """Yield every output that would overwrite another, an input, or a folder that another needs.
+
+    Jobs of the same id have the same output as well; of those the id is told.
+    """
     inputs_by_key = {
         _path_key(given.value): given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL
     }
@@ -213,7 +370,7 @@ def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
     for index, job in enumerate(jobs):
         key = outputs.collision_key(job.output)
         first = owners.setdefault(key, index)
-        if first != index:
+        if first != index and outputs.collision_key(jobs[first].id) != outputs.collision_key(job.id):
             yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first], beside=job)}")
         if key in inputs_by_key:
             yield _collision(jobs, index, f"is the input {yamltext.quoted(inputs_by_key[key])}")
@@ -232,7 +389,7 @@ def _collision(jobs: Sequence[ResolvedJob], index: int, said: str) -> Problem:
         code="output-collision",
         message=f"the output {yamltext.quoted(job.output, limit=200)} of the job {yamltext.quoted(job.id)} {said}",
         path=f"{job.path}.output",
-        hint="use {id} or {index} in the output",
+        hint="use {id} or {index} in the output" if job.file is None else "use {id} or {relpath} in the output",
     )
 
 

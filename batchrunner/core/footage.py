@@ -6,10 +6,10 @@ the charge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 
-from batchrunner.core import yamltext
+from batchrunner.core import folder, yamltext
 from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.findings import Findings
@@ -25,12 +25,17 @@ _ASPECT_TOLERANCE = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A local file to be looked into, and where the manifest names it first."""
+    """A local file to be looked into, and where the manifest names it first.
+
+    `listed` is its size and time in the listing of a folder: one that is no longer so can wait for the next run. It
+    is None where the manifest names the file itself.
+    """
 
     name: str
     media: Media
     place: Place
     path: str
+    listed: tuple[int, int] | None = None
 
 
 def wanted(jobs: Sequence[ResolvedJob]) -> tuple[Wanted, ...]:
@@ -38,14 +43,34 @@ def wanted(jobs: Sequence[ResolvedJob]) -> tuple[Wanted, ...]:
     files: dict[str, Wanted] = {}
     for job in jobs:
         for given in _local(job):
-            if given.value not in files:
+            listed = _listed(job, given)
+            known = files.get(given.value)
+            if known is None or (known.listed is not None and listed is None):
                 files[given.value] = Wanted(
                     name=given.value,
                     media=given.media,
                     place=job.places.get(given.field, job.place),
-                    path=f"{job.path}.assets.{given.field}",
+                    path=f"{job.path}.assets.{given.field}" if listed is None else f"{job.path}.input.glob",
+                    listed=listed,
                 )
     return tuple(files.values())
+
+
+def _listed(job: ResolvedJob, given: Input) -> tuple[int, int] | None:
+    if job.file is None or given.value != job.file.path:
+        return None
+    return job.file.size, job.file.modified_ns
+
+
+def about_unready(jobs: Sequence[ResolvedJob], unready: AbstractSet[str]) -> Iterator[Problem]:
+    """Yield a warning for each folder with files that are left for the next run."""
+    paths: dict[Place, list[str]] = {}
+    for job in jobs:
+        if job.file is not None and job.file.path in unready:
+            paths.setdefault(job.places[job.inputs[0].field], []).append(job.file.path)
+    for place, left in paths.items():
+        said = folder.left_for_later(sorted(set(left)))
+        yield Problem(place=place, code="changing-file", message=said, severity=Severity.WARNING)
 
 
 def check(

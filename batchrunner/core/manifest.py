@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchrunner.core.budget import Budget
+from batchrunner.core.folder import Folder
 from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Place, Problem
@@ -40,6 +41,7 @@ class JobEntry:
     `fields` holds the API's own fields under their own names; nested mappings may be shared between jobs.
     `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …),
     `path` is where the job stands in its file (`jobs[3]`), which the jobs of one matrix have in common.
+    With a `folder` it is one job for each file: `id` is a template, and the main asset is not among the `inputs`.
     """
 
     id: str
@@ -53,6 +55,7 @@ class JobEntry:
     output: str | None = None
     hold: int | None = None
     path: str = ""
+    folder: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,36 @@
 """What the placeholders in ids and outputs stand for.
 
-`{stem}`, `{name}` and `{ext}` are of the first input's file: `intro`, `intro.mp4`, `mp4`. `{index}` counts the jobs
-from 1, `{kind}` is the job's kind, `{model}` its model. Beside them every key of the job's matrix can be used, and
-every field of the job with a single value, by its path: `{style.art_style}`. `{id}` is for outputs only.
+`{stem}`, `{name}` and `{ext}` are of the first input's file: `intro`, `intro.mp4`, `mp4`. `{parent}` is the name of
+the folder it lies in, `{relpath}` its path without the extension, below the folder that all patterns of a `glob` have
+in common. `{index}` counts the jobs from 1, or the files of a folder; `{kind}` is the job's kind, `{model}` its model.
+`{date}` is the day on which a folder's file was last changed, in UTC, so that it is the same everywhere. Beside them
+every key of the job's matrix can be used, and every field of the job with a single value, by its path:
+`{style.art_style}`. `{id}` is for outputs only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from datetime import UTC, datetime
+from hashlib import sha256
+import re
+import unicodedata
 
-from batchrunner.core import inputs, outputs, templates
+from batchrunner.core import inputs, outputs, shape, templates
 from batchrunner.core.checks import Draft
-from batchrunner.core.inputs import Input
+from batchrunner.core.folder import Found
+from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.templates import Flaw
 from batchrunner.core.yamltext import Node, ScalarNode
 
-OF_JOB = ("ext", "index", "kind", "model", "name", "stem")
+OF_JOB = ("date", "ext", "index", "kind", "model", "name", "parent", "relpath", "stem")
 OF_OUTPUT = ("id", *OF_JOB)
-_OF_FILE = ("ext", "name", "stem")
+OF_FILE = ("date", "ext", "name", "parent", "relpath", "stem")
+_OF_FOLDER = frozenset({*OF_FILE, "index"})
+
+# Control characters, line and paragraph separators, and marks that reverse the direction of a terminal's text.
+UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NO_FILE = "no-value"
 
 
@@ -45,6 +56,40 @@ def values_of(*, kind: Kind, index: int, model: str | None, given: Sequence[Inpu
         values["stem"] = inputs.stem_of(given[0])
         values["name"] = inputs.name_of(given[0])
         values["ext"] = given[0].extension
+        where = given[0].value if given[0].source is Source.LOCAL else values["name"]
+        values |= _of_path(where, depth=0)
+    return values
+
+
+def values_of_file(found: Found, *, depth: int, kind: Kind, index: int, model: str | None) -> dict[str, str]:
+    """Return the values of OF_JOB for one file of a folder; `parent` is left out where it has none.
+
+    `depth` is how many folders of its path are no part of `{relpath}`.
+    """
+    day = datetime.fromtimestamp(found.modified_ns // 1_000_000_000, tz=UTC)
+    return {
+        **values_of_path(found.path, depth=depth),
+        "date": f"{day:%Y-%m-%d}",
+        "index": str(index),
+        "kind": kind.value,
+        "model": model or "default",
+    }
+
+
+def values_of_path(path: str, *, depth: int = 0) -> dict[str, str]:
+    """Return the values that tell files apart by their paths."""
+    name = path.rpartition("/")[2]
+    stem, _, extension = name.rpartition(".")
+    return {"name": name, "stem": stem or name, "ext": extension.lower(), **_of_path(path, depth=depth)}
+
+
+def _of_path(path: str, *, depth: int) -> dict[str, str]:
+    """Return `{relpath}` and, where there is one, `{parent}`; so many folders are left out of the first."""
+    *folders, name = path.replace("\\", "/").split("/")
+    below = [each for each in folders[depth:] if each not in {"", ".", ".."}]
+    values = {"relpath": "/".join((*below, name.rpartition(".")[0] or name))}
+    if folders and folders[-1] not in {"", ".", ".."}:
+        values["parent"] = folders[-1]
     return values
 
 
@@ -59,35 +104,101 @@ def id_of(template: str, draft: Draft, given: Sequence[Input], *, index: int) ->
         value = _of_job(draft, name)
         if value is None and name in OF_JOB:
             value = values_of(kind=draft.kind, index=index, model=draft.get("model"), given=given).get(name)
-        if value is None and name in _OF_FILE:
-            raise NoName(Flaw(NO_FILE, f"{{{name}}} has no value: the job has no input that can be used"))
         if value is None:
-            raise NoName(templates.unknown(name, _possible(draft, OF_JOB)))
+            raise NoName(_lacking(name, draft, OF_JOB))
         return outputs.in_one_part(value)
 
     return templates.fill(template, value_of)
 
 
-def output_of(template: str, draft: Draft) -> str:
+def id_for_files(template: str, draft: Draft) -> str:
+    """Return a template in which only what differs from file to file is open; raises NoName."""
+    if flaw := templates.flaw_of(template, what="bad-id"):
+        raise NoName(flaw)
+
+    def value_of(name: str) -> str | None:
+        value = _of_job(draft, name)
+        if value is None and name in {"kind", "model"}:
+            value = draft.kind.value if name == "kind" else draft.get("model") or "default"
+        if value is None and name not in _OF_FOLDER:
+            raise NoName(templates.unknown(name, _possible(draft, OF_JOB)))
+        return None if value is None else outputs.in_one_part(value)
+
+    filled = templates.fill_some(template, value_of)
+    if _OF_FOLDER.isdisjoint(templates.names_in(filled)):
+        said = "the id of a folder's jobs must differ from file to file"
+        raise NoName(Flaw("bad-id", said, 'write id: "{stem}", or id: "{relpath}"'))
+    return filled
+
+
+def id_of_file(template: str, values: Mapping[str, str]) -> str:
+    """Return the id of one file's job; raises NoName. What cannot stand in an id is replaced, and a long one cut."""
+
+    def value_of(name: str) -> str:
+        return _fit(values[name]) if name in values else _no_parent(values)
+
+    job_id = "/".join(_fit_part(part) for part in templates.fill(template, value_of).split("/"))
+    if len(job_id) <= shape.MAX_ID_LENGTH:
+        return job_id
+    tail = f"~{sha256(job_id.encode()).hexdigest()[:10]}"
+    return job_id[: shape.MAX_ID_LENGTH - len(tail)] + tail
+
+
+def _no_parent(values: Mapping[str, str]) -> str:
+    said = f"{values['name']} lies in the manifest's own folder, so it has no {{parent}}"
+    raise NoName(Flaw("no-parent", said, "write {relpath}"))
+
+
+def _fit(value: str) -> str:
+    return UNSHOWABLE.sub("_", unicodedata.normalize("NFC", value)).replace("\\", "_")
+
+
+def _fit_part(part: str) -> str:
+    name = part.strip()
+    return "_" if name in {"", ".", ".."} else name
+
+
+def output_of_file(template: str, job_id: str, values: Mapping[str, str]) -> str:
+    """Return the output of one file's job; raises NoName."""
+    if "parent" not in values and "parent" in templates.names_in(template):
+        _no_parent(values)
+    return outputs.render(template, {"id": job_id, **values})
+
+
+def output_of(template: str, draft: Draft, given: Sequence[Input], *, is_folder: bool) -> str:
     """Return a template with the matrix' and the job's own values in it, and OF_OUTPUT still open; raises NoName."""
-    asked = _beyond_output(template)
-    if not asked:
+    asked = frozenset(templates.names_in(template))
+    if not is_folder and (lacking := asked.intersection(OF_FILE)):
+        has = values_of(kind=draft.kind, index=0, model=None, given=given)
+        for name in sorted(lacking.difference(has)):
+            raise NoName(_lacking(name, draft, OF_OUTPUT))
+    beyond = asked.difference(OF_OUTPUT)
+    if not beyond:
         return template
 
     def value_of(name: str) -> str | None:
-        if name not in asked:
+        if name not in beyond:
             return None
         value = _of_job(draft, name)
-        if value is None and name not in OF_OUTPUT:
+        if value is None:
             raise NoName(templates.unknown(name, _possible(draft, OF_OUTPUT)))
-        return None if value is None else outputs.in_one_part(value)
+        return outputs.in_one_part(value)
 
     return templates.fill_some(template, value_of)
 
 
-@lru_cache(maxsize=1024)
-def _beyond_output(template: str) -> frozenset[str]:
-    return frozenset(templates.names_in(template)).difference(OF_OUTPUT)
+def _lacking(name: str, draft: Draft, names: tuple[str, ...]) -> Flaw:
+    """Return the flaw of a placeholder that has no value."""
+    match name:
+        case "date":
+            return Flaw("unknown-placeholder", "{date} is of the files of a folder", "write input: {glob: …}")
+        case "parent" if draft.get("assets"):
+            said = "{parent} has no value: the input lies in no folder but the manifest's own"
+            return Flaw("unknown-placeholder", said, "write {relpath}")
+        case _ if name in OF_FILE:
+            return Flaw(NO_FILE, f"{{{name}}} has no value: the job has no input that can be used")
+        case _:
+            return templates.unknown(name, _possible(draft, names))
 
 
 def unknown_in(template: str, known: frozenset[str]) -> Flaw | None:

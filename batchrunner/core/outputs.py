@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+import posixpath
 import re
 import unicodedata
 
@@ -65,9 +66,17 @@ def flaw_of(template: str) -> Flaw | None:
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
-    """Return the path, each part of it safe; only an id may bring folders of its own."""
-    path = templates.fill(template, lambda name: values[name] if name == "id" else in_one_part(values[name]))
+    """Return the path, each part of it safe; only an id and a path may bring folders of their own."""
+    path = templates.fill(template, lambda name: values[name] if name in _WITH_FOLDERS else in_one_part(values[name]))
     return "/".join(_safe(part) for part in path.split("/"))
+
+
+_WITH_FOLDERS = frozenset({"id", "relpath"})
+
+
+def fixed_folder(template: str) -> str:
+    """Return the folder that all outputs of a template lie in; empty for the manifest's own."""
+    return posixpath.dirname(template.partition("{")[0])
 
 
 def in_one_part(value: str) -> str:

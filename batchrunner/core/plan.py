@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -29,6 +29,8 @@ class Do(StrEnum):
     RETRY = "retry"
     SKIP = "skip"
 
+
+_NONE: Mapping[str, str] = {}
 
 BUYS = frozenset({Do.RENDER, Do.RERENDER, Do.RETRY})
 """Actions that open a new attempt, and so lead to a new charge."""
@@ -195,12 +197,27 @@ def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
     return pricing.Charge(sort=budget.sort_of(job.spec), hold=hold, settled=settled, excess=excess)
 
 
-def make_plan(specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes) -> Plan:
-    """Compare what the manifest asks for (pairs of job id and spec) with what is known of each job."""
+def make_plan(
+    specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes, *, absences: Mapping[str, str] = _NONE
+) -> Plan:
+    """Compare what the manifest asks for (pairs of job id and spec) with what is known of each job.
+
+    `absences` says why a job is no longer asked for, where there is more to say than that.
+    """
     entries = [_entry(job_id, spec, known.get(job_id), wishes) for job_id, spec in specs]
     asked = {entry.id for entry in entries}
-    gone = [_orphan(job) for job in known.values() if job.id not in asked]
-    return Plan(entries=(*entries, *gone))
+    gone = [job for job in known.values() if job.id not in asked]
+    done = {job.spec.fingerprint: job.id for job in gone if job.state is State.DONE}
+    told = (_twin(entry, done) for entry in entries) if done else entries
+    return Plan(entries=(*told, *(_orphan(job, absences.get(job.id)) for job in gone)))
+
+
+def _twin(entry: Entry, done: Mapping[str, str]) -> Entry:
+    """A new job, pointed out where its very render is done under another id, as after a file was renamed."""
+    twin = done.get(entry.spec.fingerprint) if entry.known is None and entry.spec is not None else None
+    if twin is None or entry.action is not Do.RENDER:
+        return entry
+    return replace(entry, reason=f"{entry.reason}; the same render is done as {twin}, which is no longer asked for")
 
 
 def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
@@ -369,12 +386,15 @@ def _cost_nothing(job: Job) -> bool:
     return job.trouble is None or job.trouble.code != UNCERTAIN
 
 
-def _orphan(job: Job) -> Entry:
-    """A job that the manifest no longer names: what was paid for is still collected, nothing new is bought."""
+def _orphan(job: Job, why: str | None) -> Entry:
+    """A job that the manifest no longer asks for: what was paid for is still collected, nothing new is bought."""
+    said = why or "no longer in the manifest"
     if job.state in BOUGHT and job.state is not State.UNCERTAIN:
-        action, reason = Do.RESUME, "no longer in the manifest, but paid for; it is collected"
+        action, reason = Do.RESUME, f"{said}, but paid for; it is collected"
+    elif job.state is State.DONE and why is not None:
+        action, reason = Do.SKIP, f"{said}; its result is kept"
     else:
-        action, reason = Do.SKIP, f"no longer in the manifest ({job.state})"
+        action, reason = Do.SKIP, f"{said} ({job.state})"
     return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job)
 
 

@@ -18,13 +18,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 
-from batchrunner.core import duration
+from batchrunner.core import duration, explain, folder
 from batchrunner.core.kind import Kind
 
 MAX_ID_LENGTH = 200
@@ -135,17 +137,63 @@ class ImageDefaults(_Shared):
     assets: ImageAssets = optional("The pictures, under the provider's own keys; `input` is shorter.")
 
 
+def _moment(value: str) -> str:
+    try:
+        folder.moment(value, now_ns=0, local=lambda _: 0.0)
+    except (ValueError, OverflowError):
+        said = "this is no age and no date; write 7d (s, m, h, d, w), 2026-11-01 or 2026-11-01T18:00"
+        raise PydanticCustomError("no_moment", said) from None
+    return value
+
+
+def _form(value: Any) -> str:
+    return explain.FORM + ("list" if isinstance(value, list) else "text")
+
+
+Globs = Annotated[
+    Annotated[Text, Tag(explain.FORM + "text")]
+    | Annotated[Annotated[list[Text], Field(min_length=1, max_length=100)], Tag(explain.FORM + "list")],
+    Discriminator(_form),
+]
+
+
+class Folder(Block):
+    """`input` of a job that stands for many: one for each file."""
+
+    glob: Globs = required("Which files, such as clips/**/*.mp4; relative to the manifest's folder.")
+    exclude: Globs = optional("Which of them not.")
+    sort: Literal["name", "-name", "mtime", "-mtime", "size", "-size"] = optional("In which order; - turns it round.")
+    limit: Annotated[int, Field(ge=1)] = optional("How many at most, the first ones in that order.")
+    newer_than: Annotated[Text, AfterValidator(_moment)] = optional("Only files changed since: 7d, 12h or 2026-11-01.")
+
+
+def _file_or_folder(value: Any) -> str:
+    return explain.FORM + ("folder" if isinstance(value, dict) else "file")
+
+
+GivenInput = Annotated[
+    Annotated[Text, Tag(explain.FORM + "file")] | Annotated[Folder, Tag(explain.FORM + "folder")],
+    Discriminator(_file_or_folder),
+]
+
+
 class VideoJob(VideoDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
-    input: Text = optional("The clip: local path, https address, library address or path of an earlier upload.")
+    input: GivenInput = optional(
+        "The clip: local path, https address, library address or path of an earlier upload; or a glob, for one job"
+        " a file."
+    )
     matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 
 class ImageJob(ImageDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
-    input: Text = optional("The picture: local path, https address, library address or path of an earlier upload.")
+    input: GivenInput = optional(
+        "The picture: local path, https address, library address or path of an earlier upload; or a glob, for one job"
+        " a file."
+    )
     matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 

@@ -18,7 +18,7 @@ from batchrunner.core.variables import Refused
 NOT_YET: Mapping[str, frozenset[str]] = {
     "manifest": frozenset({"window", "notify"}),
     "job": frozenset({"needs"}),
-    "input": frozenset({"glob", "exclude", "sort", "limit", "newer_than", "job"}),
+    "input": frozenset({"job"}),
 }
 
 

@@ -3,6 +3,8 @@
 === include NAME  the text of a file that the manifest may include
 === files     facts about files, one in a line: path: missing | folder | empty | unreadable, then names beside it;
               every file that is not named is there
+=== listing   what lies in folders, one in a line: path, or path | what is known of it, with commas between: N bytes,
+              a date (of its last change), growing, real PATH, missing (then names beside it), astray, unreadable
 === options   one in a line: allow_unlisted, or var NAME=VALUE, or environ NAME=VALUE; with config, or config origin,
               what comes of it is what `batchrunner config` prints
 === expected  the problems, or the warnings and the jobs that come out
@@ -10,12 +12,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 import json
 from pathlib import Path
 import re
 
-from batchrunner.core import catalog, config, expand, manifest, reader
+from batchrunner.core import catalog, config, expand, folder, manifest, reader
 from batchrunner.core.entries import Needed
+from batchrunner.core.folder import Folder, Found, Listing
 from batchrunner.core.problem import Problem
 from batchrunner.core.reader import Around
 from batchrunner.errors import ManifestError, UsageError
@@ -29,6 +33,7 @@ CATALOG = catalog.parse_catalog(CATALOG_TEXT, source="catalog.yaml")
 class Case:
     manifest: str
     files: str = ""
+    listing: str = ""
     options: str = ""
     expected: str = ""
     included: Mapping[str, str] = field(default_factory=dict)
@@ -74,6 +79,50 @@ def facts(read: manifest.Manifest, told: str = "", needed: Iterable[Needed] = ()
     return files
 
 
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def listing(told: str, wanted: Iterable[Folder] = ()) -> Listing:
+    """Return what lies in folders; what is not told of a file is 1000 bytes, last changed on 2026-11-01."""
+    files: list[Found] = []
+    missing: dict[str, tuple[str, ...]] = {}
+    unreadable: dict[str, str] = {}
+    astray: list[str] = []
+    for line in told.splitlines():
+        path, _, rest = line.partition(" | ")
+        words = rest.split(", ") if rest else []
+        if words[:1] == ["missing"]:
+            missing[path] = tuple(words[1:])
+        elif words[:1] == ["astray"]:
+            astray.append(path)
+        elif words[:1] == ["unreadable"]:
+            unreadable[path] = "Permission denied"
+        else:
+            files.append(_found(path, words))
+    since = {each.newer_than: _moment(each.newer_than) for each in wanted if each.newer_than is not None}
+    return Listing(files=tuple(files), missing=missing, unreadable=unreadable, astray=tuple(astray), since=since)
+
+
+def _found(path: str, words: list[str]) -> Found:
+    size, changed, real = 1000, "2026-11-01", None
+    for word in words:
+        if word.endswith(" bytes"):
+            size = int(word.removesuffix(" bytes"))
+        elif word.startswith("real "):
+            real = word.removeprefix("real ")
+        elif word != "growing":
+            changed = word
+    return Found(path=path, size=size, modified_ns=_moment(changed), real=real, is_growing="growing" in words)
+
+
+def _moment(text: str) -> int:
+    """Return the moment that a text stands for, where the clocks show UTC."""
+    now_ns = int(NOW.timestamp()) * 1_000_000_000
+    return folder.moment(
+        text, now_ns=now_ns, local=lambda each: (each if each.tzinfo else each.replace(tzinfo=UTC)).timestamp()
+    )
+
+
 def outcome(case: Case) -> str:
     """Return what the case leads to, as text."""
     try:
@@ -87,14 +136,15 @@ def outcome(case: Case) -> str:
         )
         read, needed = reading.manifest, reading.needed
         files = facts(read, case.files, needed)
-        jobs = expand.expand(read, files=files, needed=needed, found=reading.found)
+        lying = listing(case.listing, expand.folders_of(read))
+        jobs = expand.expand(read, files=files, listing=lying, needed=needed, found=reading.found)
     except ManifestError as error:
         return "".join(f"{_told(problem)}\n" for problem in error.problems)
     if "config" in case.options:
         return _config_text(case)
     limits = read.limits
     head = f"{read.name}: {limits.in_flight} in flight, {limits.uploads} up, {limits.downloads} down\n"
-    warnings = "".join(f"{_told(problem)}\n" for problem in read.warnings)
+    warnings = "".join(f"{_told(problem)}\n" for problem in reading.found.warnings())
     return head + warnings + "".join(_job_text(job) for job in jobs)
 
 

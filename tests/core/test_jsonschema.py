@@ -57,6 +57,23 @@ BEYOND = {
     "bad-youtube",
 }
 
+# What lies in a folder, what a pattern fits, and what a template comes to.
+BEYOND |= {
+    f"bad-folder-{name}"
+    for name in (
+        "and-matrix",
+        "id-taken",
+        "missing",
+        "no-parent",
+        "output-is-input",
+        "outputs-collide",
+        "patterns",
+        "same-but-for-case",
+        "same-stem",
+        "templates",
+    )
+}
+
 
 def values_in(text: str) -> Any:
     """What stands in a text; None where it is no YAML."""

@@ -190,3 +190,37 @@ def test_a_model_far_dearer_than_its_like_is_pointed_out_beside_another_kind():
 def test_a_selection_that_fits_nothing_is_named():
     assert Wishes(only=("a*", "zzz")).unmatched(["a1", "b"]) == ("zzz",)
     assert Wishes().unmatched(["a1"]) == ()
+
+
+# --- jobs that a folder no longer asks for ---------------------------------------------------------------------------
+
+
+def orphan(job: Job, **absences: str) -> tuple[Do, str]:
+    (entry,) = make_plan([], {"a": job}, Wishes(rerender=True, retry_failed=True), absences=absences).entries
+    return entry.action, entry.reason
+
+
+def test_a_job_whose_file_is_gone_keeps_what_it_has() -> None:
+    assert orphan(known(State.DONE), a="its file is gone") == (Do.SKIP, "its file is gone; its result is kept")
+    assert orphan(known(State.FAILED, trouble=NSFW), a="its file is gone") == (Do.SKIP, "its file is gone (failed)")
+    assert orphan(known(State.READY), a="its file is gone") == (Do.SKIP, "its file is gone (ready)")
+    assert orphan(known(State.UNCERTAIN), a="its file is gone") == (Do.SKIP, "its file is gone (uncertain)")
+    collected = (Do.RESUME, "its file is gone, but paid for; it is collected")
+    assert orphan(known(State.RENDERING, project_id="p9"), a="its file is gone") == collected
+    assert orphan(known(State.DONE)) == (Do.SKIP, "no longer in the manifest (done)")
+
+
+def test_a_new_job_is_pointed_out_when_its_render_is_done_under_an_id_that_is_gone() -> None:
+    done = known(State.DONE)
+    new, gone = make_plan([("b", spec())], {"a": done}, Wishes()).entries
+    assert (new.action, new.reason) == (
+        Do.RENDER,
+        "new; the same render is done as a, which is no longer asked for",
+    )
+    assert gone.action is Do.SKIP
+    other, _ = make_plan([("b", CHANGED)], {"a": done}, Wishes()).entries
+    assert other.reason == "new"
+    both = make_plan([("a", spec()), ("b", spec())], {"a": done}, Wishes()).entries
+    assert [entry.reason for entry in both] == ["done", "new"]
+    unfinished, _ = make_plan([("b", spec())], {"a": known(State.FAILED, trouble=NSFW)}, Wishes()).entries
+    assert unfinished.reason == "new"
