@@ -138,6 +138,14 @@ class Engine:
         held |= {step: held[step] or why.why for step, why in self._held.items()}
         return {step: (self._lines.ready(step), why) for step, why in held.items() if why}
 
+    def stalls(self) -> list[str]:
+        """Why work that could be done now waits for something that is no limit of its own: an outage, a doubt."""
+        gate = self._gate()
+        words = [held.why for held in self._held.values() if held.until is not None]
+        is_in_doubt = gate.is_reconciling or gate.holds_until is not None or gate.awaits_credits
+        reason = schedule.refuses(Step.SUBMIT, self.load, self._settings.limits, gate) if is_in_doubt else None
+        return words if reason is None else [*words, reason]
+
     # --- the loop ---
 
     async def run(self) -> Outcome:

@@ -308,9 +308,15 @@ def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) ->
             now=now,
         ),
         past=looks.past_of(session.store.all_attempts()),
-        show=lambda at: datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S"),
+        show=lambda at: _time_of(at, now),
         tell=tell,
     )
+
+
+def _time_of(at: Instant, now: Instant) -> str:
+    """A time for people, with its day where that is not today."""
+    when, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.25
 LAST_EVENTS = 6
+STALL_S = 3.0
+"""What still stands in the way after this long is worth a line."""
 
 
 class Progress(Protocol):
@@ -85,6 +87,9 @@ def _then(verdict: object) -> str:
 class Lines:
     """One line an event, on standard error: for files, pipes and CI."""
 
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
     def observe(self, event: Event, job: Job) -> None:
         text = words(event, job)
         if text is not None:
@@ -92,8 +97,24 @@ class Lines:
 
     @asynccontextmanager
     async def shown(self, engine: Engine, traffic: Traffic) -> AsyncIterator[None]:
-        del engine, traffic
-        yield
+        del traffic
+        watching = asyncio.create_task(self._watch(engine))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self, engine: Engine) -> None:
+        """Say why nothing moves, once for each reason that lasts: a log that just stops explains nothing."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(STALL_S)
+            now = set(engine.stalls())
+            for why in sorted(now & before - self._told):
+                self._told.add(why)
+                show.say(f"{time.strftime('%H:%M:%S')} waiting: {plain.cell(why)}")
+            before = now
 
 
 class Quiet:
