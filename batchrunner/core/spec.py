@@ -48,6 +48,11 @@ class Spec:
             video-to-video, the style's model. None in records of before it was kept.
         fps: frames a second of the clip, where it was probed.
         fingerprint: hash of the request and of its inputs' content.
+        tags: the job's own when the attempt was opened; jobs are selected by them.
+        priority: the job's own then.
+        asked: the fingerprint of what the manifest asked for, where a person had another take made, perhaps with
+            other fields (`redo`); None where the attempt is the manifest's own.
+        edits: the fields that were set for that take alone, as `path=value`.
     """
 
     kind: Kind
@@ -63,6 +68,10 @@ class Spec:
     basis: str | None = None
     model: str | None = None
     fps: float | None = None
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+    asked: str | None = None
+    edits: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""
