@@ -19,6 +19,7 @@ from dataclasses import replace
 import itertools
 
 from batchrunner.core import events, evidence, job as machine, retry, schedule
+from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Observation
 from batchrunner.core.job import Action, Job, State
@@ -56,8 +57,13 @@ class Engine:
         governor: Governor,
         observe: Observe,
         fetch_again: Collection[str] = (),
+        canaries: Canaries | None = None,
     ) -> None:
-        """Take charge of `jobs`, in their order of preference; `fetch_again` names done jobs whose file is missing."""
+        """Take charge of `jobs`, in their order of preference.
+
+        `fetch_again` names done jobs whose file is missing; with `canaries`, the others are not bought before these
+        are good.
+        """
         self._journal = journal
         self._perform = perform
         self._witness = witness
@@ -78,6 +84,8 @@ class Engine:
         self._stopped = asyncio.Event()
         self._charges: dict[str, int] = {}
         self._fetch_again = set(fetch_again)
+        self._canaries = canaries
+        self._behind: list[str] = []
         self._projects: dict[str, str] = {}
         self._noticed: set[str] = set()
         self.load = Load()
@@ -136,7 +144,10 @@ class Engine:
         gate = self._gate()
         held = {step: schedule.refuses(step, self.load, self._settings.limits, gate) for step in Step}
         held |= {step: held[step] or why.why for step, why in self._held.items()}
-        return {step: (self._lines.ready(step), why) for step, why in held.items() if why}
+        waits = {step: (self._lines.ready(step), why) for step, why in held.items() if why}
+        if self._canaries is not None and self._behind and Step.UPLOAD not in waits:
+            waits[Step.UPLOAD] = (len(self._behind), self._canaries.words)
+        return waits
 
     def stalls(self) -> list[str]:
         """Why work that could be done now waits for something that is no limit of its own: an outage, a doubt."""
@@ -184,6 +195,7 @@ class Engine:
             held_back=self._purse.held_back,
             held_back_why=self._purse.reason if self._purse.held_back else None,
             far_off=self._purse.far_off,
+            canaries=self._canaries,
             ended_at=self._clock.now(),
         )
 
@@ -205,7 +217,20 @@ class Engine:
             if after is not before:
                 entries.append((event, after))
             self._queue(after)
+            self._ask_canaries(after)
         return entries
+
+    def _ask_canaries(self, job: Job) -> None:
+        """Take in how a canary is; stop buying if one is in doubt, let the others go when all are good."""
+        if self._canaries is None:
+            return
+        self._canaries.saw(job)
+        if self._canaries.stops is not None:
+            self.stop(Stop.CANARY)
+        elif self._canaries.is_over:
+            behind, self._behind = self._behind, []
+            for job_id in behind:
+                self._queue(replace(self._jobs[job_id], is_left=False))
 
     def _apply(self, before: Job, event: Event) -> Job:
         after = machine.advance(before, event)
@@ -259,12 +284,16 @@ class Engine:
         if action is Action.RECONCILE:
             self._inquiry.add(job, now=self._clock.now())
             return
+        step = schedule.STEP_OF[action]
+        if step in schedule.BUYING and self._canaries is not None and self._canaries.holds_back(job):
+            self._behind.append(job.id)
+            return
         at = schedule.believable(job.again_at, since=job.updated_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
         is_untold = job.charged is None and job.status is None
         if action is Action.POLL and at is None and not (is_resumed or is_noticed or is_untold):
             at = self._governor.look_at(job, now=self._clock.now())
-        self._lines.add(schedule.STEP_OF[action], job.id, order=self._order[job.id], at=at)
+        self._lines.add(step, job.id, order=self._order[job.id], at=at)
 
     def _gate(self) -> Gate:
         return Gate(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
 from batchrunner.core.job import Action, Job, State
@@ -85,6 +86,7 @@ class Outcome:
         held_back: jobs that were not bought because they fit no cap.
         held_back_why: the cap and the figures.
         far_off: the charge that stopped buying because it was far above its hold, with the figures.
+        canaries: the jobs that were to be good before the others were bought, if there were to be any.
         ended_at: when.
     """
 
@@ -96,4 +98,5 @@ class Outcome:
     held_back: int
     held_back_why: str | None
     far_off: str | None
+    canaries: Canaries | None
     ended_at: Instant

@@ -16,6 +16,7 @@ import pytest
 from batchrunner.core import events, job as machine, pace as pacing, schedule
 from batchrunner.core.breaker import TIMES
 from batchrunner.core.budget import Caps, Cutoff, Spending
+from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Reading
 from batchrunner.core.job import Action, Job, State
@@ -193,6 +194,7 @@ def bench(
     pace: Pace | None = None,
     life_s: float = 3 * HOUR,
     top_up_check_s: float | None = None,
+    canaries: Canaries | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
@@ -225,6 +227,7 @@ def bench(
         ),
         observe=observe,
         fetch_again=fetch_again,
+        canaries=canaries,
     )
     return Bench(engine=engine, world=world, memory=memory, clock=clock, told=told)
 

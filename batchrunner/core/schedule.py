@@ -32,6 +32,7 @@ class Stop(StrEnum):
     OUT_OF_CREDITS = "out of credits"
     DISK_FULL = "disk full"
     UNREACHABLE = "provider not reachable"
+    CANARY = "the canaries are to be looked at"
     COLLECTING = "only collecting what was bought"
 
 
@@ -163,6 +164,8 @@ def exit_code(
 ) -> Exit:
     """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
 
+    Canaries that are to be looked at come before what may be wrong with them.
+
     Args:
         jobs: how many jobs are in each state.
         stop: why buying stopped, if it did.
@@ -178,6 +181,7 @@ def exit_code(
         (stop is Stop.KEY_REFUSED, Exit.KEY_REFUSED),
         (jobs.get(State.UNCERTAIN, 0) > 0, Exit.UNCERTAIN),
         (stop is Stop.OUT_OF_CREDITS, Exit.OUT_OF_CREDITS),
+        (stop is Stop.CANARY and left > 0, Exit.INCOMPLETE),
         (held_back > 0 or is_far_off, Exit.BUDGET_REACHED),
         (is_unreachable and left > 0, Exit.UNREACHABLE),
         (jobs.get(State.FAILED, 0) + jobs.get(State.CANCELED, 0) > 0, Exit.JOBS_FAILED),

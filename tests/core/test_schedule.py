@@ -27,6 +27,20 @@ def load(**counts: int) -> Load:
 
 
 @pytest.mark.parametrize(
+    ("jobs", "more", "code"),
+    [
+        ({State.READY: 3, State.FAILED: 1}, {}, Exit.INCOMPLETE),
+        ({State.READY: 3, State.DONE: 1}, {"is_far_off": True}, Exit.INCOMPLETE),
+        ({State.READY: 3, State.UNCERTAIN: 1}, {}, Exit.UNCERTAIN),
+        ({State.FAILED: 1}, {}, Exit.JOBS_FAILED),
+        ({State.DONE: 1}, {}, Exit.OK),
+    ],
+)
+def test_canaries_that_wait_for_a_look_leave_the_batch_incomplete(jobs, more, code):
+    assert exit_code(jobs, stop=Stop.CANARY, **more) is code
+
+
+@pytest.mark.parametrize(
     ("step", "busy", "words"),
     [
         (Step.UPLOAD, load(), None),
