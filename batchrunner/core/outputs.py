@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 import posixpath
 import re
@@ -82,6 +82,14 @@ def fixed_folder(template: str) -> str:
 def in_one_part(value: str) -> str:
     """Return a value that brings no folders of its own."""
     return value.replace("/", "_").replace("\\", "_")
+
+
+def of_attempt(path: str, attempt: int, taken: Collection[str]) -> str:
+    """Return a name beside `path` that tells the attempt, `hero.2.mp4`; `taken` holds the keys of those in use."""
+    stem, number = path.removesuffix(EXTENSION), attempt
+    while collision_key(name := f"{stem}.{number}{EXTENSION}") in taken:
+        number += 1
+    return name
 
 
 def collision_key(path: str) -> str:

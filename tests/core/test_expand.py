@@ -97,6 +97,19 @@ def test_names_that_are_cut_at_the_same_place_stay_different() -> None:
     assert one.endswith(".mp4")
 
 
+@pytest.mark.parametrize(
+    ("path", "attempt", "taken", "name"),
+    [
+        ("renders/hero.mp4", 2, [], "renders/hero.2.mp4"),
+        ("renders/hero.mp4", 3, ["renders/hero.2.mp4"], "renders/hero.3.mp4"),
+        ("renders/hero.mp4", 2, ["renders/Hero.2.MP4", "renders/hero.3.mp4"], "renders/hero.4.mp4"),
+        ("a.mp4.mp4", 2, [], "a.mp4.2.mp4"),
+    ],
+)
+def test_another_attempt_lies_beside_the_first(path: str, attempt: int, taken: list[str], name: str) -> None:
+    assert outputs.of_attempt(path, attempt, {outputs.collision_key(each) for each in taken}) == name
+
+
 def test_a_stem_brings_no_folder_of_its_own() -> None:
     assert outputs.render("{stem}.mp4", {"stem": "../../x"}) == ".._.._x.mp4"
 
