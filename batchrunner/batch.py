@@ -17,10 +17,12 @@ from typing import Any
 from batchrunner import inspect, listing, places, statefile, store
 from batchrunner.core import (
     config,
+    edits,
     expand,
     findings,
     folder as folders,
     footage,
+    outputs,
     plan as planning,
     pricing,
     reader,
@@ -35,9 +37,19 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
+from batchrunner.core.selection import Facts, Selection, facts_of
+from batchrunner.core.spec import Spec
 from batchrunner.errors import ManifestError, UsageError
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redo:
+    """Another take of a job: what it is to be, with an output of its own, and what a person set for it alone."""
+
+    job: ResolvedJob
+    edits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,8 @@ class Batch:
         mask: takes values from the environment out of a problem.
         listing: what lay in its folders.
         warnings: what is worth saying although nothing is wrong.
+        allows_unlisted: whether what the catalogue does not know is let through.
+        redo: another take of one of the jobs, to be made beside it.
     """
 
     path: Path
@@ -64,6 +78,8 @@ class Batch:
     mask: Callable[[Problem], Problem] = findings.as_it_is
     listing: Listing = folders.NOTHING
     warnings: tuple[Problem, ...] = ()
+    allows_unlisted: bool = False
+    redo: Redo | None = None
 
 
 def read(
@@ -101,6 +117,7 @@ def read(
         mask=reading.found.mask,
         listing=listed,
         warnings=reading.found.warnings(),
+        allows_unlisted=allow_unlisted,
     )
 
 
@@ -111,6 +128,10 @@ class Expanded:
     warnings: tuple[Problem, ...]
     _name: str
     _open: Callable[[], reader.Opened]
+
+    def head(self) -> dict[str, Any]:
+        """What it says beside its jobs."""
+        return config.head(self._open(), name=self._name)
 
     def as_yaml(self, *, origin: bool = False) -> Iterator[str]:
         """The lines of a manifest that asks for the same; with `origin`, each value says where it came from."""
@@ -168,6 +189,41 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     return Batch(path=path, root=path.resolve().parent, state=where, manifest=manifest, catalog=catalog, jobs=())
 
 
+def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str]) -> Batch:
+    """The batch with another take of a job to be made, beside what was made of it; the manifest stays as it is.
+
+    Args:
+        batch: whose manifest has the job.
+        job: as it is on record.
+        sets: fields that are other than in the manifest, as `path=value`.
+        names: outputs that are in use, beside those of the manifest.
+
+    Raises:
+        ManifestError: every problem of the fields, each with its place.
+        UsageError: there is no such job or field.
+    """
+    asked = next((each for each in batch.jobs if each.id == job.id), None)
+    if asked is None:
+        hint = "bring it back into the manifest, and only then another take of it can be made"
+        raise UsageError(f"{job.id} is no longer in {batch.path}", hint=hint)
+    set_ = [edits.read(text, asked) for text in sets]
+    manifest = edits.manifest_of(asked, set_, batch.catalog, allow_unlisted=batch.allows_unlisted)
+    facts = {name: _look(batch.root, name) for name in sorted(expand.local_paths(manifest))}
+    try:
+        (take,) = expand.expand(manifest, files=facts)
+    except ManifestError as error:
+        raise edits.placed(error, asked, set_) from None
+    taken = {outputs.collision_key(name) for name in (*names, *(each.output for each in batch.jobs))}
+    take = replace(
+        take,
+        output=outputs.of_attempt(asked.output, job.attempt + 1, taken),
+        place=asked.place,
+        path=asked.path,
+        places=edits.places_of(asked, set_),
+    )
+    return replace(batch, redo=Redo(job=take, edits=tuple(sets)))
+
+
 def _look(root: Path, name: str) -> FileFact:
     """What stands at a path; where nothing does, the names beside it."""
     path = root / name
@@ -199,6 +255,7 @@ class Looked:
 
     Attributes:
         jobs: complete; nothing is left open.
+        redo: the other take, if one is to be made; complete, too.
         contents: what is in every local input, by its path as written.
         fresh: those that had to be read, because they are new or changed.
         warnings: what is worth saying although nothing is wrong.
@@ -210,6 +267,7 @@ class Looked:
     fresh: tuple[Inspected, ...]
     warnings: tuple[Problem, ...]
     unready: frozenset[str] = frozenset()
+    redo: ResolvedJob | None = None
 
 
 def look(
@@ -225,16 +283,37 @@ def look(
         ManifestError: inputs that cannot be used as asked for, all of them.
     """
     unready: set[str] = set()
-    wanted = footage.wanted(batch.jobs)
+    take: tuple[ResolvedJob, ...] = (batch.redo.job,) if batch.redo is not None else ()
+    wanted = footage.wanted((*batch.jobs, *take))
     try:
         contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
         jobs = expand.with_ends(tuple(expand.ready(batch.jobs, unready)), contents)
-        told = (*footage.about_unready(batch.jobs, unready), *footage.check(jobs, contents, batch.catalog, tier=tier))
+        take = expand.with_ends(_complete(take, unready), contents)
+        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier)
+        told = (*footage.about_unready(batch.jobs, unready), *checked)
     except ManifestError as error:
         raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
     warnings = tuple(map(batch.mask, told))
     fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
-    return Looked(jobs=jobs, contents=contents, fresh=fresh, warnings=warnings, unready=frozenset(unready))
+    return Looked(
+        jobs=jobs,
+        contents=contents,
+        fresh=fresh,
+        warnings=warnings,
+        unready=frozenset(unready),
+        redo=next(iter(take), None),
+    )
+
+
+def _complete(take: tuple[ResolvedJob, ...], unready: set[str]) -> tuple[ResolvedJob, ...]:
+    """The take that is to be made; its file must be there as a whole, since nothing else is asked for.
+
+    Raises:
+        UsageError: it is still being written.
+    """
+    for given in (given for job in take for given in job.inputs if given.value in unready):
+        raise UsageError(f"{given.value} is still being written", hint="wait until it is there, and run it again")
+    return take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,11 +339,11 @@ def preview(
 
     Raises:
         ManifestError: inputs that cannot be used as asked for, all of them.
-        UsageError: `--only` names no job.
+        UsageError: a word of the selection fits no job.
     """
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
-        _refuse_unmatched(batch, wishes, known)
+        refuse_unmatched(wishes.selection, listed(batch, known))
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
     history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
@@ -273,15 +352,26 @@ def preview(
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
 
 
-def _refuse_unmatched(batch: Batch, wishes: Wishes, known: Mapping[str, Job]) -> None:
-    """Refuse a selection that selects nothing.
+def refuse_unmatched(selection: Selection, jobs: Iterable[Facts]) -> None:
+    """Refuse a selection with a word that fits nothing, before anything is chosen by it.
 
     Raises:
-        UsageError: naming it, and the id that was probably meant.
+        UsageError: naming it, and what was probably meant.
     """
-    ids = tuple(dict.fromkeys((*(job.id for job in batch.jobs), *known)))
-    for pattern in wishes.unmatched(ids):
-        raise UsageError(f"--only {pattern}: no job has such an id", hint=findings.did_you_mean(pattern, ids))
+    what = {"--tag": "no job has this tag", "--code": "no job failed for this reason"}
+    for slip in selection.unmatched(jobs):
+        said = what.get(slip.option, "no job has such an id")
+        hint = findings.did_you_mean(slip.word, slip.among) if slip.among else None
+        raise UsageError(f"{slip.option} {slip.word}: {said}", hint=hint)
+
+
+def listed(batch: Batch, known: Mapping[str, Job]) -> Iterator[Facts]:
+    """The jobs that may be selected: those of the manifest with what it says of them now, then those on record."""
+    for job in batch.jobs:
+        recorded = facts_of(known[job.id]) if job.id in known else Facts(id=job.id, kind=job.kind)
+        yield replace(recorded, kind=job.kind, tags=job.tags, priority=job.priority)
+    asked = {job.id for job in batch.jobs}
+    yield from (facts_of(job) for job in known.values() if job.id not in asked)
 
 
 def plan(
@@ -294,10 +384,19 @@ def plan(
     history: pricing.History,
 ) -> Plan:
     """The plan for inputs that were looked into, with prices learned from `history`."""
-    specs = (
-        (job.id, planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history)) for job in seen.jobs
+
+    def spec_of(job: ResolvedJob) -> Spec:
+        return planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history)
+
+    def wanted(job: ResolvedJob) -> Spec:
+        asked = spec_of(job)
+        if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
+            return replace(spec_of(seen.redo), asked=asked.fingerprint, edits=batch.redo.edits)
+        return planning.standing(asked, known.get(job.id), batch.catalog, tier=tier, history=history)
+
+    return planning.make_plan(
+        ((job.id, wanted(job)) for job in seen.jobs), known, wishes, absences=_absences(batch, seen, known)
     )
-    return planning.make_plan(specs, known, wishes, absences=_absences(batch, seen, known))
 
 
 def _absences(batch: Batch, seen: Looked, known: Mapping[str, Job]) -> dict[str, str]:

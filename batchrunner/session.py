@@ -18,10 +18,11 @@ import secrets
 
 from batchrunner import room, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, elsewhere, look, plan, refuse_unpriced, trusted
+from batchrunner.batch import Batch, elsewhere, listed, look, plan, refuse_unmatched, refuse_unpriced, trusted
 from batchrunner.clock import WallClock
 from batchrunner.core import (
     budget as budgeting,
+    canary,
     events,
     job as machine,
     looks,
@@ -29,12 +30,14 @@ from batchrunner.core import (
     plan as planning,
 )
 from batchrunner.core.budget import Caps, Spending
+from batchrunner.core.canary import Mode
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.plan import BUYS, Do, Entry, Pins, Plan, Wishes
 from batchrunner.core.retry import Instant
+from batchrunner.core.selection import Selection, facts_of
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable, UsageError
 from batchrunner.governor import PACE, Governor
@@ -73,6 +76,7 @@ class Flags:
         waits_for_credits: goes on after a top-up when credits run out.
         ignores_disk_space: buys even where the results surely do not fit.
         reuses_uploads: relies on what earlier runs uploaded.
+        canary: renders and checks one job of every group first, if given.
     """
 
     max_credits: int | None = None
@@ -81,6 +85,7 @@ class Flags:
     waits_for_credits: bool = False
     ignores_disk_space: bool = False
     reuses_uploads: bool = True
+    canary: Mode | None = None
 
 
 # --- beginning -------------------------------------------------------------------------------------------------------
@@ -140,6 +145,8 @@ def begin(
         _claim(opened, access, account)
         opened.remember_files(files)
         known = {job.id: job for job in opened.jobs()}
+        if not is_collecting:
+            refuse_unmatched(wishes.selection, listed(batch, known))
         seen = look(batch, remembered=trusted(opened.files(), known.values()), tier=account.tier)
         opened.remember_files(seen.fresh)
         past = [*opened.all_attempts(), *elsewhere(batch, history_folder)]
@@ -220,7 +227,10 @@ def _counts(entry: Entry) -> bool:
     """Whether a job is part of a run that does with it what the plan says."""
     if entry.action is not Do.SKIP:
         return True
-    # One that was opened by an earlier run and is not selected now would be bought if it were here.
+    if not entry.is_selected:
+        # What nobody can tell of is part of every run: it stands in the way of judging others.
+        return entry.known is not None and entry.known.state is State.UNCERTAIN and entry.spec is not None
+    # One that was opened by an earlier run and is left alone now would be bought if it were here.
     is_open = entry.known is not None and entry.known.state in {State.READY, State.UPLOADED}
     return entry.spec is not None and not is_open
 
@@ -291,6 +301,7 @@ def engine(
         governor=_governor(session, now=clock.now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
+        canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
     )
     return made, performer
 
@@ -427,6 +438,19 @@ def _local_day(at: Instant) -> str:
 def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
     """Jobs that are done and whose file is not where it was put, or not as long as it was."""
     return [job for job in jobs if job.state is State.DONE and not all(_is_there(batch_root, job))]
+
+
+def selected(session: Session, selection: Selection) -> list[Job]:
+    """The jobs of a session that are selected, by what is on record; those of a run that buys were chosen by its plan.
+
+    Raises:
+        UsageError: a word of the selection fits no job.
+    """
+    if not session.is_collecting:
+        return list(session.jobs)
+    refuse_unmatched(selection, map(facts_of, session.jobs))
+    chosen = selection.choose(map(facts_of, session.jobs))
+    return [job for job in session.jobs if job.id in chosen]
 
 
 def _is_there(root: Path, job: Job) -> Iterable[bool]:

@@ -30,6 +30,7 @@ from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
+from batchrunner.core.selection import BROKEN
 from batchrunner.errors import StateLocked, StateUnusable
 
 Entry = tuple[Event, Job]
@@ -49,6 +50,18 @@ class Totals:
     charged: int = 0
     refunded: int = 0
     unknown: int = 0
+
+
+def totals_of(attempts: Iterable[Job]) -> Totals:
+    """The totals of some attempts, as `View.totals` adds them up over all."""
+    some = list(attempts)
+    lost = [job for job in some if job.state in BROKEN]
+    return Totals(
+        held=sum(job.held or 0 for job in some),
+        charged=sum(job.charged or 0 for job in some),
+        refunded=sum(max(0, (job.held or 0) - job.charged) for job in lost if job.charged is not None),
+        unknown=sum(job.project_id is not None and job.charged is None for job in some),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +109,13 @@ class View:
     def all_attempts(self) -> list[Job]:
         """Every attempt of every job, the current ones last."""
         return [_job(self.path, body) for (body,) in self._rows("SELECT body FROM job ORDER BY is_current")]
+
+    def earlier(self) -> list[Job]:
+        """The attempts that were followed by another, oldest first."""
+        return [
+            _job(self.path, body)
+            for (body,) in self._rows("SELECT body FROM job WHERE is_current = 0 ORDER BY id, attempt")
+        ]
 
     def attempts(self, job_id: str) -> list[Job]:
         """Every attempt of one job, oldest first."""

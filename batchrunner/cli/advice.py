@@ -18,54 +18,36 @@ from batchrunner.errors import Exit
 if TYPE_CHECKING:
     from batchrunner.cli.run import Report
     from batchrunner.core.job import Job
+    from batchrunner.core.selection import Selection
+
+_BUYING = (
+    "allow_unlisted",
+    "var",
+    "history",
+    "max_credits",
+    "max_credits_per_job",
+    "cutoff",
+    "on_no_credits",
+    "ignore_disk_space",
+    "webhook_port",
+    "webhook_host",
+)
 
 TAKES: Mapping[str, Sequence[str]] = {
     "validate": ("allow_unlisted", "var"),
-    "plan": ("state", "rerender", "retry_failed", "only", "allow_unlisted", "var", "history"),
-    "run": (
-        "state",
-        "sandbox",
-        "rerender",
-        "retry_failed",
-        "only",
-        "allow_unlisted",
-        "var",
-        "history",
-        "plan",
-        "max_credits",
-        "max_credits_per_job",
-        "cutoff",
-        "on_no_credits",
-        "ignore_disk_space",
-        "webhook_port",
-        "webhook_host",
-    ),
-    "download": ("state", "sandbox"),
+    "plan": ("state", "rerender", "retry_failed", "selection", "allow_unlisted", "var", "history"),
+    "run": ("state", "sandbox", "canary", "rerender", "retry_failed", "selection", *_BUYING, "plan"),
+    "retry": ("state", "sandbox", "selection", *_BUYING),
+    "download": ("state", "sandbox", "selection"),
     "reconcile": ("state", "sandbox"),
     "adopt": ("state", "sandbox"),
     "resolve": ("state", "not_created", "force"),
-    "status": ("state",),
+    "status": ("state", "selection"),
     "ledger": ("state", "refunds_due"),
 }
 """The flags of each command that an advice may name."""
 
-KEPT = frozenset(
-    {
-        "state",
-        "sandbox",
-        "only",
-        "allow_unlisted",
-        "var",
-        "history",
-        "max_credits",
-        "max_credits_per_job",
-        "cutoff",
-        "on_no_credits",
-        "ignore_disk_space",
-        "webhook_port",
-        "webhook_host",
-    }
-)
+KEPT = frozenset({"state", "sandbox", "selection", *_BUYING})
 """Flags that the next command needs as well. Consent (--yes), and what buys again (--rerender, --retry-failed), is
 given each time anew."""
 
@@ -85,9 +67,19 @@ class Typed:
             del flags["on_no_credits"]
         return cls(manifest=manifest, flags=flags)
 
+    @property
+    def selection(self) -> Selection:
+        """The jobs it was for."""
+        from batchrunner.core.selection import EVERYTHING
+
+        selection: Selection = self.flags.get("selection") or EVERYTHING
+        return selection
+
     def command(self, name: str, *words: str, **more: Any) -> str:
         """The command to type, with what was typed before as far as it takes that, and `more` flags."""
         flags = {**self.flags, **more}
+        if name == "download":
+            flags["selection"] = self.selection.without_states()  # what is finished is no longer new, or failed
         parts = ["batchrunner", name, str(self.manifest), *words]
         for flag in TAKES[name]:
             parts += _written(flag, flags.get(flag))
@@ -96,7 +88,11 @@ class Typed:
 
 def _written(flag: str, value: Any) -> list[str]:
     """A flag as it is typed; nothing where it was not given."""
+    if flag == "selection":
+        return [] if value is None else [part for name, words in _selected(value) for part in _written(name, words)]
     option = f"--{flag.replace('_', '-')}"
+    if flag == "canary":
+        return [option] if value == "go" else [f"{option}={value}"] if value else []
     if value is None or value is False:
         return []
     if value is True:
@@ -105,6 +101,18 @@ def _written(flag: str, value: Any) -> list[str]:
         value = tuple(f"{name}={word}" for name, word in value.items())
     values = value if isinstance(value, tuple) else (value,)
     return [part for each in values for part in (option, str(each))]
+
+
+def _selected(chosen: Selection) -> Iterator[tuple[str, Any]]:
+    """A selection as flags and their values."""
+    yield "only", chosen.only
+    yield "exclude", chosen.exclude
+    yield "tag", chosen.tags
+    yield "kind", chosen.kinds
+    yield "state", chosen.states
+    yield "limit", chosen.limit
+    yield "sample", chosen.sample
+    yield "seed", chosen.seed or None
 
 
 MOST_SUSPECTS = 10
@@ -150,12 +158,35 @@ def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:
         yield f"hint: {more}`{typed.command('ledger', refunds_due=True)}` lists what to send to support"
 
 
+def _waits_for_a_look(report: Report) -> bool:
+    from batchrunner.core.schedule import Stop
+
+    return report.outcome.stop is Stop.CANARY and report.exit_code is Exit.INCOMPLETE
+
+
+def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
+    """Why nothing more was bought, and what there is to be looked at."""
+    canaries = report.outcome.canaries
+    assert canaries is not None
+    yield f"stopped: {canaries.stops}"
+    for job in report.jobs:
+        if job.id in canaries.ids and job.outputs:
+            yield f"look: {', '.join(str(typed.manifest.parent / output.path) for output in job.outputs)}"
+    if canaries.doubts:
+        again = typed.command("run", selection=typed.selection.going_on(), canary="go")
+        yield f"next: mend it, then {again}    tries another canary first"
+
+
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     from batchrunner.core.job import BOUGHT
 
-    again = typed.command("run")
+    selection = typed.selection
+    again = typed.command("run", selection=selection.going_on())
     if report.outcome.not_fetched:
         yield f"next: {typed.command('download')}"
+    elif _waits_for_a_look(report):
+        yield from _about_canaries(report, typed)
+        yield f"next: {again}    buys the rest"
     elif report.exit_code is Exit.BUDGET_REACHED and report.outcome.far_off is not None:
         if not report.outcome.held_back:
             yield f"stopped: {report.outcome.far_off}"
@@ -167,4 +198,4 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
         yield f"next: {again}    goes on where it was"
     elif report.exit_code is Exit.JOBS_FAILED:
-        yield f"next: {typed.command('run', retry_failed=True)}"
+        yield f"next: {typed.command('retry', selection=selection.without_states())}"

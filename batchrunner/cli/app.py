@@ -24,6 +24,8 @@ COMMANDS = {
     "config": "batchrunner.cli.config",
     "plan": "batchrunner.cli.plan",
     "run": "batchrunner.cli.run",
+    "retry": "batchrunner.cli.retry",
+    "redo": "batchrunner.cli.redo",
     "status": "batchrunner.cli.status",
     "download": "batchrunner.cli.download",
     "ledger": "batchrunner.cli.ledger",

@@ -6,7 +6,7 @@ told in the middle of a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 import os
 from pathlib import Path
@@ -75,10 +75,17 @@ def _manifest(context: click.Context) -> Path | None:
 def _recorded(context: click.Context, beginning: str, *, state: str | None = None) -> list[str]:
     from batchrunner import statefile
 
-    path: Path | None = context.params.get("state")
+    path = _state_file(context.params.get("state"))
     if path is None and (manifest := _manifest(context)) is not None:
         path = statefile.path_for(manifest)
     return statefile.job_ids(path, beginning=beginning, state=state, limit=MOST) if path is not None else []
+
+
+def _state_file(given: Path | Sequence[str | Path] | None) -> Path | None:
+    """The state file that was typed; where `--state` selects jobs, too, it is given a list of both."""
+    if given is None or isinstance(given, Path):
+        return given
+    return next((each for each in given if isinstance(each, Path)), None)
 
 
 def _written(manifest: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 import sys
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch, Preview
     from batchrunner.core.inputs import Inspected
-    from batchrunner.core.plan import Bill, Entry, Pins, Wishes
+    from batchrunner.core.plan import Bill, Entry, Pins, Plan, Wishes
     from batchrunner.provider import wire
 
 
@@ -39,11 +40,13 @@ def ask(
     history: Path | None,
     is_free: bool,
     says_yes: bool,
+    shown: Callable[[Plan], None] | None = None,
 ) -> Answer:
     """Show what a run will buy and ask for it; on a sandbox of this run's own nothing is spent, and nothing asked.
 
     `says_yes` agrees to new and unfinished jobs, never to buying a finished one again. A `saved` plan has been agreed
     to by whoever names it, as long as nothing moved. `history` is a folder whose state files prices are learned from.
+    `shown` shows what is about to be done in the command's own words, in place of the whole plan.
 
     Raises:
         UsageError: there is nobody to ask, or a saved plan is not the plan of now.
@@ -53,7 +56,7 @@ def ask(
     from batchrunner.cli import plan
     from batchrunner.core import plan as planning
 
-    if is_free and saved is None:
+    if is_free and saved is None and shown is None:
         return Answer(wishes=wishes, files=(), agreed=None)
     account = asyncio.run(_account(access))
     with show.looking() as on_progress:
@@ -61,12 +64,14 @@ def ask(
     show.problems(seen.warnings)
     if saved is not None:
         outlook.check(saved, read, seen.plan, tier=account.tier)
-    elif seen.plan.changed() and _can_ask() and not says_yes:
+    elif shown is None and seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account, history)
     batch.refuse_unpriced(read, seen.plan)
     bill = seen.plan.bill()
+    if shown is not None:
+        shown(seen.plan)
     if bill.jobs:
-        if _can_ask() and not says_yes:
+        if shown is None and _can_ask() and not says_yes:
             plan.print_plan(seen.plan, outlook.of(read, seen.plan, account))
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)

@@ -14,7 +14,7 @@ from batchrunner.cli.advice import Typed
 
 @click.command()
 @options.manifest
-@options.state
+@options.selecting
 @options.sandbox
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
 @options.log
@@ -23,13 +23,14 @@ from batchrunner.cli.advice import Typed
 def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, as_json: bool, **given: Any) -> int:
     """Fetch what MANIFEST's jobs have paid for and is not on disk: renders not collected yet, and files deleted since.
 
-    Buys nothing.
+    Buys nothing. Files deleted since are fetched for the selected jobs; what was never collected, for all.
     """
     from batchrunner import batch
     from batchrunner.cli.run import carry_out, conclude, progress, provider
     from batchrunner.core.plan import Wishes
     from batchrunner.core.schedule import Stop
 
+    selection = given["selection"]
     read = batch.read_for_collecting(manifest, state=state)
     show.problems(read.warnings)
     with (
@@ -40,12 +41,12 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
             carry_out(
                 read,
                 access,
-                wishes=Wishes(),
+                wishes=Wishes(selection=selection),
                 progress=progress(quiet=quiet),
                 stop=Stop.COLLECTING,
                 fetch_again=True,
                 recorder=recording,
             )
         )
-        typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
+        typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox, "selection": selection})
         return conclude(read, report, typed=typed, as_json=as_json)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
+import os
 from pathlib import Path
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from batchrunner.cli import completion
+from batchrunner.core.kind import Kind
+
+if TYPE_CHECKING:
+    from batchrunner.core.selection import Selection
 
 Decorated = Callable[..., Any]
 
@@ -76,14 +83,6 @@ variables = click.option(
 
 rerender = click.option("--rerender", is_flag=True, help="Buy jobs again that are done but changed since.")
 
-only = click.option(
-    "--only",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completion.jobs,
-    help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
-)
-
 history = click.option(
     "--history",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -91,3 +90,174 @@ history = click.option(
 )
 
 retry_failed = click.option("--retry-failed", is_flag=True, help="Try jobs again that failed or were canceled.")
+
+log_and_events = (
+    log,
+    no_log,
+    click.option(
+        "--events",
+        metavar="FILE|-",
+        help="Add every event to FILE as a line of JSON; - is standard output, where then nothing else goes.",
+    ),
+)
+
+BUYING = (
+    allow_unlisted,
+    variables,
+    history,
+    click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend."),
+    click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."),
+    click.option(
+        "--cutoff",
+        type=click.Choice(["soft", "hard"]),
+        help="At a cap: soft collects what was bought, hard leaves at once.",
+    ),
+    click.option(
+        "--on-no-credits",
+        type=click.Choice(["stop", "wait"]),
+        default="stop",
+        show_default=True,
+        help="When the account cannot pay: stop buying, or wait for a top-up.",
+    ),
+    click.option(
+        "--webhook-port",
+        type=click.IntRange(0, 65535),
+        help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
+    ),
+    click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]"),
+    click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk."),
+    click.option("--no-upload-cache", is_flag=True, help="Send inputs again that an earlier run already sent."),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary."),
+    *log_and_events,
+    as_json,
+)
+
+
+def buying(command: Decorated) -> Decorated:
+    """Give a command that spends credits what every such command can be told."""
+    return _with(BUYING, command)
+
+
+def _with(given: Sequence[Callable[[Decorated], Decorated]], command: Decorated) -> Decorated:
+    for option in reversed(given):
+        command = option(command)
+    return command
+
+
+# --- selection -----------------------------------------------------------------------------------------------------
+
+
+STATES: Final = (
+    "new",
+    "ready",
+    "uploaded",
+    "submitting",
+    "rendering",
+    "rendered",
+    "uncertain",
+    "done",
+    "failed",
+    "canceled",
+)
+"""What `--state` selects by; the job machine is not imported for it."""
+
+
+class _StateOrFile(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which need not be there
+    """A state of jobs, to select by; anything else is the state file, which must look like one.
+
+    A slip in a state must never begin another state file: everything would be bought again.
+    """
+
+    name = "state|file"
+    envvar_list_splitter = os.pathsep
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the states, and leave files to the shell."""
+        del ctx, param
+        states = [CompletionItem(state) for state in STATES if state.startswith(incomplete)]
+        return states or [CompletionItem(incomplete, type="file")]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """Tell the two apart."""
+        path = Path(value)
+        if isinstance(value, Path) or value in STATES:
+            return value  # type: ignore[no-any-return]
+        from batchrunner.core import findings
+
+        if path.name == value and not path.suffix and not path.exists():
+            self.fail(f"there is no state {value!r} ({findings.did_you_mean(value, STATES)})", param, ctx)
+        return path
+
+
+SELECTING = (
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="ID",
+        shell_complete=completion.jobs,
+        help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="ID",
+        shell_complete=completion.jobs,
+        help="Leave these jobs out, by id or pattern. May be repeated.",
+    ),
+    click.option("--tag", multiple=True, metavar="TAG", help="Only jobs with one of these tags. May be repeated."),
+    click.option(
+        "--kind", multiple=True, type=click.Choice([str(kind) for kind in Kind]), help="Only jobs of this kind."
+    ),
+    click.option(
+        "--state",
+        multiple=True,
+        type=_StateOrFile(),
+        metavar="STATE|FILE",
+        help=f"Only jobs in this state ({', '.join(STATES)}; may be repeated). Anything else is the state file;"
+        " default: <manifest>.state.db beside the manifest.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        help="Only the first so many of them, by priority and order; those that are done count, too.",
+    ),
+    click.option("--sample", type=click.IntRange(min=1), help="Only so many of them, drawn by lot."),
+    click.option("--seed", type=int, help="With --sample: another draw; the same seed draws the same.  [default: 0]"),
+)
+
+
+def selecting(command: Decorated) -> Decorated:
+    """Let a command be for some of the jobs: it is given `selection`, and `state` for the state file."""
+
+    @wraps(command)
+    def told(manifest: Path, **given: Any) -> Any:
+        words = {name: given.pop(name) for name in ("only", "exclude", "tag", "kind", "limit", "sample", "seed")}
+        states = given.pop("state")
+        return command(manifest, selection=_selection(words, states), state=_state_file(states), **given)
+
+    return _with(SELECTING, told)
+
+
+def _selection(words: dict[str, Any], states: Sequence[str | Path]) -> Selection:
+    from batchrunner.core.selection import Selection
+
+    if words["seed"] is not None and words["sample"] is None:
+        raise click.UsageError("--seed is for --sample")
+    return Selection(
+        only=words["only"],
+        exclude=words["exclude"],
+        tags=words["tag"],
+        kinds=tuple(Kind(kind) for kind in words["kind"]),
+        states=tuple(state for state in states if isinstance(state, str)),
+        limit=words["limit"],
+        sample=words["sample"],
+        seed=words["seed"] or 0,
+    )
+
+
+def _state_file(states: Sequence[str | Path]) -> Path | None:
+    files = [state for state in states if isinstance(state, Path)]
+    if len(files) > 1:
+        raise click.UsageError(f"--state names two state files: {files[0]} and {files[1]}")
+    return files[0] if files else None

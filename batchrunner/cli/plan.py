@@ -50,10 +50,9 @@ class _Detailed(click.Command):
 
 @click.command(cls=_Detailed)
 @options.manifest
-@options.state
+@options.selecting
 @options.rerender
 @options.retry_failed
-@options.only
 @options.allow_unlisted
 @options.history
 @options.variables
@@ -84,7 +83,7 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
     from batchrunner.core.plan import Do, Wishes
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
-    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
+    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], selection=given["selection"])
     account = _account()
     with show.looking() as on_progress:
         seen = batch.preview(
@@ -131,14 +130,19 @@ def _account() -> wire.Account | None:
 
 def print_plan(made: Plan, outlook: Outlook) -> None:
     """The plan as a table on standard output, its totals, and what to think about first."""
+    from batchrunner.core.plan import Do
+
+    listed = [entry for entry in made.entries if entry.is_selected or entry.action is not Do.SKIP]
     rows = [
         (entry.id, entry.kind, entry.action, show.credits(entry.spec.hold if entry.spec else None), entry.reason)
-        for entry in made.entries
+        for entry in listed
     ]
     show.table(("job", "kind", "action", "credits ≤", "reason"), rows, right=frozenset({3}))
     bill = made.bill()
     price = _words(bill, outlook)
-    show.line(f"\n{show.plural(len(made.entries), 'job')}, {bill.jobs:,} to render, {price}")
+    rest = len(made.entries) - len(listed)
+    left_out = f" ({rest:,} not selected)" if rest else ""
+    show.line(f"\n{show.plural(len(listed), 'job')}{left_out}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None and not bill.unpriced:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
     for line in _led_to(made):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchrunner.cli.recorder import Recorder
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.job import Job
-    from batchrunner.core.plan import Pins, Wishes
+    from batchrunner.core.plan import Pins, Plan, Wishes
     from batchrunner.core.schedule import Stop
     from batchrunner.engine import Engine
     from batchrunner.provider.webhooks import Notice
@@ -34,55 +34,38 @@ if TYPE_CHECKING:
     from batchrunner.web.door import Door
 
 
-@click.command()
+CANARY = "--canary"
+
+
+class _Run(click.Command):
+    """`--canary` may stand alone or be `--canary=stop`; it never takes the next word, which is the manifest."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        return super().parse_args(ctx, [f"{CANARY}=go" if word == CANARY else word for word in args])
+
+
+@click.command(cls=_Run)
 @options.manifest
-@options.state
+@options.selecting
 @options.sandbox
 @options.scale
 @options.rerender
 @options.retry_failed
-@options.only
-@options.allow_unlisted
-@options.history
-@options.variables
 @click.option(
     "--plan",
     "saved",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Carry out a saved plan; refused if anything moved since.",
 )
-@click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
-@click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost.")
 @click.option(
-    "--cutoff",
-    type=click.Choice(["soft", "hard"]),
-    help="At a cap: soft collects what was bought, hard leaves at once.",
+    CANARY,
+    type=click.Choice(["go", "stop"]),
+    metavar="",
+    help="First render and check one job of every kind, model and style; go on with the rest if all are good, else stop"
+    " with exit code 3. --canary=stop stops in any case, for a look.",
 )
-@click.option(
-    "--on-no-credits",
-    type=click.Choice(["stop", "wait"]),
-    default="stop",
-    show_default=True,
-    help="When the account cannot pay: stop buying, or wait for a top-up.",
-)
-@click.option(
-    "--webhook-port",
-    type=click.IntRange(0, 65535),
-    help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
-)
-@click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]")
-@click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk.")
-@click.option("--no-upload-cache", is_flag=True, help="Send inputs again that an earlier run already sent.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
-@options.log
-@options.no_log
-@click.option(
-    "--events",
-    metavar="FILE|-",
-    help="Add every event to FILE as a line of JSON; - is standard output, where then nothing else goes.",
-)
-@options.as_json
+@options.buying
 def run(manifest: Path, **given: Any) -> int:
     """Render what MANIFEST asks for and bring every clip to disk.
 
@@ -90,30 +73,42 @@ def run(manifest: Path, **given: Any) -> int:
     Ctrl-C again leaves at once, and a later run collects the rest.
     """
     from batchrunner import batch
-    from batchrunner.cli import consent
     from batchrunner.core.plan import Wishes
-    from batchrunner.session import Flags
+
+    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
+    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], selection=given["selection"])
+    return buy(read, wishes, given, saved=given["saved"])
+
+
+def buy(
+    read: Batch,
+    wishes: Wishes,
+    given: Mapping[str, Any],
+    *,
+    saved: Path | None = None,
+    shown: Callable[[Plan], None] | None = None,
+) -> int:
+    """Ask for what will be bought, buy and collect it, and say what it came to; the exit code.
+
+    Args:
+        read: the batch.
+        wishes: what to buy beyond new and unfinished jobs.
+        given: the values of `options.buying`.
+        saved: a plan that was agreed to.
+        shown: shows what is about to be done, before it is asked for.
+    """
+    from batchrunner.cli import consent
     from batchrunner.web import door as doors
 
     if given["events"] == "-" and given["as_json"]:
         raise UsageError("--events - and --json both want standard output", hint="give --events a file")
-    read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
     show.problems(read.warnings)
     door = doors.wanted(
         read.manifest.webhooks, port=given["webhook_port"], host=given["webhook_host"], environ=os.environ
     )
-    wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], only=given["only"])
-    flags = Flags(
-        max_credits=given["max_credits"],
-        max_credits_per_job=given["max_credits_per_job"],
-        cutoff=given["cutoff"],
-        waits_for_credits=given["on_no_credits"] == "wait",
-        ignores_disk_space=given["ignore_disk_space"],
-        reuses_uploads=not given["no_upload_cache"],
-    )
     with (
         recorders.recording(
-            read.state, manifest, log=given["log"], no_log=given["no_log"], events=given["events"]
+            read.state, read.path, log=given["log"], no_log=given["no_log"], events=given["events"]
         ) as recorder,
         provider(read, is_sandbox=given["sandbox"], scale=given["scale"]) as access,
     ):
@@ -123,10 +118,11 @@ def run(manifest: Path, **given: Any) -> int:
             read,
             access,
             wishes,
-            saved=given["saved"],
+            saved=saved,
             history=given["history"],
             is_free=given["sandbox"],
             says_yes=given["yes"],
+            shown=shown,
         )
         report = asyncio.run(
             carry_out(
@@ -134,7 +130,7 @@ def run(manifest: Path, **given: Any) -> int:
                 access,
                 wishes=asked.wishes,
                 progress=progress(quiet=given["quiet"]),
-                flags=flags,
+                flags=_flags(given),
                 files=asked.files,
                 history=given["history"],
                 agreed=asked.agreed,
@@ -142,7 +138,24 @@ def run(manifest: Path, **given: Any) -> int:
                 recorder=recorder,
             )
         )
-        return conclude(read, report, typed=Typed.of(manifest, given), as_json=given["as_json"])
+        typed = Typed.of(read.path, {**given, "selection": wishes.selection})
+        return conclude(read, report, typed=typed, as_json=given["as_json"])
+
+
+def _flags(given: Mapping[str, Any]) -> Flags:
+    """How the run is to go about it."""
+    from batchrunner.core.canary import Mode
+    from batchrunner.session import Flags
+
+    return Flags(
+        max_credits=given["max_credits"],
+        max_credits_per_job=given["max_credits_per_job"],
+        cutoff=given["cutoff"],
+        waits_for_credits=given["on_no_credits"] == "wait",
+        ignores_disk_space=given["ignore_disk_space"],
+        reuses_uploads=not given["no_upload_cache"],
+        canary=Mode(given["canary"]) if given.get("canary") else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +166,7 @@ class Report:
         outcome: how it ended.
         exit_code: what that comes to.
         jobs: every job as it is now.
+        earlier: the attempts that were followed by another.
         totals: credits over every attempt on record.
         missing: finished jobs whose file is not where it was put.
         named: the projects that notices told of, by the name they were submitted under.
@@ -164,6 +178,7 @@ class Report:
     totals: Totals
     missing: int
     named: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[Job, ...] = ()
 
 
 @contextmanager
@@ -255,7 +270,8 @@ async def carry_out(
             agreed=agreed,
         ) as begun:
             session = sessions.only_lost(begun) if judges else begun
-            missing = [job.id for job in sessions.missing_outputs(read.root, session.jobs)]
+            wanted = sessions.selected(session, wishes.selection)
+            missing = [job.id for job in sessions.missing_outputs(read.root, wanted)]
             with Till.of(os.environ, provider=access.provider, account=account.id) as till:
                 till.note(Noted(state=session.store.path, root=read.root))
                 # The balance is no evidence while another run of the account spends from it.
@@ -360,6 +376,7 @@ def _close(
         totals=session.store.totals(),
         missing=missing,
         named=named,
+        earlier=tuple(session.store.earlier()),
     )
 
 
@@ -368,7 +385,7 @@ def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int
     from batchrunner.cli import advice, status
 
     if as_json:
-        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed))
+        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))
     status.print_summary(report.jobs, report.totals)
     for line in advice.after_run(report, typed):
         show.say(line)

@@ -14,16 +14,21 @@ from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
+    from batchrunner.core.selection import Selection
     from batchrunner.store import Totals
 
 
 @click.command()
 @options.manifest
-@options.state
+@options.selecting
 @options.as_json
-def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
-    """Show how far MANIFEST is: every job, its credits and its file. Reads the state file only."""
-    from batchrunner import store
+def status(manifest: Path, *, selection: Selection, state: Path | None, as_json: bool) -> int:
+    """Show how far MANIFEST is: every job, its credits and its file.
+
+    Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
+    """
+    from batchrunner import batch, store
+    from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
     from batchrunner.governor import PAUSES
 
@@ -32,14 +37,21 @@ def status(manifest: Path, *, state: Path | None, as_json: bool) -> int:
         raise UsageError(f"there is neither {manifest} nor {path}")
     with store.open_to_read(path) as view:
         jobs = view.jobs() if view else []
+        earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
         pauses = (view.learned(PAUSES) or {}) if view else {}
     typed = Typed(manifest=manifest, flags={"state": state})
+    is_new = not jobs
+    if jobs and selection != EVERYTHING:
+        batch.refuse_unmatched(selection, map(facts_of, jobs))
+        chosen = selection.choose(map(facts_of, jobs))
+        jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
+        totals = store.totals_of([*earlier, *jobs])
     if as_json:
-        made = shape(manifest, path, jobs, totals, typed)
+        made = shape(manifest, path, jobs, totals, typed, earlier=earlier)
         show.as_json(made | {"pauses": {step: each["words"] for step, each in pauses.items()}})
         return Exit.OK
-    if not jobs:
+    if is_new:
         show.line(f"{manifest}: nothing has been run yet")
         show.say(f"next: {typed.command('plan')}")
         return Exit.OK
@@ -97,12 +109,20 @@ def note(job: Job) -> str:
     return f"project {job.project_id}" if job.project_id else ""
 
 
-def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals, typed: Typed) -> dict[str, Any]:
-    """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's."""
+def shape(
+    manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals, typed: Typed, *, earlier: Iterable[Job] = ()
+) -> dict[str, Any]:
+    """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's.
+
+    `earlier` has the attempts that were followed by another; those of other jobs are left out.
+    """
+    before: dict[str, list[Job]] = {}
+    for attempt in earlier:
+        before.setdefault(attempt.id, []).append(attempt)
     return {
         "manifest": str(manifest),
         "state_file": str(state),
-        "jobs": [_job(job, typed) for job in jobs],
+        "jobs": [_job(job, typed, before.get(job.id, ())) for job in jobs],
         "totals": {
             "jobs": len(jobs),
             "by_state": _by_state(jobs),
@@ -116,10 +136,24 @@ def shape(manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals, type
     }
 
 
-def _job(job: Job, typed: Typed) -> dict[str, Any]:
+def _job(job: Job, typed: Typed, earlier: Iterable[Job]) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
+        "tags": list(job.spec.tags),
+        **_attempt(job),
+        "reason": note(job),
+        "next_try_at": None if job.is_final else show.time_utc(job.again_at),
+        "tries": job.tries,
+        "of": job.most_tries,
+        "uncertain": doubts.shape(job, typed) if job.state == "uncertain" else None,
+        "earlier": [_attempt(each) for each in earlier],
+    }
+
+
+def _attempt(job: Job) -> dict[str, Any]:
+    """What is told of every attempt of a job."""
+    return {
         "state": job.state,
         "attempt": job.attempt,
         "project_id": job.project_id,
@@ -127,9 +161,5 @@ def _job(job: Job, typed: Typed) -> dict[str, Any]:
         "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
         "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
         "suspect": job.suspect,
-        "reason": note(job),
-        "next_try_at": None if job.is_final else show.time_utc(job.again_at),
-        "tries": job.tries,
-        "of": job.most_tries,
-        "uncertain": doubts.shape(job, typed) if job.state == "uncertain" else None,
+        "set": list(job.spec.edits),
     }

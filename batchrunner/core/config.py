@@ -26,8 +26,8 @@ def as_yaml(opened: Opened, *, name: str, origin: bool) -> Iterator[str]:
 
     The manifest must be one without errors. With `origin` every value says where it is from.
     """
-    head = _head(opened, name)
-    yield from yamlout.lines(yamlout.written(head), lambda path: _head_origin(opened, path) if origin else None)
+    said = head(opened, name=name)
+    yield from yamlout.lines(yamlout.written(said), lambda path: _head_origin(opened, path) if origin else None)
     yield "jobs:"
     for read in opened.reads():
         values = yamlout.written(job_values(read))
@@ -40,10 +40,10 @@ def as_yaml(opened: Opened, *, name: str, origin: bool) -> Iterator[str]:
 
 def as_values(opened: Opened, *, name: str, origin: bool) -> dict[str, Any]:
     """Return the expanded manifest as plain values: filled in, not to be read as a manifest again."""
-    head = _head(opened, name)
-    shape: dict[str, Any] = dict(head)
+    said = head(opened, name=name)
+    shape: dict[str, Any] = dict(said)
     if origin:
-        shape["origin"] = {".".join(path): _head_origin(opened, path) for path in _leaves(head)}
+        shape["origin"] = {".".join(path): _head_origin(opened, path) for path in _leaves(said)}
     shape["jobs"] = []
     for read in opened.reads():
         values = {**job_values(read), "id": read.entry.id}
@@ -53,7 +53,8 @@ def as_values(opened: Opened, *, name: str, origin: bool) -> dict[str, Any]:
     return shape
 
 
-def _head(opened: Opened, name: str) -> dict[str, Any]:
+def head(opened: Opened, *, name: str) -> dict[str, Any]:
+    """Return what a manifest says beside its jobs; `name` is used where it has none of its own."""
     said = {"name": name, "output": DEFAULT_OUTPUT, **opened.head}
     return {"version": VERSION, **{key: said[key] for key in _HEAD if said.get(key) not in (None, {})}}
 

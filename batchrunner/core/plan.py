@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from fractions import Fraction
 import json
 from statistics import median_low
@@ -17,6 +16,7 @@ from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
+from batchrunner.core.selection import BROKEN, EVERYTHING, Facts, Selection, code_of, facts_of
 from batchrunner.core.spec import Input, Spec
 
 
@@ -43,31 +43,28 @@ class Wishes:
     Attributes:
         rerender: also buy jobs again that are done but changed since.
         retry_failed: also try jobs again that failed or were canceled.
-        only: patterns of ids; a job that fits none is left alone. A changed job that is named here by its very id is
-            bought again, since it was asked for by name.
+        selection: the jobs it is for; another is left alone, but what was bought of it is collected. A changed job
+            that is named by its very id is bought again, since it was asked for by name.
+        redo: ids of jobs of which the next attempt is made although they are done.
     """
 
     rerender: bool = False
     retry_failed: bool = False
-    only: tuple[str, ...] = ()
-
-    def selects(self, job_id: str) -> bool:
-        """Whether a job is among those that were asked for."""
-        return not self.only or any(fnmatchcase(job_id, pattern) for pattern in self.only)
-
-    def unmatched(self, job_ids: Iterable[str]) -> tuple[str, ...]:
-        """The patterns that fit no job: most likely slips."""
-        ids = tuple(job_ids)
-        return tuple(pattern for pattern in self.only if not any(fnmatchcase(each, pattern) for each in ids))
+    selection: Selection = EVERYTHING
+    redo: frozenset[str] = frozenset()
 
     def rerenders(self, job_id: str) -> bool:
         """Whether a changed job is to be bought again."""
-        return self.rerender or job_id in self.only
+        return self.rerender or self.selection.names(job_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One job of the plan; `spec` is what the manifest asks for now, None for a job that is no longer in it."""
+    """One job of the plan.
+
+    `spec` is what the manifest asks for now, None for a job that is no longer in it. One that is not selected is there
+    only because it is on the list, or because something of it was bought and is collected.
+    """
 
     id: str
     kind: Kind
@@ -75,6 +72,7 @@ class Entry:
     reason: str
     spec: Spec | None
     known: Job | None
+    is_selected: bool = True
 
     @property
     def will_buy(self) -> bool:
@@ -140,27 +138,56 @@ def spec_of(
     """
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
-    fps = clip.facts.fps if clip else None
-    price = pricing.estimate(job.kind, job.request, catalog, tier=tier, fps=fps)
-    model = catalog.renders(job.kind, job.request, tier=tier)
-    basis = None
-    if price is not None:
-        price, basis = pricing.calibrated(price, pricing.sort_of(job.kind, job.request, model=model), history)
-    return Spec(
+    unpriced = Spec(
         kind=job.kind,
         request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
         inputs=inputs,
         output=job.output,
         seconds=job.seconds,
         fingerprint=fingerprint(job.kind, job.request, inputs),
+        fps=clip.facts.fps if clip else None,
+        tags=job.tags,
+        priority=job.priority,
+    )
+    return _priced(unpriced, job.request, catalog, tier=tier, history=history, own_hold=job.hold)
+
+
+def _priced(
+    spec: Spec,
+    request: Mapping[str, Any],
+    catalog: Catalog,
+    *,
+    tier: str | None,
+    history: pricing.History,
+    own_hold: int | None,
+) -> Spec:
+    """The same render at the prices of now; `own_hold` is the manifest's figure for what has no price."""
+    price = pricing.estimate(spec.kind, request, catalog, tier=tier, fps=spec.fps)
+    model = catalog.renders(spec.kind, request, tier=tier)
+    basis = None
+    if price is not None:
+        price, basis = pricing.calibrated(price, pricing.sort_of(spec.kind, request, model=model), history)
+    return replace(
+        spec,
         low=price.low if price else None,
-        expected=price.expected if price else job.hold,
-        hold=price.hold if price else job.hold,
+        expected=price.expected if price else own_hold,
+        hold=price.hold if price else own_hold,
         is_priced=price is not None,
         basis=basis,
         model=model,
-        fps=fps,
     )
+
+
+def standing(spec: Spec, job: Job | None, catalog: Catalog, *, tier: str | None, history: pricing.History) -> Spec:
+    """What a job is to be now: what the manifest asks for, or another take of just that, which a person had made.
+
+    A take stands for as long as the manifest asks for what it asked for then.
+    """
+    if job is None or job.spec.asked is None or job.spec.asked != spec.fingerprint:
+        return spec
+    take = replace(job.spec, tags=spec.tags, priority=spec.priority)
+    own_hold = None if take.is_priced else take.hold
+    return _priced(take, take.body(), catalog, tier=tier, history=history, own_hold=own_hold)
 
 
 def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input]) -> str:
@@ -204,12 +231,16 @@ def make_plan(
 
     `absences` says why a job is no longer asked for, where there is more to say than that.
     """
-    entries = [_entry(job_id, spec, known.get(job_id), wishes) for job_id, spec in specs]
-    asked = {entry.id for entry in entries}
+    asked = dict(specs)
     gone = [job for job in known.values() if job.id not in asked]
+    selection = wishes.selection
+    selected = selection.choose(_facts(job_id, spec, known.get(job_id)) for job_id, spec in asked.items())
+    entries = [_entry(job_id, spec, known.get(job_id), wishes, selected) for job_id, spec in asked.items()]
     done = {job.spec.fingerprint: job.id for job in gone if job.state is State.DONE}
     told = (_twin(entry, done) for entry in entries) if done else entries
-    return Plan(entries=(*told, *(_orphan(job, absences.get(job.id)) for job in gone)))
+    # Nothing of those that are gone is bought, so they take no place in a limit or a sample.
+    left = (_orphan(job, absences.get(job.id), is_selected=selection.picks(facts_of(job))) for job in gone)
+    return Plan(entries=(*told, *left))
 
 
 def _twin(entry: Entry, done: Mapping[str, str]) -> Entry:
@@ -220,12 +251,19 @@ def _twin(entry: Entry, done: Mapping[str, str]) -> Entry:
     return replace(entry, reason=f"{entry.reason}; the same render is done as {twin}, which is no longer asked for")
 
 
-def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes) -> Entry:
-    if wishes.selects(job_id) or (job is not None and job.state in BOUGHT):
+def _facts(job_id: str, spec: Spec, job: Job | None) -> Facts:
+    """What a job of the manifest is selected by: its state as it is on record, everything else as it is written now."""
+    recorded = facts_of(job) if job is not None else Facts(id=job_id, kind=spec.kind)
+    return replace(recorded, kind=spec.kind, tags=spec.tags, priority=spec.priority)
+
+
+def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes, selected: Collection[str]) -> Entry:
+    is_selected = job_id in selected
+    if is_selected or (job is not None and job.state in BOUGHT):
         action, reason = _decide(spec, job, wishes)
     else:
         action, reason = Do.SKIP, "not selected"
-    return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job)
+    return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job, is_selected=is_selected)
 
 
 FAR_DEARER = 10
@@ -323,9 +361,11 @@ def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
     changed = what_changed(job.spec, spec) if job.spec.fingerprint != spec.fingerprint else ""
     if job.state in BOUGHT:
         return _decide_bought(job, changed)
+    if job.id in wishes.redo:
+        return (Do.RERENDER if job.state is State.DONE else Do.RETRY), f"redo: {changed or 'the same again'}"
     if job.state is State.DONE:
         return _decide_done(job, changed, wishes)
-    if job.state in {State.FAILED, State.CANCELED}:
+    if job.state in BROKEN:
         return _decide_failed(job, changed, wishes)
     return _decide_open(job, spec, changed)
 
@@ -340,7 +380,12 @@ def _decide_open(job: Job, spec: Spec, changed: str) -> tuple[Do, str]:
         return Do.RENDER, f"its model changed before anything was bought: {job.spec.model} -> {spec.model}"
     if job.spec.output != spec.output:
         return Do.RENDER, f"its output changed before anything was bought: {job.spec.output} -> {spec.output}"
-    return Do.RESUME, "not submitted yet"
+    return Do.RESUME, f"not submitted yet, with {_edits(job.spec)}" if job.spec.edits else "not submitted yet"
+
+
+def _edits(spec: Spec) -> str:
+    """What a person set for one take alone; the manifest says otherwise, and that is no change."""
+    return f"{', '.join(_cut(each) for each in spec.edits)} (set by redo)"
 
 
 def _credits(spec: Spec) -> str:
@@ -362,21 +407,21 @@ def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:
 
 def _decide_done(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
     if not changed:
-        return Do.SKIP, "done"
+        return Do.SKIP, f"done, with {_edits(job.spec)}" if job.spec.edits else "done"
     if wishes.rerenders(job.id):
         return Do.RERENDER, f"changed: {changed}"
     return Do.SKIP, f"done, but changed since ({changed}); --rerender buys it again"
 
 
 def _decide_failed(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
-    error = f"{job.state}: {job.trouble.code}" if job.trouble else str(job.state)
+    error = f"{job.state}: {code_of(job)}" if job.trouble else str(job.state)
     if job.charged:
         error += f", and {job.charged:,} credits were not given back"
     if wishes.retry_failed:
         return Do.RETRY, f"{error}; changed since: {changed}" if changed else error
     if changed and _cost_nothing(job):
         return Do.RENDER, f"{error}; changed since: {changed}"
-    return Do.SKIP, f"{error}; --retry-failed tries again"
+    return Do.SKIP, f"{error}; `retry` tries again"
 
 
 def _cost_nothing(job: Job) -> bool:
@@ -386,7 +431,7 @@ def _cost_nothing(job: Job) -> bool:
     return job.trouble is None or job.trouble.code != UNCERTAIN
 
 
-def _orphan(job: Job, why: str | None) -> Entry:
+def _orphan(job: Job, why: str | None, *, is_selected: bool) -> Entry:
     """A job that the manifest no longer asks for: what was paid for is still collected, nothing new is bought."""
     said = why or "no longer in the manifest"
     if job.state in BOUGHT and job.state is not State.UNCERTAIN:
@@ -395,7 +440,7 @@ def _orphan(job: Job, why: str | None) -> Entry:
         action, reason = Do.SKIP, f"{said}; its result is kept"
     else:
         action, reason = Do.SKIP, f"{said} ({job.state})"
-    return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job)
+    return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job, is_selected=is_selected)
 
 
 def what_changed(old: Spec, new: Spec) -> str:
@@ -421,5 +466,8 @@ def _differences(path: str, old: Any, new: Any) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    return _cut("unset" if value is None else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -11,6 +11,8 @@ import pytest
 
 from batchrunner.cli.advice import TAKES, Typed
 from batchrunner.cli.app import COMMANDS
+from batchrunner.core.kind import Kind
+from batchrunner.core.selection import Selection
 from tests.support.program import Ended
 from tests.test_crash import TWO_JOBS
 
@@ -19,7 +21,12 @@ from tests.test_crash import TWO_JOBS
 def test_every_flag_of_an_advice_is_one_of_its_command(name):
     command = getattr(import_module(COMMANDS[name]), name)
     known = {option for param in command.params for option in param.opts}
-    assert {f"--{flag.replace('_', '-')}" for flag in TAKES[name]} <= known
+    everything = Selection(
+        only=("a",), exclude=("b",), tags=("c",), kinds=tuple(Kind), states=("done",), limit=1, sample=2, seed=3
+    )
+    typed = Typed(manifest=Path("m.yaml"), flags=dict.fromkeys(TAKES[name], "x") | {"selection": everything})
+    words = shlex.split(typed.command(name))
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
 def test_an_advice_is_quoted_for_a_shell_and_keeps_what_matters():
@@ -28,7 +35,7 @@ def test_an_advice_is_quoted_for_a_shell_and_keeps_what_matters():
         {
             "state": Path("else where/y.state.db"),
             "sandbox": True,
-            "only": ("a*", "b"),
+            "selection": Selection(only=("a*", "b")),
             "yes": True,
             "rerender": True,
             "max_credits": 100,
@@ -41,6 +48,9 @@ def test_an_advice_is_quoted_for_a_shell_and_keeps_what_matters():
         " --max-credits 100"
     )
     assert shlex.split(typed.command("adopt", "it's", "PROJECT_ID"))[2:5] == ["my night.yaml", "it's", "PROJECT_ID"]
+    chosen = Typed(manifest=Path("m.yaml"), flags={"selection": Selection(tags=("x",), states=("new",), limit=2)})
+    assert chosen.command("run", canary="go") == "batchrunner run m.yaml --canary --tag x --state new --limit 2"
+    assert chosen.command("download") == "batchrunner download m.yaml --tag x --limit 2"
     assert typed.command("plan", rerender=True).endswith("--rerender --only 'a*' --only b")
 
 
@@ -61,5 +71,5 @@ def test_what_is_advised_goes_on_with_the_same_state_file(own):
     assert own.run("run", *where).code == 0
     assert own.provider.creates_by_job("my night") == {"clip": 1}
     (own.folder / "renders" / "clip.mp4").unlink()
-    assert advised(own.run("run", *where)) == ["download", *where[:3]]
+    assert advised(own.run("run", *where)) == ["download", *where]
     assert sorted(path.name for path in own.folder.rglob("*.state.db")) == ["y.state.db"]

@@ -106,6 +106,12 @@ def test_ids_on_record_come_first_and_each_once(folder: Path) -> None:
     assert offered(folder, "batchrunner plan night.yaml --only ") == ["older", "waves", "'wind over hills'"]
     write_state(folder / "other.db", elsewhere=State.READY)
     assert offered(folder, "batchrunner run night.yaml --state other.db --only e") == ["elsewhere"]
+    assert offered(folder, "batchrunner run night.yaml --state failed --state other.db --exclude e") == ["elsewhere"]
+    assert offered(folder, "batchrunner redo night.yaml w") == ["waves", "'wind over hills'"]
+
+
+def test_states_are_offered_to_select_by(folder: Path) -> None:
+    assert offered(folder, "batchrunner status night.yaml --state re") == ["ready", "rendering", "rendered"]
 
 
 @pytest.mark.parametrize("command", ["adopt", "resolve"])

@@ -123,7 +123,7 @@ def test_status_is_the_published_shape(program, batch):
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:
         wanted = {"id", "kind", "state", "attempt", "project_id", "credits", "outputs", "error", "suspect", "reason"}
-        wanted |= {"next_try_at", "tries", "of", "uncertain"}
+        wanted |= {"next_try_at", "tries", "of", "uncertain", "tags", "set", "earlier"}
         assert set(job) == wanted
         assert set(job["credits"]) == {"estimated", "held", "charged"}
         assert set(job["outputs"][0]) == {"path", "bytes", "sha256"}
@@ -218,7 +218,7 @@ def test_a_job_that_failed_is_told_with_its_reason_and_retried_when_asked(tmp_pa
         assert ended.code == 4
         (clip,) = [job for job in program.status(manifest)["jobs"] if job["id"] == "clip"]
         assert (clip["state"], clip["error"]["code"], clip["credits"]["charged"]) == ("failed", "no_source_face", 0)
-        assert "--retry-failed" in ended.err
+        assert "next: batchrunner retry fails.yaml" in ended.err
         assert program.run("run", manifest.name).code == 4
         assert len(program.provider.creates("fails")) == 2
         assert program.run("run", manifest.name, "--retry-failed").code == 0

@@ -12,9 +12,12 @@ from batchrunner import places
 from batchrunner.core import events, job as machine, pricing
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.plan import Do, Wishes, far_dearer, fingerprint, history_of, make_plan, what_changed
+from batchrunner.core.plan import Do, Wishes, far_dearer, fingerprint, history_of, make_plan, standing, what_changed
 from batchrunner.core.retry import Failure
+from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Input, Spec
+
+CATALOG = places.load_catalog(None, None, {})
 
 REQUEST = {"end_seconds": 5, "style": {"prompt": "slow"}, "assets": {"image_file_path": "a.png"}}
 
@@ -82,6 +85,77 @@ def test_an_action_and_its_reason(job, asked, wishes, action, words):
     assert words in reason
 
 
+ONLY_A = Selection(only=("a",))
+ONLY_OTHERS = Selection(exclude=("a",))
+
+
+@pytest.mark.parametrize(
+    ("job", "asked", "wishes", "action", "words"),
+    [
+        (None, spec(), {"selection": ONLY_OTHERS}, Do.SKIP, "not selected"),
+        (known(State.UPLOADED), spec(), {"selection": ONLY_OTHERS}, Do.SKIP, "not selected"),
+        (known(State.FAILED), spec(), {"selection": ONLY_OTHERS, "retry_failed": True}, Do.SKIP, "not selected"),
+        (known(State.RENDERING, project_id="p9"), spec(), {"selection": ONLY_OTHERS}, Do.RESUME, "p9"),
+        (known(State.RENDERED), spec(), {"selection": Selection(states=("new",))}, Do.RESUME, "paid for"),
+        (known(State.DONE), CHANGED, {"selection": ONLY_A}, Do.RERENDER, "changed"),
+        (known(State.DONE), CHANGED, {"selection": Selection(only=("?",))}, Do.SKIP, "--rerender"),
+        (known(State.DONE), CHANGED, {"redo": frozenset("a")}, Do.RERENDER, 'redo: style.prompt: "slow" -> "fast"'),
+        (known(State.DONE), spec(), {"redo": frozenset("a")}, Do.RERENDER, "redo: the same again"),
+        (known(State.FAILED), spec(), {"redo": frozenset("a")}, Do.RETRY, "redo: the same again"),
+        (known(State.RENDERING), spec(), {"redo": frozenset("a")}, Do.RESUME, "rendering"),
+    ],
+)
+def test_what_is_selected_is_done_and_what_was_bought_is_always_collected(job, asked, wishes, action, words):
+    decided, reason = decide(asked, job, **wishes)
+    assert decided is action
+    assert words in reason
+
+
+def test_a_job_is_selected_by_the_tags_of_now_and_by_those_on_record_when_it_is_gone():
+    now, then = replace(spec(), tags=("now",)), known(State.FAILED, spec=replace(spec(), tags=("then",)))
+    for tag, picked in (("now", "a"), ("then", "b")):
+        made = make_plan(
+            [("a", now)], {"a": then, "b": replace(then, id="b")}, Wishes(selection=Selection(tags=(tag,)))
+        )
+        assert [entry.id for entry in made.entries if entry.is_selected] == [picked]
+
+
+def test_jobs_that_are_gone_take_no_place_in_a_limit():
+    gone = known(State.FAILED, spec=replace(spec(), priority=9))
+    made = make_plan([("b", spec()), ("c", spec())], {"a": gone}, Wishes(selection=Selection(limit=1)))
+    assert [entry.id for entry in made.entries if entry.action is Do.RENDER] == ["b"]
+
+
+TAKE = replace(CHANGED, asked=spec().fingerprint, edits=("style.prompt=fast",), output="a.2.mp4")
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "action", "words"),
+    [
+        (spec(), State.DONE, Do.SKIP, "done, with style.prompt=fast (set by redo)"),
+        (spec(), State.READY, Do.RESUME, "not submitted yet, with style.prompt=fast (set by redo)"),
+        (spec(), State.RENDERING, Do.RESUME, "rendering as project None"),
+        (CHANGED, State.DONE, Do.SKIP, "done"),
+        (spec(sha256="bb"), State.DONE, Do.SKIP, "done, but changed since (content of a.png"),
+    ],
+)
+def test_another_take_is_no_change_as_long_as_the_manifest_stays_the_same(asked, state, action, words):
+    made = standing(spec(), known(State.DONE, spec=TAKE), CATALOG, tier="creator", history={})
+    job = known(state, spec=made)
+    stands = standing(asked, job, CATALOG, tier="creator", history={})
+    (entry,) = make_plan([("a", stands)], {"a": job}, Wishes()).entries
+    assert (entry.action, entry.reason[: len(words)]) == (action, words)
+
+
+def test_a_take_that_failed_is_tried_again_as_it_was_at_the_price_of_now():
+    job = known(State.FAILED, spec=replace(TAKE, hold=3))
+    stands = standing(spec(), job, CATALOG, tier="creator", history={})
+    assert (stands.body(), stands.output, stands.asked) == (CHANGED.body(), "a.2.mp4", spec().fingerprint)
+    assert (stands.hold, stands.model) == (240, "kling-3.0")
+    (entry,) = make_plan([("a", stands)], {"a": job}, Wishes(retry_failed=True)).entries
+    assert (entry.action, entry.spec) == (Do.RETRY, stands)
+
+
 def test_where_a_file_lies_is_no_change_and_what_is_in_it_is():
     moved = replace(spec().inputs[0], path="elsewhere/a.png")
     request = REQUEST | {"assets": {"image_file_path": "elsewhere/a.png"}}
@@ -93,9 +167,6 @@ def test_differences_are_told_as_a_person_would():
     longer = REQUEST | {"end_seconds": 8, "audio": True}
     text = what_changed(spec(), spec(longer))
     assert text == "end_seconds: 5 -> 8; audio: unset -> true"
-
-
-CATALOG = places.load_catalog(None, None, {})
 
 
 @pytest.mark.parametrize(
@@ -185,11 +256,6 @@ def test_a_model_far_dearer_than_its_like_is_pointed_out_beside_another_kind():
     made = make_plan(clips + [(name, bought(Kind.IMAGE_TO_VIDEO, hold)) for name, hold in stills], {}, Wishes())
     assert far_dearer(made) == {"dear": "a second of it costs 12 times what is usual for image-to-video in this batch"}
     assert far_dearer(make_plan(clips, {}, Wishes())) == {}
-
-
-def test_a_selection_that_fits_nothing_is_named():
-    assert Wishes(only=("a*", "zzz")).unmatched(["a1", "b"]) == ("zzz",)
-    assert Wishes().unmatched(["a1"]) == ()
 
 
 # --- jobs that a folder no longer asks for ---------------------------------------------------------------------------
