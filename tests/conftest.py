@@ -6,12 +6,17 @@ from collections.abc import Iterator
 import os
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
 import pytest
 
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from tests.support.media import write_clip, write_still
 from tests.support.program import Program, Provider
+
+# How fast a machine is says nothing of the code: a busy one must not fail a test.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
