@@ -313,7 +313,7 @@ def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) ->
     return Governor(
         limits=limits,
         pace=pacing.from_learned(
-            stored if isinstance(stored, dict) else None,
+            stored,
             most_in_flight=limits.in_flight,
             most_per_minute=limits.submits_per_minute,
             now=now,

@@ -52,7 +52,7 @@ def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tup
     if not damage:
         try:
             contents = _contents(path, connection)
-        except (StateUnusable, IllegalTransition) as error:
+        except StateUnusable as error:
             unreadable = str(error)
     current = _current(contents)
     facts = StateFacts(
@@ -86,15 +86,17 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
     """Replay the log, and hold the snapshots against it.
 
     Raises:
-        StateUnusable: the log cannot be read.
-        IllegalTransition: it holds what cannot have happened.
+        StateUnusable: the log cannot be read, or holds what cannot have happened.
     """
     attempts: dict[Attempt, Job] = {}
     newest: dict[str, Job] = {}
     for job_id, attempt, event in store.View(path, connection).events():
         # What is learned late of an earlier attempt, such as a refund, changes that one alone.
         before = newest.get(job_id) if isinstance(event, Opened) else attempts.get((job_id, attempt))
-        job = machine.advance(before, event)
+        try:
+            job = machine.advance(before, event)
+        except IllegalTransition as error:
+            raise statefile.impossible(path, error) from error
         attempts[job.id, job.attempt] = job
         if before is None or before is newest.get(job_id):
             newest[job_id] = job
@@ -214,10 +216,7 @@ def _end_runs(connection: sqlite3.Connection, now: Instant) -> list[str]:
 
 def _rebuild(path: Path, connection: sqlite3.Connection, copy: Path) -> list[str]:
     """Rebuild the snapshots of every job that is not what its log comes to."""
-    try:
-        contents = _contents(path, connection)
-    except IllegalTransition as error:
-        raise statefile.unusable(path, f"the log in it holds what cannot have happened: {error}") from error
+    contents = _contents(path, connection)
     if not contents.differing:
         return []
     _copy(connection, copy)

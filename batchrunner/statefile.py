@@ -24,7 +24,7 @@ import urllib.parse
 from filelock import FileLock, Timeout
 
 from batchrunner import private
-from batchrunner.errors import StateUnusable
+from batchrunner.errors import IllegalTransition, StateUnusable
 
 APPLICATION_ID = 0x62726E31
 """Marks the file as ours ("brn1"), so that another program's database is never taken for a state file."""
@@ -402,14 +402,14 @@ def take_lock(path: Path) -> FileLock | None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours.
+    """SQLite's errors as ours; text that is none is found by Python, in rows and in SQLite's own words.
 
     Raises:
         StateUnusable: in place of every error of SQLite.
     """
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise unusable(path, str(error)) from error
 
 
@@ -420,6 +420,12 @@ def unusable(path: Path, reason: str) -> StateUnusable:
             f"the state file {path} cannot be written: {reason}", hint="make room on its disk, and run again"
         )
     return _damaged(path, reason)
+
+
+def impossible(path: Path, error: IllegalTransition) -> StateUnusable:
+    """The error for a log of events that cannot follow each other."""
+    # What stands behind the colon is the whole job, for a report of a bug.
+    return _damaged(path, f"the log in it holds what cannot have happened: {str(error).partition(': ')[0]}")
 
 
 def _damaged(path: Path, reason: str) -> StateUnusable:

@@ -23,15 +23,16 @@ from typing import Any, Self
 from filelock import FileLock
 
 from batchrunner import __version__, statefile
-from batchrunner.core import record
+from batchrunner.core import ledger, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
+from batchrunner.core.ledger import Line
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import BROKEN
-from batchrunner.errors import StateLocked, StateUnusable
+from batchrunner.errors import IllegalTransition, StateLocked, StateUnusable
 
 Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
@@ -132,9 +133,19 @@ class View:
         )
         for owner, attempt, kind, version, body in rows:
             try:
-                yield owner, attempt, record.event_from_text(kind, version, body)
+                event = record.event_from_text(kind, version, body)
             except ValueError as error:
                 raise statefile.unusable(self.path, f"the log cannot be read: {error}") from error
+            if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
+                raise statefile.unusable(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
+            yield owner, attempt, event
+
+    def book(self) -> list[Line]:
+        """Every movement of credits that the log tells of, oldest first."""
+        try:
+            return list(ledger.lines(self.events()))
+        except IllegalTransition as error:
+            raise statefile.impossible(self.path, error) from error
 
     def ledger(self) -> int:
         """Credits charged, as last seen, over every attempt ever made; refunds are already out of it."""
@@ -181,20 +192,22 @@ class View:
             None,
         )
 
-    def learned(self, name: str) -> Any:
-        """What an earlier run remembered under a name, from JSON; None where it remembered nothing."""
+    def learned(self, name: str) -> dict[str, Any] | None:
+        """What an earlier run remembered under a name; None where it remembered nothing that can be read."""
         for (body,) in self._rows("SELECT body FROM learned WHERE name = ?", name):
-            with suppress(ValueError):
-                return json.loads(body)
+            with suppress(ValueError, RecursionError):
+                value = json.loads(body)
+                return value if isinstance(value, dict) else None
         return None
 
     def files(self) -> dict[str, Inspected]:
-        """What is remembered of local files, by path."""
-        rows = self._rows("SELECT path, size, modified_ns, sha256, facts FROM file")
-        return {
-            path: Inspected(path=path, size=size, modified_ns=modified, sha256=sha, facts=record.facts_from_text(facts))
-            for path, size, modified, sha, facts in rows
-        }
+        """What is remembered of local files, by path; what cannot be read is found out again."""
+        files: dict[str, Inspected] = {}
+        for path, size, modified, sha, text in self._rows("SELECT path, size, modified_ns, sha256, facts FROM file"):
+            with suppress(ValueError):
+                facts = record.facts_from_text(text)
+                files[path] = Inspected(path=path, size=size, modified_ns=modified, sha256=sha, facts=facts)
+        return files
 
     def uploads(self) -> dict[Key, Sent]:
         """What the provider was sent of our inputs, by content; what it has deleted since included."""

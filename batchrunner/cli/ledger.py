@@ -41,7 +41,7 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
     with store.open_to_read(path) as view:
         if view is None:
             raise UsageError(f"there is no state file {path}, so nothing was bought")
-        lines = list(books.lines(view.events()))
+        lines = view.book()
         due = books.refunds_due(view.all_attempts())
         drift = books.drift(view.baselines())
         uncertain = sum(job.state == "uncertain" for job in view.jobs())

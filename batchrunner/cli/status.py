@@ -39,7 +39,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
-        pauses = (view.learned(PAUSES) or {}) if view else {}
+        learned = (view.learned(PAUSES) or {}) if view else {}
+    pauses = {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:
@@ -49,7 +50,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
         made = shape(manifest, path, jobs, totals, typed, earlier=earlier)
-        show.as_json(made | {"pauses": {step: each["words"] for step, each in pauses.items()}})
+        show.as_json(made | {"pauses": pauses})
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
@@ -58,8 +59,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
-    for step, pause in pauses.items():
-        click.echo(f"{step}: {pause['words']}")
+    for step, words in pauses.items():
+        click.echo(f"{step}: {words}")
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):

@@ -43,10 +43,13 @@ class Redactor:
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
+    def known(self, text: str) -> str:
+        """The text without the secrets that are known by their value; addresses in it can still be used."""
+        return text if self._secrets is None else self._secrets.sub(HIDDEN, text)
+
     def text(self, text: str) -> str:
         """The text without secrets."""
-        if self._secrets is not None:
-            text = self._secrets.sub(HIDDEN, text)
+        text = self.known(text)
         # Most texts are a word: what cannot hold a secret is not searched for one.
         if "://" in text:
             text = without_queries(text)

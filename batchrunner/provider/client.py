@@ -24,6 +24,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from batchrunner import __version__
+from batchrunner.core.redact import Redactor
 from batchrunner.errors import NeverSent, NoAnswer
 from batchrunner.provider import speed, wire
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
@@ -111,7 +112,8 @@ class Client:
         self._owned = Connections(guard_of(base_url)) if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
         carried = carried if heard is None else watched(carried, heard)
-        self._key = key
+        # Nothing that the provider says may carry the key into an event, a log or an error.
+        self._hide = Redactor([key]).known
         self._timeouts = timeouts or Timeouts()
         agent = {"User-Agent": f"batchrunner/{__version__}"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
@@ -149,21 +151,21 @@ class Client:
         Raises:
             ProviderError: as every read; `Rejected` with status 404 where the deployment has no such endpoint.
         """
-        return await self._read("GET", "/v1/account", wire.account)
+        return await self._read("GET", "/v1/account", lambda body: wire.account(body, hide=self._hide))
 
     async def upload_targets(self, files: Sequence[tuple[str, str]]) -> list[wire.UploadTarget]:
         """`POST /v1/files/upload-urls`: where to put files, given as pairs of media and extension. Free of charge."""
         return await self._read(
             "POST",
             "/v1/files/upload-urls",
-            lambda body: wire.upload_targets(body, expected=len(files)),
+            lambda body: wire.upload_targets(body, expected=len(files), hide=self._hide),
             json=wire.upload_request(files),
         )
 
     async def project(self, project_id: str) -> wire.Project:
         """`GET /v1/video-projects/{id}`: how far a render is, what it cost, where its result lies."""
         path = f"/v1/video-projects/{quote(project_id, safe='')}"
-        return await self._read("GET", path, lambda body: wire.project(body, project_id=project_id))
+        return await self._read("GET", path, lambda body: wire.project(body, project_id=project_id, hide=self._hide))
 
     async def _read(self, method: str, path: str, read: Callable[[bytes], T], **options: Any) -> T:
         # A copy each: tenacity keeps a call's count on the object, and reads run side by side.
@@ -189,7 +191,7 @@ class Client:
         path = f"/v1/{kind}"
         answer = await self._ask(self._paid, self._paid.build_request("POST", path, json=body))
         try:
-            return wire.created(answer)
+            return wire.created(answer, hide=self._hide)
         except wire.Unreadable as error:
             raise NoAnswer(f"POST {path}: {error}", project_id=error.project_id) from error
 
@@ -204,7 +206,7 @@ class Client:
         response: httpx.Response | None = None
         received = bytearray()
         try:
-            with translated(request.url.path):
+            with translated(request.url.path, self._hide):
                 async with asyncio.timeout(self._timeouts.whole_s):
                     response = await client.send(request, stream=True)
                     try:
@@ -214,10 +216,10 @@ class Client:
         except (NoAnswer, NeverSent) as error:
             if response is None:
                 raise
-            raise_for_status(response, bytes(received), key=self._key)
+            raise_for_status(response, bytes(received), hide=self._hide)
             # The answer broke off; what came may still name the project.
-            raise NoAnswer(str(error), project_id=wire.rescued_id(bytes(received))) from error
-        raise_for_status(response, bytes(received), key=self._key)
+            raise NoAnswer(str(error), project_id=wire.rescued_id(bytes(received), hide=self._hide)) from error
+        raise_for_status(response, bytes(received), hide=self._hide)
         return bytes(received)
 
     # --- storage: presigned addresses, no bearer ---

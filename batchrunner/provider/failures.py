@@ -33,6 +33,9 @@ from batchrunner.provider.speed import TooSlow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LONGEST_WORDS = 2000
+"""Characters kept of what a library says went wrong; some repeat the answer."""
+
 LONGEST_WAIT_S = 24 * 3600.0
 """The longest wait in seconds that a `Retry-After` is believed to mean."""
 
@@ -41,8 +44,10 @@ LONGEST_WAIT_S = 24 * 3600.0
 
 
 @contextmanager
-def translated(target: str) -> Iterator[None]:
+def translated(target: str, hide: wire.Hide = wire.as_it_is) -> Iterator[None]:
     """Foreign exceptions as ours; `ValueError` is what the libraries raise on answers they cannot decode.
+
+    `hide` takes the key out of their words, which may repeat what was answered.
 
     The foreign one is not kept as the cause: its text holds the whole address, and a log would show the signature.
     """
@@ -58,7 +63,7 @@ def translated(target: str) -> Iterator[None]:
         ValueError,
     ) as error:
         address, _, query = target.partition("?")
-        where, words = without_queries(address), _words(error, secret=query)
+        where, words = without_queries(address), hide(_words(error, secret=query))[:LONGEST_WORDS]
         if _proves_unsent(error):
             raise NeverSent(f"cannot connect to {where}: {words}") from None
         raise NoAnswer(f"no answer from {where}: {words}") from None
@@ -127,14 +132,13 @@ def may_pass(error: BaseException) -> bool:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def raise_for_status(response: httpx.Response, body: bytes, *, key: str) -> None:
-    """Raise the error that an API answer is; nothing for 2xx. The key is cut out of what the service says."""
+def raise_for_status(response: httpx.Response, body: bytes, *, hide: wire.Hide) -> None:
+    """Raise the error that an API answer is; nothing for 2xx. Some services repeat the key that they refuse."""
     status = response.status_code
     if 200 <= status < 300:
         return
-    said = wire.error_body(body)
-    words = said.message.replace(key, "…")  # some services repeat the key that they refuse
-    message = f"HTTP {status}" + (f": {words}" if words else "")
+    said = wire.error_body(body, hide=hide)
+    message = f"HTTP {status}" + (f": {said.message}" if said.message else "")
     kind: type[Rejected] = Rejected
     if status == 401:
         kind = KeyRefused

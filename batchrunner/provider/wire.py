@@ -9,7 +9,7 @@ Sources: the provider's OpenAPI of 2026-09 and the SDK 0.90.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 import json
@@ -25,6 +25,20 @@ CANCELED: Final = "canceled"
 
 LONGEST_TEXT = 500
 """Characters kept of any text the provider sends about an error."""
+
+LONGEST_WORD = 100
+"""Characters kept of a status, a code, a plan: each is kept with every event that carries it."""
+
+LONGEST_NAME = 1000
+"""Characters kept of a project's name, and the most that an id or a file path has which is sent back as it came."""
+
+Hide = Callable[[str], str]
+"""Takes what must not be kept out of a text, such as the key that a service repeats."""
+
+
+def as_it_is(text: str) -> str:
+    """The text: nothing in it is to be hidden."""
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +107,16 @@ class Unreadable(ValueError):
         self.project_id = project_id
 
 
-def account(body: bytes) -> Account:
+def account(body: bytes, *, hide: Hide = as_it_is) -> Account:
     """Read an account.
 
     Raises:
         Unreadable: the body is no JSON object.
     """
-    data = _object(body)
+    data = _object(body, hide)
     return Account(
-        id=_text(data.get("id")) or "",
-        tier=_text(data.get("tier")),
+        id=_name(data.get("id")) or "",
+        tier=_word(data.get("tier")),
         credits=_whole(data.get("credits")),
         has_subscription=isinstance(data.get("subscription"), dict),
     )
@@ -113,13 +127,13 @@ def upload_request(files: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"items": [{"type": media, "extension": extension} for media, extension in files]}
 
 
-def upload_targets(body: bytes, *, expected: int) -> list[UploadTarget]:
+def upload_targets(body: bytes, *, expected: int, hide: Hide = as_it_is) -> list[UploadTarget]:
     """Read upload targets, in the order they were asked for.
 
     Raises:
-        Unreadable: there are not as many as were asked for, or one has no address.
+        Unreadable: there are not as many as were asked for, or one has no address, or a path that is no path.
     """
-    items = _object(body).get("items")
+    items = _object(body, hide).get("items")
     if not isinstance(items, list) or len(items) != expected:
         raise Unreadable(f"{expected} upload addresses were asked for and the answer holds another number")
     return [_upload_target(item) for item in items]
@@ -129,56 +143,65 @@ def _upload_target(item: Any) -> UploadTarget:
     url, path = (
         (_text(item.get(key)) for key in ("upload_url", "file_path")) if isinstance(item, dict) else (None, None)
     )
-    if not url or not path:
+    if not url or not path or len(path) > LONGEST_NAME:
         raise Unreadable("an upload address is missing from the answer")
     return UploadTarget(upload_url=url, file_path=path, expires_at=_instant(item.get("expires_at")))
 
 
-def created(body: bytes) -> Created:
+def created(body: bytes, *, hide: Hide = as_it_is) -> Created:
     """Read the answer to a paid request.
 
     Raises:
         Unreadable: it holds no project id in its proper place; `project_id` is what could be saved from it.
     """
     try:
-        data = _object(body)
+        data = _object(body, hide)
     except Unreadable as error:
-        raise Unreadable(str(error), project_id=rescued_id(body)) from None
+        raise Unreadable(str(error), project_id=rescued_id(body, hide=hide)) from None
     project_id = _text(data.get("id"))
-    if not project_id:
-        raise Unreadable("the answer holds no project id", project_id=rescued_id(body))
+    if project_id is None or not _can_be_id(data["id"].strip()):
+        raise Unreadable("the answer holds no project id", project_id=rescued_id(body, hide=hide))
     return Created(project_id=project_id, credits_charged=_charge(data.get("credits_charged")))
+
+
+def _can_be_id(text: str) -> bool:
+    """Whether a text can name a project: one step of an address, which leads nowhere else and steers no terminal."""
+    is_plain = text.isascii() and text.isprintable() and not set(text) & set("/\\")
+    return is_plain and text not in {"", ".", ".."} and len(text) <= LONGEST_NAME
 
 
 _ID_IN_TEXT = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{8,64})"')
 
 
-def rescued_id(body: bytes) -> str | None:
+def rescued_id(body: bytes, *, hide: Hide = as_it_is) -> str | None:
     """The only project id that stands in a body which is not valid as a whole (cut off, wrapped, mixed with text)."""
-    found = {match.decode() for match in _ID_IN_TEXT.findall(body)}
+    texts = {match.decode() for match in _ID_IN_TEXT.findall(body)}
+    found = {text for text in texts if hide(text) == text}
     return found.pop() if len(found) == 1 else None
 
 
-def project(body: bytes, *, project_id: str) -> Project:
+def project(body: bytes, *, project_id: str, hide: Hide = as_it_is) -> Project:
     """Read a project's state; `project_id` is the one that was asked for.
 
     Raises:
-        Unreadable: the body is no JSON object or has no status.
+        Unreadable: the body is no JSON object, has no status, or is about another project.
     """
-    data = _object(body)
-    status = _text(data.get("status"))
+    data = _object(body, hide)
+    status = _word(data.get("status"))
     if not status:
         raise Unreadable("the answer holds no status")
+    if (told := _text(data.get("id"))) is not None and told != project_id:
+        raise Unreadable("the answer is about another project than the one that was asked for")
     found = data.get("error")
     error = found if isinstance(found, dict) else {}
     return Project(
-        id=_text(data.get("id")) or project_id,
+        id=project_id,
         status=status,
-        name=_text(data.get("name")),
-        type=_text(data.get("type")),
+        name=_name(data.get("name")),
+        type=_word(data.get("type")),
         is_deleted=data.get("enabled") is False,
         credits_charged=_charge(data.get("credits_charged")),
-        error_code=_text(error.get("code")),
+        error_code=_word(error.get("code")),
         error_message=_brief(_text(error.get("message")) or "") or None,
         downloads=_downloads(data),
     )
@@ -193,16 +216,16 @@ def _downloads(data: Mapping[str, Any]) -> tuple[Download, ...]:
     return tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
 
 
-def error_body(body: bytes) -> ErrorBody:
+def error_body(body: bytes, *, hide: Hide = as_it_is) -> ErrorBody:
     """What an error answer says; never fails, whatever the body is.
 
     Shapes seen: `{"code", "message"}` (OpenAPI 2026-09), `{"message"}` (2026-08), `bodyErrors.issues` (2024-12), and
     anything at all from a proxy.
     """
     try:
-        data = _object(body)
+        data = _object(body, hide)
     except Unreadable:
-        return ErrorBody(code=None, message=_brief(body[: 4 * LONGEST_TEXT].decode("utf-8", "replace")))
+        return ErrorBody(code=None, message=_brief(hide(body.decode("utf-8", "replace"))))
     nested = data.get("error")
     source = nested if isinstance(nested, dict) and "message" not in data else data
     message = _text(source.get("message")) or _text(source.get("error")) or ""
@@ -210,7 +233,7 @@ def error_body(body: bytes) -> ErrorBody:
     found = (
         [_text(issue.get("message")) for issue in issues if isinstance(issue, dict)] if isinstance(issues, list) else []
     )
-    return ErrorBody(code=_text(source.get("code")), message=_brief("; ".join(filter(None, [message, *found]))))
+    return ErrorBody(code=_word(source.get("code")), message=_brief("; ".join(filter(None, [message, *found]))))
 
 
 _CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
@@ -224,22 +247,45 @@ def storage_error(body: bytes) -> ErrorBody:
     """
     code, message = _CODE.search(body), _MESSAGE.search(body)
     said = [match[1].decode("utf-8", "replace") for match in (code, message) if match]
-    return ErrorBody(code=_text(said[0]) if code else None, message=_brief(": ".join(said)))
+    return ErrorBody(code=_word(said[0]) if code else None, message=_brief(": ".join(said)))
 
 
 def _brief(text: str) -> str:
-    clean = without_queries(_printable(text))
-    return clean if len(clean) <= LONGEST_TEXT else f"{clean[:LONGEST_TEXT]}…"
+    return _cut(without_queries(_printable(text)), LONGEST_TEXT)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def _object(body: bytes, hide: Hide) -> dict[str, Any]:
+    """The JSON object in a body, with what is to be hidden taken out of every text in it, before any is cut."""
     try:
         data = json.loads(body)
+        said = data if hide is as_it_is else _hidden(data, hide)
     except (ValueError, RecursionError) as error:
         raise Unreadable("the answer is not JSON") from error
-    if not isinstance(data, dict):
+    if not isinstance(said, dict):
         raise Unreadable("the answer is not a JSON object")
-    return data
+    return said
+
+
+def _hidden(value: Any, hide: Hide) -> Any:
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, list):
+        return [_hidden(each, hide) for each in value]
+    return {key: _hidden(each, hide) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def _word(value: Any) -> str | None:
+    text = _text(value)
+    return _cut(text, LONGEST_WORD) if text else None
+
+
+def _name(value: Any) -> str | None:
+    text = _text(value)
+    return _cut(text, LONGEST_NAME) if text else None
 
 
 def _text(value: Any) -> str | None:

@@ -230,6 +230,46 @@ async def test_no_text_holds_the_key_or_a_signature() -> None:
     assert "https://h/x?…" in str(error)
 
 
+@pytest.mark.parametrize("text", [KEY, f"your key {KEY}", "x" * 490 + KEY, KEY.replace("_", "\\u005f")])
+async def test_the_key_is_in_nothing_that_a_good_answer_says(text: str) -> None:
+    """What comes with a 200 goes into events, into the state file and onto the screen."""
+    said = b'{"id":"%s","status":"%s","name":"%s","type":"%s","error":{"code":"%s","message":"%s"},"tier":"%s"}'
+    words = text.encode()
+    answer = chaos.answer(said % (ID.encode(), *[words] * 6))
+    async with answers(answer) as server, client(server.url) as provider:
+        told = f"{await provider.project(ID)} {await provider.account()}"
+    assert "0123456" not in told
+    assert "…" in told
+
+
+async def test_the_key_is_never_taken_for_a_project() -> None:
+    for said in (b'{"id":"%s"}', b'{"data":{"id":"%s"}}', b'{"id":"x/%s"}', b'<"id":"%s">'):
+        error = await created(chaos.answer(said % KEY.encode()))
+        assert isinstance(error, NoAnswer)
+        assert error.project_id is None
+        assert KEY not in repr(error)
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "../../account", "a/b", "a\\b", "\x1b[2J", "a\u202eb", "x" * 1001])
+async def test_an_id_that_leads_elsewhere_is_a_lost_answer(text: str) -> None:
+    """It was paid for: what cannot be asked for must not pass for a project that is gone."""
+    error = await created(body(id=text))
+    assert isinstance(error, NoAnswer)
+    assert error.project_id is None
+
+
+def test_what_is_kept_of_a_text_is_bounded() -> None:
+    long = "s" * 3_000_000
+    fields = {"status": long, "name": long, "type": long, "error": {"code": long, "message": long}}
+    seen = wire.project(json.dumps(fields).encode(), project_id=ID)
+    assert seen.status == "s" * wire.LONGEST_WORD + "…"
+    assert len(str(seen)) < 3_000
+    assert len(str(wire.account(json.dumps({"id": long, "tier": long}).encode()))) < 2_000
+    assert len(str(wire.error_body(json.dumps({"code": long, "message": long}).encode()))) < 1_000
+    with pytest.raises(wire.Unreadable):
+        wire.upload_targets(json.dumps({"items": [{"upload_url": "x", "file_path": long}]}).encode(), expected=1)
+
+
 # --- reads ---
 
 
@@ -254,6 +294,14 @@ async def test_a_project_without_a_status_is_no_answer(said: bytes) -> None:
         with pytest.raises(NoAnswer):
             await provider.project(ID)
         assert len(server.requests) == 3
+
+
+async def test_another_project_than_the_one_asked_for_is_no_answer() -> None:
+    """Its file would be published as this job's, and its charge recorded."""
+    said = b'{"id":"another_project","status":"complete","credits_charged":144,"downloads":[{"url":"http://h/x"}]}'
+    async with answers(chaos.answer(said)) as server, client(server.url) as provider:
+        with pytest.raises(NoAnswer, match="another project"):
+            await provider.project(ID)
 
 
 @pytest.mark.parametrize(
