@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from batchrunner.core import (
     evidence,
+    lostlog,
 )
 from batchrunner.core.job import Job
 from batchrunner.errors import Rejected, UsageError
@@ -109,7 +110,7 @@ async def find_project(access: Access, job: Job, project_id: str) -> wire.Projec
             if error.status != 404:
                 raise
             raise UsageError(f"the provider knows no project {project_id!r}", hint=f"look in {LIBRARY}") from error
-    objection = evidence.misfit(job, project_type=found.type, name=found.name)
+    objection = evidence.misfit(job, project_type=found.type, name=lostlog.known_name(job, found.name))
     if found.is_deleted or objection:
         raise UsageError(f"{project_id} is not this submission: {objection or 'it was deleted'}")
     return found

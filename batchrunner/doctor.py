@@ -243,12 +243,22 @@ def _found_partials(root: Path, attempts: Iterable[Job]) -> list[Path]:
 # --- mending ---------------------------------------------------------------------------------------------------------
 
 
-def mend(examined: Target) -> tuple[list[str], list[Finding]]:
-    """Do what is safe; what was done, in words, and what could not be."""
+def mend(examined: Target, *, accepts_lost_log: bool) -> tuple[list[str], list[Finding]]:
+    """Do what is safe; what was done, in words, and what could not be.
+
+    To go on without a lost log, the manifest must be readable: any of its jobs may have been bought there.
+    """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
     copy = examined.state.with_name(f"{examined.state.name}.before-fix-{stamp}")
     try:
-        done = statecheck.mend(examined.state, now=clock.now(), copy=copy, also=lambda: _tidy(examined))
+        asked_for = [job.id for job in batches.read(examined.manifest).jobs] if accepts_lost_log else None
+        done = statecheck.mend(
+            examined.state,
+            now=clock.now(),
+            copy=copy,
+            also=lambda: _tidy(examined),
+            accepts_lost_log_of=asked_for,
+        )
     except BatchrunnerError as error:
         return [], [_refused("fix", error)]
     return ([], [doctor.about_refused_fix(str(examined.state))]) if done is None else (done, [])

@@ -66,6 +66,7 @@ class Performer:
         policy: Policy = USUAL,
         held: Mapping[Key, Sent] | None = None,
         upload_log: UploadLog | None = None,
+        never_again: Mapping[str, int] | None = None,
     ) -> None:
         """Hand in the adapters.
 
@@ -77,8 +78,10 @@ class Performer:
             policy: how often and how patiently what failed is tried again.
             held: what earlier runs uploaded.
             upload_log: where uploads are remembered for later runs.
+            never_again: attempts by job id that do not start over at no cost: whether they did is not on record.
         """
         self._policy = policy
+        self._never_again = never_again or {}
         self._client = client
         self._root = root
         self._now = now
@@ -228,6 +231,8 @@ class Performer:
             jitter=self._jitter(),
             policy=self._policy,
         )
+        if isinstance(verdict, Again) and self._never_again.get(job.id) == job.attempt:
+            verdict = GiveUp()
         if verdict is None:
             return events.RefundAwaited(at=now, failure=failure, credits=credits)
         return events.RenderFailed(at=now, failure=failure, credits=credits, verdict=verdict)

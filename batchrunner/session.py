@@ -26,6 +26,7 @@ from batchrunner.core import (
     events,
     job as machine,
     looks,
+    lostlog,
     pace as pacing,
     plan as planning,
 )
@@ -160,6 +161,7 @@ def begin(
         entries = _openings(made, now)
         opened.append_now(entries)
         jobs = known | {job.id: job for _, job in entries}
+        jobs |= _leave_to_a_person(opened, jobs.values(), manifest=batch.manifest.name, now=now)
         priorities = {job.id: job.priority for job in batch.jobs}
         chosen = _to_run(made, jobs, priorities, is_collecting=is_collecting)
         yield Session(batch=batch, plan=made, store=opened, jobs=chosen, is_collecting=is_collecting)
@@ -205,6 +207,20 @@ def _openings(made: Plan, now: Instant) -> list[tuple[Event, Job]]:
             event = events.Opened(at=now, id=entry.id, attempt=attempt, spec=entry.spec)
             entries.append((event, machine.advance(entry.known, event)))
     return entries
+
+
+def _leave_to_a_person(opened: Store, jobs: Iterable[Job], *, manifest: str, now: Instant) -> dict[str, Job]:
+    """Make uncertain what may have been bought in a log that is lost, each attempt once; the jobs that changed."""
+    lost = opened.lost_log()
+    if lost is None:
+        return {}
+    doubts = lostlog.doubted(
+        lost, jobs, name=lambda job: submission_name(manifest, job, tag=lostlog.UNKNOWN_TAG), now=now
+    )
+    opened.append_now([entry for entries in doubts for entry in entries])
+    changed = {job.id: job for entries in doubts for _, job in entries}
+    opened.note_lost_log(lost.without(changed))
+    return changed
 
 
 def only_lost(session: Session) -> Session:
@@ -268,6 +284,7 @@ def engine(
         policy=policy,
         held=opened.uploads() if flags.reuses_uploads else None,
         upload_log=opened,
+        never_again=lost.flying if (lost := opened.lost_log()) else {},
     )
     money = Money(
         credits=account.credits,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 import os
@@ -11,7 +11,7 @@ import platform
 import sqlite3
 
 from batchrunner import private, statefile, store
-from batchrunner.core import job as machine, record
+from batchrunner.core import job as machine, lostlog, record
 from batchrunner.core.doctor import Holder, StateFacts
 from batchrunner.core.events import Opened
 from batchrunner.core.job import Job, State
@@ -162,15 +162,23 @@ def _files(path: Path) -> list[Path]:
 # --- mending ---------------------------------------------------------------------------------------------------------
 
 
-def mend(path: Path, *, now: Instant, copy: Path, also: Callable[[], list[str]]) -> list[str] | None:
+def mend(
+    path: Path,
+    *,
+    now: Instant,
+    copy: Path,
+    also: Callable[[], list[str]],
+    accepts_lost_log_of: Collection[str] | None = None,
+) -> list[str] | None:
     """Do what is safe to the state file; what was done, in words. None while a run holds it: then nothing is touched.
 
     Modes are made private, the log is copied into the file, runs that were cut short are noted as over, and snapshots
     that are not what the log comes to are rebuilt from it, after the file was copied to `copy`. `also` is done under
-    the same lock.
+    the same lock. A log that is lost is accepted only where the jobs are given that the manifest asks for: those that
+    may have been bought in it are noted, and none of them is bought again by a machine.
 
     Raises:
-        StateUnusable: it is damaged beyond that; it is left as it is.
+        StateUnusable: it is damaged beyond that, or its log is lost; it is left as it is.
     """
     path = path.resolve()
     with statefile.locked(path) as is_free:
@@ -180,21 +188,32 @@ def mend(path: Path, *, now: Instant, copy: Path, also: Callable[[], list[str]])
             return also()
         done = _make_private(path)
         waiting = statefile.size_of(statefile.log_of(path))
-        connection = statefile.connect_to_write(path, accepts_lost_log=True)
+        connection = statefile.connect_to_write(path, accepts_lost_log=accepts_lost_log_of is not None)
+        is_accepted = accepts_lost_log_of is None
         try:
             with statefile.translated(path):
-                if (
-                    not waiting
-                    and connection.execute("SELECT 1 FROM fact WHERE name = ?", (statefile.IN_USE,)).fetchone()
-                ):
-                    done.append("accepted the file without the log of its last run")
+                if accepts_lost_log_of is not None and not waiting:
+                    done += _accept_lost_log(path, connection, accepts_lost_log_of, now)
+                is_accepted = True
                 if waiting:
                     done.append(f"copied {waiting:,} bytes from {statefile.log_of(path).name} into the file")
                 done += _end_runs(connection, now)
                 done += _rebuild(path, connection, copy)
         finally:
-            statefile.close(path, connection)
+            statefile.close(path, connection, is_in_order=is_accepted)
         return done + also()
+
+
+def _accept_lost_log(path: Path, connection: sqlite3.Connection, asked_for: Collection[str], now: Instant) -> list[str]:
+    """Note what may have been bought in the log that is lost, before the file stops saying that it is."""
+    view = store.View(path, connection)
+    if view.fact(statefile.IN_USE) is None:
+        return []
+    jobs = _current(_contents(path, connection))
+    lost = lostlog.lost(jobs, asked_for=asked_for, at=now).and_before(view.lost_log())
+    connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (lostlog.FACT, lostlog.to_text(lost)))
+    told = "accepted the file without the log of its last run: what that may have bought is not bought again by itself"
+    return [f"{told}, and waits for a person ({len(lost.open):,} jobs)"]
 
 
 def _make_private(path: Path) -> list[str]:

@@ -194,10 +194,10 @@ def copy_back(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def close(path: Path, connection: sqlite3.Connection) -> None:
-    """Close what `connect_to_write` gave; the file then says that no run goes on, unless it is gone."""
+def close(path: Path, connection: sqlite3.Connection, *, is_in_order: bool = True) -> None:
+    """Close what `connect_to_write` gave; the file then says that no run goes on, if it is there and in order."""
     with suppress(sqlite3.Error):
-        if path.exists():
+        if is_in_order and path.exists():
             connection.execute("DELETE FROM fact WHERE name = ?", (IN_USE,))
     with suppress(sqlite3.Error):
         connection.close()
@@ -340,8 +340,9 @@ def _refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT 1 FROM fact WHERE name = ?", (IN_USE,)).fetchone():
         raise StateUnusable(
             f"the last run of {path} was cut short, and {log_of(path).name}, which holds its end, is gone",
-            hint="bring it back, if the file was moved or copied without it. If another program opened the file since,"
-            " nothing is lost: `batchrunner doctor MANIFEST --fix` accepts it as it is",
+            hint="bring it back, if the file was moved or copied without it. If it cannot be had,"
+            " `batchrunner doctor MANIFEST --accept-lost-log` goes on without: what was bought last is on no record"
+            " then, so every job that may have been bought waits until a person has decided about it",
         )
 
 

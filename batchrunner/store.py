@@ -23,13 +23,14 @@ from typing import Any, Self
 from filelock import FileLock
 
 from batchrunner import __version__, statefile
-from batchrunner.core import ledger, record
+from batchrunner.core import ledger, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.ledger import Line
+from batchrunner.core.lostlog import Lost
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import BROKEN
 from batchrunner.errors import IllegalTransition, StateLocked, StateUnusable
@@ -181,6 +182,14 @@ class View:
         rows = self._rows("SELECT value FROM fact WHERE name = ?", name)
         return next((value for (value,) in rows), None)
 
+    def lost_log(self) -> Lost | None:
+        """What may have happened in a log that was accepted as lost; None where none was."""
+        text = self.fact(lostlog.FACT)
+        try:
+            return None if text is None else lostlog.from_text(text)
+        except ValueError as error:
+            raise statefile.unusable(self.path, f"its note of a lost log cannot be read: {error}") from error
+
     def last_run(self) -> RunRecord | None:
         """The run that wrote to the file last, whether or not it has ended."""
         rows = self._rows("SELECT id, started_at, ended_at, pid, host FROM run ORDER BY started_at DESC LIMIT 1")
@@ -311,6 +320,11 @@ class Store(View):
         """Note what the file as a whole belongs to."""
         with self._transaction() as db:
             db.execute("INSERT INTO fact (name, value) VALUES (?, ?)", (name, value))
+
+    def note_lost_log(self, lost: Lost) -> None:
+        """Note what is still to be judged of a lost log, in place of what was."""
+        with self._transaction() as db:
+            db.execute("UPDATE fact SET value = ? WHERE name = ?", (lostlog.to_text(lost), lostlog.FACT))
 
     def remember_files(self, files: Iterable[Inspected]) -> None:
         """Keep what local files contained, so that they need not be read again while they stay as they are."""

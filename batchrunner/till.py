@@ -25,6 +25,8 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from batchrunner import private
+
 CHECK_S = 0.5
 """Seconds between two tries to take a till that another run has."""
 
@@ -68,7 +70,8 @@ class Till:
             line = json.dumps([str(noted.state), str(noted.root)])
             if self._folder is not None and noted not in self.batches():
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with self._batches_file.open("a", encoding="utf-8") as file:
+                flags = os.O_WRONLY | os.O_APPEND
+                with os.fdopen(private.open_for(self._batches_file, flags), "a", encoding="utf-8") as file:
                     file.write(f"{line}\n")
 
     def batches(self) -> tuple[Noted, ...]:
@@ -101,7 +104,7 @@ class Till:
             return True
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(self._folder / "lock", mode=0o600)
+            lock = FileLock(self._folder / "lock", mode=private.MODE)
             lock.acquire(timeout=0)
         except Timeout:
             return False
@@ -110,7 +113,7 @@ class Till:
         self._lock = lock
         with suppress(OSError):
             words = f"{batch} (process {os.getpid()} on {platform.node()})"
-            (self._folder / "holder").write_text(words, encoding="utf-8")
+            private.write(self._folder / "holder", words)
         return True
 
     def _holder(self) -> str:

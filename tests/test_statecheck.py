@@ -16,6 +16,7 @@ import sys
 import pytest
 
 from batchrunner import statecheck, statefile, store
+from batchrunner.core.lostlog import Lost
 from batchrunner.errors import StateUnusable
 from tests.test_store import a_history
 
@@ -50,8 +51,9 @@ def open_run(path: Path) -> store.Store:
     return store.open_for_run(path, run_id=secrets.token_hex(6), now=1.0)
 
 
-def mend(path: Path) -> list[str] | None:
-    return statecheck.mend(path, now=50.0, copy=path.with_name("copy.db"), also=list)
+def mend(path: Path, *, accepts_lost_log_of: list[str] | None = None) -> list[str] | None:
+    copy = path.with_name("copy.db")
+    return statecheck.mend(path, now=50.0, copy=copy, also=list, accepts_lost_log_of=accepts_lost_log_of)
 
 
 def count(path: Path) -> int:
@@ -160,10 +162,29 @@ def test_a_copy_without_its_log_is_refused_until_a_person_accepts_it(cut_short, 
         open_run(alone)
     facts, _ = statecheck.examine(alone)
     assert facts.is_log_lost
-    assert "accepted" in "".join(mend(alone) or [])
-    open_run(alone).close()
+    with pytest.raises(StateUnusable, match="cut short"):
+        mend(alone)
+    with pytest.raises(StateUnusable, match="cut short"):
+        open_run(alone)
+    assert "accepted" in "".join(mend(alone, accepts_lost_log_of=["a", "b"]) or [])
+    assert mend(alone) == []
+    with open_run(alone) as opened:
+        assert opened.lost_log() == Lost(at=50.0, open={"a": 1, "b": 1}, flying={})
     with open_run(cut_short) as whole:
         assert len(list(whole.events())) == len(a_history())
+
+
+def test_a_lost_log_whose_file_cannot_be_judged_stays_lost(path):
+    """What may have been bought is found in the events; where they cannot be read, nothing is accepted."""
+    with changed(path) as db:
+        db.execute("DROP TRIGGER event_is_never_changed")
+        db.execute("UPDATE event SET body = '{}' WHERE seq = 1")
+        db.execute("INSERT INTO fact (name, value) VALUES (?, 'r0')", (statefile.IN_USE,))
+    for _ in range(2):
+        with pytest.raises(StateUnusable, match="cannot be read"):
+            mend(path, accepts_lost_log_of=[])
+        with pytest.raises(StateUnusable, match="cut short"):
+            open_run(path)
 
 
 def test_snapshots_that_are_not_what_the_log_comes_to_are_rebuilt_and_a_copy_is_kept(path):

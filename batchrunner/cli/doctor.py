@@ -23,21 +23,30 @@ if TYPE_CHECKING:
 @click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @options.state
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend; never while a run goes on.")
+@click.option(
+    "--accept-lost-log",
+    is_flag=True,
+    help="Go on although the log of the last run is lost. What it bought is on no record then: every job that may have"
+    " been bought waits for a person, and one that is bought again is paid for twice.",
+)
 @options.as_json
-def doctor(manifest: Path | None, *, state: Path | None, fix: bool, as_json: bool) -> int:
+def doctor(manifest: Path | None, *, state: Path | None, fix: bool, accept_lost_log: bool, as_json: bool) -> int:
     """Check the set-up: versions, key, provider, clock, disk; with a MANIFEST also its inputs and its state file.
 
-    Spends nothing, and changes nothing without --fix. The key itself is never shown.
+    Spends nothing, and changes nothing without --fix or --accept-lost-log. The key itself is never shown.
     """
     from batchrunner import doctor as examination
 
-    if manifest is None and (fix or state is not None):
-        raise UsageError("--fix and --state are about a batch", hint="name its manifest: batchrunner doctor MANIFEST")
+    if manifest is None and (fix or accept_lost_log or state is not None):
+        raise UsageError(
+            "--fix, --accept-lost-log and --state are about a batch",
+            hint="name its manifest: batchrunner doctor MANIFEST",
+        )
     done: list[str] = []
     findings: list[Finding] = []
     target = examination.target(manifest, state) if manifest is not None else None
-    if target is not None and fix:
-        done, findings = examination.mend(target)
+    if target is not None and (fix or accept_lost_log):
+        done, findings = examination.mend(target, accepts_lost_log=accept_lost_log)
     findings = [*examination.machine(), *asyncio.run(examination.provider(os.environ)), *findings]
     findings += examination.batch(target) if target is not None else examination.disk(Path.cwd())
     code = examination.exit_code(findings)

@@ -337,7 +337,8 @@ def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -
     `state` is its path where it is not the manifest's own, so that what is advised is about this one.
     """
     named = [] if state is None else ["--state", state]
-    fix = shlex.join(["batchrunner", "doctor", manifest, *named, "--fix"])
+    doctor = shlex.join(["batchrunner", "doctor", manifest, *named])
+    fix = f"{doctor} --fix"
     if not found.exists:
         return [Finding(subject="state", text=f"no state file yet ({found.path})")]
     if found.refused is not None:
@@ -350,7 +351,10 @@ def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -
     findings = [_true_to_log(found, fix), _lock(found, fix)]
     if found.is_log_lost:
         text = f"the last run was cut short and {found.path}-wal, which held its end, is gone"
-        advice = f"bring it back; if another program opened the file since, `{fix}` accepts it as it is"
+        advice = (
+            f"bring it back; if it cannot be had, `{doctor} --accept-lost-log` goes on without: what was bought last is"
+            " on no record then, and every job that may have been bought waits for a person"
+        )
         findings.append(_state_problem(text, advice))
     return [*findings, *_beside(found, fix), *_waiting(found, manifest, named)]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 import shutil
 import sqlite3
 import stat
+import time
 
 import pytest
 
-from batchrunner import store
-from batchrunner.core import outputs
+from batchrunner import statefile, store
+from batchrunner.core import job as machine, outputs, record
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job
 from batchrunner.sandbox.settings import API_KEY
 from tests.support.program import Program
 
@@ -143,3 +147,74 @@ def test_two_runners_never_meet(program, done):
         assert program.run("status", done.name).code == 0
         assert program.run("plan", done.name).code == 0
     assert found(program, done.name, "--fix")[0] == 0
+
+
+THREE_JOBS = ONE_JOB + "".join(
+    f"  - {{id: {name}, kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p, input: a.png}}\n"
+    for name in ("two", "three")
+)
+
+
+def killed_without_its_log(program: Program, manifest: Path, *, keeps: str) -> None:
+    """A run that is killed after two submissions, and whose log is then lost."""
+    with program.start("run", manifest.name) as run:
+        deadline = time.monotonic() + 60
+        while len(program.provider.creates(manifest.stem)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.kill()
+    assert len(program.provider.creates(manifest.stem)) >= 2
+    state = store.path_for(manifest)
+    if keeps == "jobs":  # as if SQLite had copied the first pages back
+        with store.open_to_read(state) as view:
+            assert view is not None
+            first = [each for each in view.events() if type(each[2]).__name__ in {"Opened", "Uploaded"}]
+        statefile.log_of(state).unlink()
+        statefile.index_of(state).unlink(missing_ok=True)
+        replay(state, first)
+    else:
+        statefile.log_of(state).unlink()
+        statefile.index_of(state).unlink(missing_ok=True)
+
+
+def replay(state: Path, log: list[tuple[str, int, Event]]) -> None:
+    """Put events into a file that says of itself that a run was cut short."""
+    jobs: dict[str, Job] = {}
+    rows = []
+    for job_id, _, event in log:
+        jobs[job_id] = machine.advance(jobs.get(job_id), event)
+        body = (job_id, 1, type(event).__name__, 1, event.at, "r", record.event_to_text(event))
+        rows.append(body)
+    with closing(sqlite3.connect(state)) as db, db:
+        db.executemany("INSERT INTO event (job, attempt, type, version, at, run, body) VALUES (?,?,?,?,?,?,?)", rows)
+        db.executemany(store.PUT_SNAPSHOT, [store.snapshot_row(job, is_current=True) for job in jobs.values()])
+
+
+@pytest.mark.parametrize("keeps", ["nothing", "jobs"])
+def test_what_a_lost_log_may_have_bought_is_never_bought_again_by_itself(program, manifest, keeps):
+    manifest.write_text(THREE_JOBS)
+    killed_without_its_log(program, manifest, keeps=keeps)
+    bought = program.provider.creates_by_job(manifest.stem)
+    assert program.run("run", manifest.name).code == 12
+    code, _, findings = found(program, manifest.name, "--fix")
+    assert code == 12
+    assert "--accept-lost-log" in findings["state"]["advice"]
+    assert program.run("run", manifest.name).code == 12
+    ended = program.run("doctor", manifest.name, "--accept-lost-log")
+    assert ended.code == 0, ended.out
+    assert "waits for a person" in ended.out
+    for _ in range(2):
+        ended = program.run("run", manifest.name)
+        assert ended.code == 9, ended.err
+        assert program.provider.creates_by_job(manifest.stem) == bought
+    assert {job["state"] for job in program.status(manifest)["jobs"]} == {"uncertain"}
+    # A person finds the two that were bought, and knows that the third was not.
+    for create in program.provider.creates(manifest.stem):
+        job = create["name"].removeprefix(f"{manifest.stem}/").partition(" [")[0]
+        ended = program.run("adopt", manifest.name, job, create["id"])
+        assert ended.code == 0, ended.err
+    for job in {"still", "two", "three"} - set(bought):
+        assert program.run("resolve", manifest.name, job, "--not-created").code == 0
+    ended = program.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    assert set(program.provider.creates_by_job(manifest.stem).values()) == {1}
+    assert len(list((manifest.parent / "out").glob("*.mp4"))) == 3
