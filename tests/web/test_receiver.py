@@ -73,6 +73,15 @@ async def test_a_notice_is_answered_and_passed_on() -> None:
     assert here.told == []
 
 
+async def test_half_open_connections_hold_notices_up_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "LONGEST_HEAD_S", 0.2)
+    async with listening() as here:
+        heads = (spoken(here.url, b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n") for _ in range(110))
+        assert set(await asyncio.gather(*heads)) == {b""}
+        assert await post(here.url, body_of("c1")) == 204
+    assert here.noticed == ["c1"]
+
+
 async def test_a_repeated_notice_is_answered_and_not_passed_on_again() -> None:
     body = body_of("c1")
     headers = signed(body)
