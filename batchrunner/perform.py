@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-from batchrunner import media, partial, transfer
+from batchrunner import media, partial, reserve, transfer
 from batchrunner.core import events, result, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
@@ -23,6 +24,7 @@ from batchrunner.core.retry import USUAL, Again, Failure, GiveUp, Instant, Polic
 from batchrunner.core.spec import Output
 from batchrunner.errors import (
     AddressExpired,
+    DiskFull,
     NeverSent,
     NoAnswer,
     ProviderError,
@@ -35,6 +37,10 @@ from batchrunner.uploads import UploadLog, Uploads
 
 EVIDENCE_AT_ONCE = 8
 """Projects read at the same time when the evidence is gathered."""
+
+
+ROOM_HOLDS_S = 1.0
+"""Seconds for which the state file's disk, once it had room, is believed to have it."""
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Performer:
         held: Mapping[Key, Sent] | None = None,
         upload_log: UploadLog | None = None,
         never_again: Mapping[str, int] | None = None,
+        state_folder: Path | None = None,
     ) -> None:
         """Hand in the adapters.
 
@@ -79,9 +86,12 @@ class Performer:
             held: what earlier runs uploaded.
             upload_log: where uploads are remembered for later runs.
             never_again: attempts by job id that do not start over at no cost: whether they did is not on record.
+            state_folder: where what is bought is recorded: nothing is bought without room there.
         """
         self._policy = policy
         self._never_again = never_again or {}
+        self._state_folder = state_folder
+        self._saw_room_at: Instant | None = None
         self._client = client
         self._root = root
         self._now = now
@@ -162,6 +172,7 @@ class Performer:
 
     async def _submit(self, job: Job) -> Event:
         try:
+            await self._make_sure_of_record()
             created = await self._client.create(job.kind, _paid_body(job))
         except NoAnswer as error:
             if error.project_id is not None:
@@ -171,9 +182,23 @@ class Performer:
             if not retry.proves_refusal(error.status):
                 return events.AnswerLost(at=self._now(), failure=retry.failure_of(error))
             return await self._refused(job, retry.failure_of(error))
-        except NeverSent as error:
+        except (NeverSent, DiskFull) as error:
             return await self._refused(job, retry.failure_of(error))
         return events.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
+
+    async def _make_sure_of_record(self) -> None:
+        """Whether the state file can take the answer, looked at once a second at most.
+
+        Raises:
+            DiskFull: it may not.
+        """
+        now = self._now()
+        is_fresh = self._saw_room_at is not None and 0 <= now - self._saw_room_at < ROOM_HOLDS_S
+        if self._state_folder is None or is_fresh:
+            return
+        with suppress(OSError):  # a folder that is gone is noticed by the next write
+            await asyncio.to_thread(reserve.check, self._state_folder)
+        self._saw_room_at = now
 
     async def _refused(self, job: Job, failure: Failure) -> Event:
         now = self._now()

@@ -284,6 +284,7 @@ def engine(
         policy=policy,
         held=opened.uploads() if flags.reuses_uploads else None,
         upload_log=opened,
+        state_folder=opened.path.parent,
         never_again=lost.flying if (lost := opened.lost_log()) else {},
     )
     money = Money(

@@ -17,21 +17,18 @@ import hashlib
 from io import RawIOBase
 import os
 from pathlib import Path
-import shutil
 import threading
 from typing import BinaryIO, Generic, Protocol, TypeVar
 
 from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
 from batchrunner.partial import Kept, Partial, keep_names
+from batchrunner.reserve import Claim
 
 PIECE = 256 * 1024
 """Bytes read or written at a time, in a thread: large enough to be as fast as any library, small in memory."""
 
 LONGEST_HELD_S = 1.0
 """Seconds that bytes of a slow download may wait for more before they are written."""
-
-LARGEST_RESERVE = 64 * 1024 * 1024
-"""Bytes of a disk that downloads leave free, or a fiftieth of a small one: the state file must be able to grow."""
 
 T = TypeVar("T")
 
@@ -245,16 +242,17 @@ async def _store(reply: Reply, partial: Partial, kept: Kept | None, *, meter: Me
         digest, size = hashlib.sha256(), 0
     else:
         digest, size = kept.digest, kept.size
-    if reply.total is not None:
-        await asyncio.to_thread(_make_sure_of_room, partial.path, reply.total - size)
+    needed = 0 if reply.total is None else reply.total - size
     async with aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
-        with await asyncio.to_thread(_opened, partial, reply, kept) as file:
-            async for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
-                meter(len(piece))
-                await asyncio.to_thread(_write, file, piece)
-            await asyncio.to_thread(os.fsync, file.fileno())
+        with Claim(partial.path.parent) as claim:
+            await asyncio.to_thread(claim.add, needed)
+            with await asyncio.to_thread(_opened, partial, reply, kept) as file:
+                async for piece in pieces:
+                    digest.update(piece)
+                    size += len(piece)
+                    meter(len(piece))
+                    await asyncio.to_thread(_write, file, piece, claim)
+                await asyncio.to_thread(os.fsync, file.fileno())
     _check_length(size, reply.total)
     return digest.hexdigest(), size
 
@@ -273,22 +271,16 @@ def _check_length(size: int, total: int | None) -> None:
         raise DamagedFile("the file that arrived is empty")
 
 
-def _make_sure_of_room(beside: Path, needed: int) -> None:
-    """Refuse to begin what cannot be finished, and leave the state file room to grow.
+def _write(file: RawIOBase, piece: bytes, claim: Claim) -> None:
+    """Write all of a piece.
 
     Raises:
-        DiskFull: there are not so many bytes free, or they are the last ones.
+        DiskFull: there is no room for it.
     """
-    usage = shutil.disk_usage(beside.parent)
-    if usage.free - needed < min(LARGEST_RESERVE, usage.total // 50):
-        raise DiskFull(f"the disk is full: {needed:,} bytes do not fit into {beside.parent}, {usage.free:,} are free")
-
-
-def _write(file: RawIOBase, piece: bytes) -> None:
-    """Write all of a piece."""
     rest = memoryview(piece)
-    while rest:
-        rest = rest[file.write(rest) or 0 :]
+    with claim.writing(len(piece)):
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
 
 
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
