@@ -235,17 +235,20 @@ def _to_run(
 
     One that the manifest no longer names counts only as long as something of it is to be collected.
     """
-    chosen = [jobs[entry.id] for entry in made.entries if entry.id in jobs and (is_collecting or _counts(entry))]
+    counted = [
+        entry for entry in made.entries if entry.id in jobs and (is_collecting or _counts(entry, jobs[entry.id]))
+    ]
+    chosen = [jobs[entry.id] for entry in counted]
     return tuple(sorted(chosen, key=lambda job: -priorities.get(job.id, 0)))
 
 
-def _counts(entry: Entry) -> bool:
-    """Whether a job is part of a run that does with it what the plan says."""
+def _counts(entry: Entry, job: Job) -> bool:
+    """Whether a job, as it is now, is part of a run that does with it what the plan says."""
     if entry.action is not Do.SKIP:
         return True
     if not entry.is_selected:
         # What nobody can tell of is part of every run: it stands in the way of judging others.
-        return entry.known is not None and entry.known.state is State.UNCERTAIN and entry.spec is not None
+        return job.state is State.UNCERTAIN and entry.spec is not None
     # One that was opened by an earlier run and is left alone now would be bought if it were here.
     is_open = entry.known is not None and entry.known.state in {State.READY, State.UPLOADED}
     return entry.spec is not None and not is_open
