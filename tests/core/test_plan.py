@@ -211,7 +211,7 @@ def test_the_likely_price_is_learned_from_what_was_charged_and_the_hold_stays():
     request = {"start_seconds": 0, "end_seconds": 10, "style": {"art_style": "Comic"}}
     price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, fps=24)
     assert price is not None
-    sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, model="default")
+    sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, model="default")
     few = history_of([settled(n, held=150, charged=147) for n in range(2)], CATALOG, tier=None)
     assert pricing.calibrated(price, sort, few) == (price, None)
     enough = history_of([settled(n, held=150, charged=147) for n in range(38)], CATALOG, tier=None)
@@ -224,7 +224,7 @@ def test_an_exact_price_needs_no_learning():
     request = {"end_seconds": 5, "model": "kling-3.0", "resolution": "720p"}
     price = pricing.estimate(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier="creator")
     assert price is not None
-    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request, model="kling-3.0")
+    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier=None, model="kling-3.0")
     assert pricing.calibrated(price, sort, {sort: pricing.Experience(renders=9, held=9, settled=5)}) == (price, None)
 
 
@@ -234,7 +234,9 @@ def test_a_charge_above_the_catalogue_raises_what_must_be_assumed():
     assert price is not None
     dear = replace(settled(1, held=150, charged=300), held=300)
     history = history_of([dear, settled(2, held=150, charged=120)], CATALOG, tier=None)
-    learned, basis = pricing.calibrated(price, pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, model="default"), history)
+    learned, basis = pricing.calibrated(
+        price, pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, model="default"), history
+    )
     assert (learned.hold, learned.expected) == (2 * price.hold, 2 * price.hold)
     assert basis == "a charge of 2.00 times the catalogue's hold"
 
