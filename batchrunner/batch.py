@@ -434,8 +434,9 @@ def refuse_unpriced(batch: Batch, made: Plan) -> None:
     Raises:
         UsageError: naming the jobs, and what to write.
     """
-    unpriced = [entry.id for entry in made.entries if entry.will_buy and entry.spec and not entry.spec.is_priced]
-    lacking = [entry.id for entry in made.entries if entry.will_buy and entry.spec and entry.spec.hold is None]
+    bought = [entry for entry in made.entries if entry.will_buy or entry.is_in_question]
+    unpriced = [entry.id for entry in bought if entry.spec and not entry.spec.is_priced]
+    lacking = [entry.id for entry in bought if entry.spec and entry.spec.hold is None]
     if unpriced and not batch.manifest.budget.allows_unpriced:
         raise UsageError(
             f"no price is known for {_names(unpriced)}, and a limit that cannot be computed is not a limit",
@@ -443,9 +444,7 @@ def refuse_unpriced(batch: Batch, made: Plan) -> None:
             " and a hold: on each such job",
         )
     vague = [
-        entry.id
-        for entry in made.entries
-        if entry.will_buy and entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT
+        entry.id for entry in bought if entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT
     ]
     if vague and batch.manifest.budget.per_model:
         raise UsageError(

@@ -196,6 +196,7 @@ class Engine:
             held_back_why=self._purse.reason if self._purse.held_back else None,
             far_off=self._purse.far_off,
             canaries=self._canaries,
+            passed=self._purse.passed,
             ended_at=self._clock.now(),
         )
 
@@ -279,6 +280,11 @@ class Engine:
         action = machine.next_action(job)
         if action is None and job.id in self._fetch_again:
             action = Action.DOWNLOAD
+        if action in schedule.PAYS and not self._purse.permits(job):
+            # The next plan opens it anew, or leaves it alone.
+            if not is_resumed and self._stop is None:
+                self._purse.leave(job)
+            return
         if action is None or job.is_left:
             return
         if action is Action.RECONCILE:
@@ -445,8 +451,15 @@ class Engine:
             self._could_not_inquire(error)
             return
         await self._correct()
-        self._inbox.extend(self._inquiry.judge(jobs, first, second, now=self._clock.now()))
+        found = self._inquiry.judge(jobs, first, second, now=self._clock.now())
+        self._inbox.extend((job_id, self._as_permitted(event, self._jobs[job_id])) for job_id, event in found)
         await self._keep(self._inquiry.settle(second))
+
+    def _as_permitted(self, event: Event, job: Job) -> Event:
+        """A finding as it is recorded: what proved unpaid and may not be bought again is left to the next plan."""
+        if not isinstance(event, events.ProvedUnpaid) or self._purse.permits(job):
+            return event
+        return replace(event, verdict=retry.Leave())
 
     def _could_not_inquire(self, error: ProviderError) -> None:
         failure = retry.failure_of(error)

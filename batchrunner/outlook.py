@@ -43,8 +43,11 @@ class Outlook:
     disks: tuple[Room, ...]
 
 
-def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
-    """Price in dollars, balance, and the jobs that are dear, without a price, or would be left."""
+def of(batch: Batch, made: Plan, account: wire.Account | None, *, provider: str | None = None) -> Outlook:
+    """Price in dollars, balance, and the jobs that are dear, without a price, or would be left.
+
+    `provider` is whose account it is; None where there is no key.
+    """
     known = account or wire.Account(id="", tier=None, credits=None, has_subscription=False)
     warnings: dict[str, list[str]] = {}
     for job_id, text in planning.far_dearer(made).items():
@@ -52,7 +55,7 @@ def of(batch: Batch, made: Plan, account: wire.Account | None) -> Outlook:
     for job_id, text in planning.fast_clips(made, batch.catalog).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
-        counted = session.spending(batch, view.all_attempts() if view else [], known)
+        counted = session.spending(batch, view.all_attempts() if view else [], known, provider=provider)
     wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
     limits = session.caps(batch if known.tier else _without_usd(batch), session.Flags(), tier=known.tier)
     for job_id, text in budgeting.left_out(wanted, limits, counted, now=clock.now()).items():

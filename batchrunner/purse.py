@@ -6,7 +6,7 @@ does not grow with the number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 import heapq
 
 from batchrunner.core import budget
@@ -18,8 +18,23 @@ from batchrunner.core.retry import Instant
 class Purse:
     """The caps of a run and what is spent against them."""
 
-    def __init__(self, *, caps: Caps, spending: Spending, tell: Callable[[str], None]) -> None:
-        """Start from what is spent already; `tell` is given every warning once."""
+    def __init__(
+        self,
+        *,
+        caps: Caps,
+        spending: Spending,
+        tell: Callable[[str], None],
+        permitted: Container[tuple[str, int]] | None = None,
+    ) -> None:
+        """Start from what is spent already.
+
+        Args:
+            caps: the limits.
+            spending: what counts against them.
+            tell: given every warning once.
+            permitted: the attempts that may be submitted, by job and number, as they were agreed to; None for all.
+        """
+        self._permitted = permitted
         self._caps = caps
         self._spending = spending
         self._tell = tell
@@ -29,11 +44,24 @@ class Purse:
         self._has_room = False
         self.reason: str | None = None
         self.far_off: str | None = None
+        self.passed: str | None = None
 
     @property
     def held_back(self) -> int:
         """How many jobs wait because they do not fit."""
         return sum(len(jobs) for jobs in self._aside.values())
+
+    def permits(self, job: Job) -> bool:
+        """Whether a job may be bought at all, whatever it costs: it was shown, and agreed to, as it stands."""
+        return self._permitted is None or (job.id, job.attempt) in self._permitted
+
+    def leave(self, job: Job) -> None:
+        """Tell that a job is left to the next plan, though an earlier purchase of it came to nothing."""
+        self._say_once(
+            f"left {job.id}",
+            f"{job.id}: it cost nothing and would be submitted again, but the manifest no longer asks for it as it was,"
+            " or it is not selected; it is not bought, and `plan` shows what the next run would do",
+        )
 
     @property
     def leaves_at_once(self) -> bool:
@@ -48,6 +76,8 @@ class Purse:
         if change > 0:
             for text in budget.nears(self._caps, self._spending, now=now):
                 self._say_once(text.partition(":")[0], text)
+            if after.charged is not None and after.charged > (after.spec.hold or 0):
+                self.passed = self.passed or budget.passed(after, self._caps, self._spending, now=now)
         if budget.dearest_charge(before) != budget.dearest_charge(after):
             self._compare(after)
 

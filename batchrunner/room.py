@@ -80,7 +80,8 @@ def refuse_if_too_small(root: Path, made: Plan) -> None:
     Raises:
         UsageError: naming the disk.
     """
-    if not made.bill().jobs:
+    bill = made.bill()
+    if bill.jobs == bill.in_question:
         return
     for disk in look(root, made):
         if disk.least > disk.free:

@@ -87,6 +87,7 @@ class Outcome:
         held_back_why: the cap and the figures.
         far_off: the charge that stopped buying because it was far above its hold, with the figures.
         canaries: the jobs that were to be good before the others were bought, if there were to be any.
+        passed: the cap that a charge above its hold has passed, with the figures.
         ended_at: when.
     """
 
@@ -99,4 +100,5 @@ class Outcome:
     held_back_why: str | None
     far_off: str | None
     canaries: Canaries | None
+    passed: str | None
     ended_at: Instant

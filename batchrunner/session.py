@@ -48,7 +48,7 @@ from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
 from batchrunner.seams import Settings
-from batchrunner.store import Store, Told
+from batchrunner.store import Store, Told, View
 from batchrunner.till import Till
 
 GRACE_S = 120.0
@@ -413,23 +413,42 @@ def usd_per_credit(catalog: Catalog, tier: str | None) -> Decimal | None:
     return max((rate for rate in rates if rate is not None), default=None)
 
 
-def spending(batch: Batch, attempts: Iterable[Job], account: wire.Account, till: Till | None = None) -> Spending:
-    """What counts against the caps already: all of this batch, and today's of the folder's other manifests."""
+def spending(
+    batch: Batch, attempts: Iterable[Job], account: wire.Account, *, provider: str | None, till: Till | None = None
+) -> Spending:
+    """What counts against the caps already: all of this batch, and today's of the folder's other manifests.
+
+    `provider` is whose account it is, as far as that is known. A state file that cannot be read may hold any amount.
+    """
     counted = Spending(day_of=_local_day, balance=account.credits)
     counted.begin(attempts)
     if batch.manifest.budget.per_day is not None:
         noted = {each.state.resolve() for each in (till.batches() if till else ()) if each.root == batch.root}
         beside = {path.resolve() for path in batch.root.glob("*.state.db")}
         for path in sorted((noted | beside) - {batch.state.resolve()}):
-            counted.count_elsewhere(_bought_with(path, account))
+            try:
+                counted.count_elsewhere(_bought_with(path, account, provider))
+            except StateUnusable:
+                counted.unreadable = str(path)
     return counted
 
 
-def _bought_with(path: Path, account: wire.Account) -> list[Job]:
-    """Every attempt in another state file, if it is of the same account."""
+def _bought_with(path: Path, account: wire.Account, provider: str | None) -> list[Job]:
+    """Every attempt in another state file that is, or may be, of the same account.
+
+    Raises:
+        StateUnusable: it cannot be read.
+    """
     with store.open_to_read(path) as view:
-        is_same = view is not None and view.fact("account") == account.id
-        return view.all_attempts() if view is not None and is_same else []
+        return view.all_attempts() if view is not None and _may_be_same(view, account, provider) else []
+
+
+def _may_be_same(view: View, account: wire.Account, provider: str | None) -> bool:
+    """Whether a state file may be of an account: where one of both has no name, the provider must do."""
+    theirs = view.fact("account")
+    if theirs and account.id:
+        return theirs == account.id
+    return provider is not None and view.fact("provider") == provider
 
 
 def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job, ...]:
@@ -438,15 +457,19 @@ def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job
     attempts: list[Job] = []
     for path in sorted(paths):
         with suppress(StateUnusable):
-            attempts += _bought_with(path, account)
+            attempts += _bought_with(path, account, session.store.fact("provider"))
     return tuple(attempts)
 
 
 def _purse(session: Session, account: wire.Account, flags: Flags, till: Till, *, tell: Callable[[str], None]) -> Purse:
-    counted = spending(session.batch, session.store.all_attempts(), account, till)
+    opened = session.store
+    counted = spending(session.batch, opened.all_attempts(), account, provider=opened.fact("provider"), till=till)
+    if counted.unreadable is not None:
+        tell(f"{counted.unreadable} cannot be read, so budget.per_day cannot be counted; mend it, or move it away")
     # What is only collected is paid for: a cap that cannot be computed must not stand in its way.
     limits = Caps() if session.is_collecting else caps(session.batch, flags, tier=account.tier)
-    return Purse(caps=limits, spending=counted, tell=tell)
+    permitted = frozenset() if session.is_collecting else session.plan.permitted()
+    return Purse(caps=limits, spending=counted, tell=tell, permitted=permitted)
 
 
 def _local_day(at: Instant) -> str:

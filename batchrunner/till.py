@@ -40,7 +40,7 @@ class Noted:
 
 
 class Till:
-    """The till of one account. Without a folder to put it in, or an account to tell apart, it is always free."""
+    """The till of one account. Without a folder to put it in, it is always free."""
 
     def __init__(self, folder: Path | None) -> None:
         """Use `folder`, which is made when something is written to it."""
@@ -49,9 +49,7 @@ class Till:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], *, provider: str, account: str) -> Self:
-        """The till of an account at a provider."""
-        if not account:
-            return cls(None)
+        """The till of an account at a provider; of one that does not name its accounts, all have the same till."""
         name = hashlib.sha256(f"{provider}\n{account}".encode()).hexdigest()[:16]
         return cls(_state_folder(environ) / "batchrunner" / "accounts" / name)
 

@@ -78,7 +78,7 @@ def test_a_canary_in_doubt_stops_the_buying_and_the_others_are_collected(action,
     assert outcome.stop is Stop.CANARY
     assert outcome.canaries is not None
     assert words in (outcome.canaries.stops or "")
-    code = schedule.exit_code(outcome.by_state, stop=outcome.stop, is_far_off=outcome.far_off is not None)
+    code = schedule.exit_code(outcome.by_state, stop=outcome.stop, is_too_dear=outcome.far_off is not None)
     assert code is Exit.INCOMPLETE
 
 

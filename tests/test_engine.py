@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 import itertools
 import random
@@ -139,7 +139,7 @@ class World:
         assert known.name == job.name == last.name
         return self.accept(job)
 
-    def accept(self, job: Job) -> Event:
+    def accept(self, job: Job) -> events.Accepted:
         self.credits -= 100
         self.rendering[job.id] = self.clock.now()
         self.most_rendering = max(self.most_rendering, len(self.rendering))
@@ -195,12 +195,13 @@ def bench(
     life_s: float = 3 * HOUR,
     top_up_check_s: float | None = None,
     canaries: Canaries | None = None,
+    permitted: Collection[tuple[str, int]] | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
     spending = Spending(day_of=lambda at: str(at // (24 * HOUR)))
     spending.begin(jobs)
-    purse = Purse(caps=caps or Caps(), spending=spending, tell=told.append)
+    purse = Purse(caps=caps or Caps(), spending=spending, tell=told.append, permitted=permitted)
     world = World(clock, memory, render_s=render_s)
     names = iter(range(10**9))
     engine = Engine(
@@ -401,8 +402,9 @@ def test_inputs_that_a_refusal_is_put_down_to_are_sent_again_before_the_next_try
 
 
 def test_a_finished_job_whose_file_is_gone_is_fetched_again():
-    done = a_job(0, state=State.DONE, project_id="p")
-    table = bench([done, a_job(1, state=State.DONE, project_id="q")], fetch_again=["j0"])
+    done = a_job(0, state=State.DONE, project_id="p", charged=100)
+    other = a_job(1, state=State.DONE, project_id="q", charged=100)
+    table = bench([done, other], fetch_again=["j0"])
     failures = iter([events.StepFailed(at=0, failure=UNREACHABLE, verdict=Again(at=1_000_000.0 + HOUR))])
     table.world.overrides[Action.DOWNLOAD] = lambda job: next(failures, None)
     outcome = table.run()
@@ -861,7 +863,7 @@ def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
     lose(table, accepted=True, job_ids={"j1"})
     charge = table.world.accept
 
-    def and_refund(job: Job) -> Event:
+    def and_refund(job: Job) -> events.Accepted:
         table.world.credits += 100 if job.id == "j1" else 0
         return charge(job)
 
@@ -1196,3 +1198,51 @@ def test_a_submission_proved_unpaid_waits_as_long_as_its_answer_asked():
     assert table.run().by_state[State.DONE] == 2
     first, second = [at for at, action, job in table.world.calls if action is Action.SUBMIT and job == "j0"]
     assert second - first >= HOUR
+
+
+# --- only what was agreed to ---
+
+
+def test_what_proved_unpaid_and_was_not_agreed_to_is_left():
+    lost = a_job(0, state=State.SUBMITTING, name="m/j0 [x]", submits=1, updated_at=1.0)
+    before = Baseline(at=0, credits=10_000, ledger=0)
+    table = bench(
+        [lost, a_job(1), a_job(2)],
+        money=Money(credits=10_000, moves=True, baseline=before),
+        limits=Limits(in_flight=1),
+        permitted={("j0", 2), ("j1", 1), ("j2", 1)},
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 2, "what is left takes no place"
+    assert (table.engine.jobs()["j0"].state, table.engine.jobs()["j0"].is_left) == (State.UPLOADED, True)
+    assert table.world.times(Action.SUBMIT)["j0"] == 0
+    assert sum(line.startswith("j0: it cost nothing") for line in table.told) == 1
+
+
+def test_a_render_that_cost_nothing_and_was_not_agreed_to_is_left():
+    out = a_job(0, state=State.RENDERING, name="m/j0 [x]", submits=1, project_id="p", charged=100, held=100)
+    table = bench([out, a_job(1)], permitted={("j1", 1)})
+    table.world.overrides[Action.POLL] = lambda job: (
+        events.RenderFailed(at=table.clock.now(), failure=NSFW, credits=0, verdict=Again(at=table.clock.now() + HOUR))
+        if job.id == "j0"
+        else None
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.READY] == outcome.by_state[State.DONE] == 1
+    assert table.world.times(Action.UPLOAD)["j0"] == 0
+    assert table.clock.time < 1_000_000 + HOUR, "nobody waits for it"
+
+
+def test_a_charge_above_its_hold_raises_what_the_next_one_reserves_and_a_passed_cap_is_told():
+    table = bench([a_job(n) for n in range(5)], caps=Caps(run=500), limits=Limits(in_flight=1))
+    table.world.overrides[Action.SUBMIT] = lambda job: replace(table.world.accept(job), credits=140)
+    table.world.overrides[Action.POLL] = lambda job: events.Rendered(
+        at=table.clock.now(), status="complete", credits=None
+    )
+    outcome = table.run()
+    assert table.world.times(Action.SUBMIT) == {"j0": 1, "j1": 1, "j2": 1}
+    assert (outcome.held_back, outcome.passed) == (2, None)
+    assert "may cost 140" in str(outcome.held_back_why)
+    table = bench([a_job(0)], caps=Caps(run=100))
+    table.world.overrides[Action.SUBMIT] = lambda job: replace(table.world.accept(job), credits=140)
+    assert "--max-credits is 100 and was passed: 140" in str(table.run().passed)

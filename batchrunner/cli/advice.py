@@ -131,6 +131,8 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
     outcome = report.outcome
     if outcome.held_back:
         yield f"{show.plural(outcome.held_back, 'job')} not bought: {outcome.held_back_why}"
+    if outcome.passed is not None:
+        yield f"passed: {outcome.passed}"
     if report.missing:
         lacking = f"{show.plural(report.missing, 'finished job')} without a file on disk"
         yield f"{lacking}; {typed.command('download')}    fetches it"

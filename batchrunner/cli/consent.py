@@ -72,7 +72,7 @@ def ask(
         shown(seen.plan)
     if bill.jobs:
         if shown is None and _can_ask() and not says_yes:
-            plan.print_plan(seen.plan, outlook.of(read, seen.plan, account))
+            plan.print_plan(seen.plan, outlook.of(read, seen.plan, account, provider=access.provider))
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
     return Answer(wishes=wishes, files=seen.files, agreed=planning.pins(seen.plan))
@@ -106,8 +106,12 @@ def _ids(entries: tuple[Entry, ...]) -> str:
 
 
 def _words(bill: Bill) -> str:
+    from batchrunner.cli import plan
+
     text = f"{show.plural(bill.jobs, 'job')} for {bill.expected:,} credits, {bill.hold:,} at the most"
-    return f"{text}, and {bill.unpriced} of them without a known price" if bill.unpriced else text
+    if bill.unpriced:
+        text += f", and {bill.unpriced} of them without a known price"
+    return text + plan.question(bill)
 
 
 def _agree(*, says_yes: bool) -> None:

@@ -173,6 +173,7 @@ def _print_due(due: list[Job], *, as_json: bool, as_csv: bool) -> None:
         writer.writerows(map(_due, due))
         return
     columns = ("project_id", "credits", "accepted_at", "ended_at", "job", "error", "message")
-    rows = [tuple(str(each[column] or "") for column in columns) for each in map(_due, due)]
+    told = ({**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(_due, due))
+    rows = [tuple(str(each[column] or "") for column in columns) for each in told]
     headings = ("project", "credits", "accepted", "ended", "job", "error", "reason")
     show.table(headings, rows, right=frozenset({1}))

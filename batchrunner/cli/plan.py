@@ -80,6 +80,7 @@ def plan(manifest: Path, **given: Any) -> int:
 
 def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
     from batchrunner import batch, outlook as outlooks
+    from batchrunner.access import access
     from batchrunner.core.plan import Do, Wishes
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
@@ -93,7 +94,8 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
             history_folder=given["history"],
             on_progress=on_progress,
         )
-    outlook = outlooks.of(read, seen.plan, account)
+    provider = access(os.environ).provider if account else None
+    outlook = outlooks.of(read, seen.plan, account, provider=provider)
     if given["save"]:
         outlooks.save(given["save"], read, seen.plan, tier=account.tier if account else None)
     if given["as_json"]:
@@ -166,7 +168,12 @@ def _words(bill: Bill, outlook: Outlook) -> str:
         price += f", plus {bill.unpriced:,} without a known price"
     if outlook.usd is not None:
         price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
-    return price
+    return price + question(bill)
+
+
+def question(bill: Bill) -> str:
+    """What to say of those whose submission is lost; nothing where there is none."""
+    return f"; {bill.in_question:,} of them only if its last submission proves unpaid" if bill.in_question else ""
 
 
 def _led_to(made: Plan) -> Iterator[str]:
@@ -204,6 +211,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
         "totals": {
             "jobs": len(made.entries),
             "to_render": bill.jobs,
+            "in_question": bill.in_question,
             "credits": {"low": bill.low, "expected": bill.expected, "hold": bill.hold},
             "unpriced": bill.unpriced,
             "usd": None if outlook.usd is None else float(outlook.usd),

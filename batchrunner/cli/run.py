@@ -277,12 +277,15 @@ async def carry_out(
                 # The balance is no evidence while another run of the account spends from it.
                 if stop is None or judges:
                     await till.wait(batch=read.path, tell=show.say)
+                # Read again: looking and waiting may have taken a while, and this balance is evidence.
+                account = await read_account(client)
+                if not session.is_collecting:
+                    sessions.refuse_vain_caps(read, account)
                 engine, performer = sessions.engine(
                     session,
                     client=client,
                     access=access,
-                    # Read again: looking and waiting may have taken a while, and this balance is evidence.
-                    account=await read_account(client),
+                    account=account,
                     till=till,
                     observe=progress.observe,
                     tell=recorder.tell,
@@ -364,7 +367,7 @@ def _close(
         stop=outcome.stop,
         is_unreachable=outcome.is_unreachable,
         held_back=outcome.held_back,
-        is_far_off=outcome.far_off is not None,
+        is_too_dear=outcome.far_off is not None or outcome.passed is not None,
         not_fetched=outcome.not_fetched,
     )
     session.store.end_run(at=outcome.ended_at, exit_code=code)

@@ -10,14 +10,14 @@ A limit that cannot be computed is not a limit: a job without a known price does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from fractions import Fraction
+import math
 from typing import Any
 
-from batchrunner.core import pricing
 from batchrunner.core.catalog import DEFAULT
 from batchrunner.core.job import UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
@@ -142,11 +142,6 @@ def group(spec: Spec) -> Group:
     return Group(spec.kind, str(asked.get("model", DEFAULT)))
 
 
-def sort_of(spec: Spec) -> pricing.Sort:
-    """What a render is alike with in price."""
-    return pricing.sort_of(spec.kind, spec.body(), model=group(spec).model)
-
-
 @dataclass(slots=True, kw_only=True)
 class Spending:
     """What is reserved and charged, by everything that can be capped. Counts as it goes; no event costs a rescan.
@@ -158,8 +153,11 @@ class Spending:
         by_name: as `batch`, by model and by kind.
         by_day: by the day on which the attempt was submitted.
         balance: the account's balance when the run began; None where it is not known.
-        far_off: by what is alike in price, the attempt on record whose charge was far above its hold, the dearest
-            for a second.
+        drawn: what has left that balance since, or may have: what this run buys, and what others settle above.
+        far_off: by group, the attempt on record whose charge was far above its hold, the dearest for a second.
+        dearer: by group, the dearest second of an attempt without a known price that was charged above its hold.
+        excess: by group, how many times its hold a charge was that came in this run, where that is above 1.
+        unreadable: a state file that may hold what was bought today, and cannot be read; None where there is none.
     """
 
     day_of: Callable[[Instant], str]
@@ -168,8 +166,12 @@ class Spending:
     by_name: dict[str, int] = field(default_factory=dict)
     by_day: dict[str, int] = field(default_factory=dict)
     balance: int | None = None
-    far_off: dict[pricing.Sort, Job] = field(default_factory=dict)
-    _bought_now: set[str] = field(default_factory=set)
+    drawn: int = 0
+    far_off: dict[Group, Job] = field(default_factory=dict)
+    dearer: dict[Group, Fraction] = field(default_factory=dict)
+    excess: dict[Group, Fraction] = field(default_factory=dict)
+    unreadable: str | None = None
+    _bought_now: set[tuple[str, int]] = field(default_factory=set)
 
     def begin(self, jobs: Iterable[Job]) -> None:
         """Count what is there when the run starts; the balance has it off already, where it was charged."""
@@ -178,20 +180,48 @@ class Spending:
             if amount:
                 self._count(job, amount)
             if is_far_off(job):
-                sort = sort_of(job.spec)
-                known = self.far_off.get(sort)
-                self.far_off[sort] = job if known is None or _rate(job) > _rate(known) else known
+                counted_as = group(job.spec)
+                known = self.far_off.get(counted_as)
+                self.far_off[counted_as] = job if known is None or _rate(job) > _rate(known) else known
+            self._learn(job)
 
     def saw(self, before: Job, after: Job) -> int:
         """Count one job's change; how many credits it added (less than zero when something was given back)."""
         if before.state is State.UPLOADED and after.state is State.SUBMITTING:
-            self._bought_now.add(after.id)
+            self._bought_now.add((after.id, after.attempt))
         change = exposure(after) - (exposure(before) if before.attempt == after.attempt else 0)
+        is_own = (after.id, after.attempt) in self._bought_now
         if change:
             self._count(after, change)
-            if after.id in self._bought_now:
-                self.run += change
+            self.run += change if is_own else 0
+            # What an earlier run bought is off the balance already, but for what it settles above.
+            self.drawn += change if is_own else max(0, change)
+        if dearest_charge(before) != dearest_charge(after):
+            self._learn(after)
+            self._compare(after)
         return change
+
+    def reserved_for(self, spec: Spec) -> int | None:
+        """What must be assumed of a job until it settles: its hold, or more where its like was charged more."""
+        if spec.hold is None:
+            return None
+        counted_as = group(spec)
+        hold = spec.hold * self.excess.get(counted_as, Fraction(1))
+        if not spec.is_priced:
+            hold = max(Fraction(spec.hold), self.dearer.get(counted_as, Fraction(0)) * Fraction(spec.seconds or 1))
+        return math.ceil(hold)
+
+    def _learn(self, job: Job) -> None:
+        """Keep the rate of a job without a known price whose own hold was too low."""
+        counted_as, charge = group(job.spec), dearest_charge(job) or 0
+        if not job.spec.is_priced and job.spec.hold is not None and charge > job.spec.hold:
+            self.dearer[counted_as] = max(_rate(job), self.dearer.get(counted_as, Fraction(0)))
+
+    def _compare(self, job: Job) -> None:
+        """Keep how far a charge of this run is above its hold; those of earlier runs are in the holds of now."""
+        counted_as, charge = group(job.spec), dearest_charge(job) or 0
+        if job.spec.hold and charge > job.spec.hold:
+            self.excess[counted_as] = max(Fraction(charge, job.spec.hold), self.excess.get(counted_as, Fraction(1)))
 
     @property
     def has_bought(self) -> bool:
@@ -250,7 +280,7 @@ def distrusts(spec: Spec, spending: Spending) -> str | None:
     """
     if spec.is_priced or spec.hold is None or not spending.far_off:
         return None
-    dear = spending.far_off.get(sort_of(spec))
+    dear = spending.far_off.get(group(spec))
     if dear is None or spec.hold >= _rate(dear) * Fraction(spec.seconds):
         return None
     return far_off_words(dear)
@@ -272,29 +302,62 @@ def _rate(job: Job) -> Fraction:
 
 def refuses(spec: Spec, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
     """Why a job may not be bought under these caps now, with the figures; None when it may."""
-    hold = spec.hold
+    hold = spending.reserved_for(spec)
     if hold is None:
         return "its price is not known, so no cap can hold"
+    if caps.per_day is not None and spending.unreadable is not None:
+        return f"budget.per_day cannot be counted: {spending.unreadable} cannot be read; mend it, or move it away"
+    mine = group(spec).names
     checks = (
         (caps.per_job, 0, "the cap of one job (budget.per_job)"),
-        (caps.batch, spending.batch, "budget.credits"),
-        (caps.usd, spending.batch, "budget.usd, in credits,"),
-        (caps.run, spending.run, "--max-credits"),
-        *(
-            (caps.per_model[name], spending.by_name.get(name, 0), f"budget.per_model.{name}")
-            for name in group(spec).names
-            if name in caps.per_model
-        ),
-        (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
+        *((cap, spent, label) for cap, spent, label, name in _sums(caps, spending, now) if name in {None, *mine}),
     )
     for cap, spent, label in checks:
         if cap is not None and spent + hold > cap:
             return f"{label} is {cap:,}: {spent:,} spent or reserved, and this job may cost {hold:,}"
-    if caps.keep_balance is not None and spending.balance is not None:
-        left = spending.balance - spending.run
-        if left - hold < caps.keep_balance:
-            return f"budget.keep_balance is {caps.keep_balance:,}: {left:,} left, and this job may cost {hold:,}"
+    return _refuses_balance(hold, caps, spending)
+
+
+def _refuses_balance(hold: int, caps: Caps, spending: Spending) -> str | None:
+    if caps.keep_balance is None:
+        return None
+    if spending.balance is None:
+        return f"budget.keep_balance is {caps.keep_balance:,}, and the account's balance is not known"
+    left = spending.balance - spending.drawn
+    if left - hold < caps.keep_balance:
+        return f"budget.keep_balance is {caps.keep_balance:,}: {left:,} left, and this job may cost {hold:,}"
     return None
+
+
+def _sums(caps: Caps, spending: Spending, now: Instant) -> Iterator[tuple[int | None, int, str, str | None]]:
+    """Each cap on a sum: the cap, what counts against it, what it is called, and the only name that it concerns."""
+    yield caps.batch, spending.batch, "budget.credits", None
+    yield caps.usd, spending.batch, "budget.usd, in credits,", None
+    yield caps.run, spending.run, "--max-credits", None
+    for name, cap in caps.per_model.items():
+        yield cap, spending.by_name.get(name, 0), f"budget.per_model.{name}", name
+    yield caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day", None
+
+
+def passed(job: Job, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
+    """The cap that a job's charge has passed, with the figures: it was charged more than could be known before."""
+    sums = ((cap, spent, label) for cap, spent, label, name in _sums(caps, spending, now) if _is_of(job, name))
+    for cap, spent, label in ((caps.per_job, exposure(job), "the cap of one job (budget.per_job)"), *sums):
+        if cap is not None and spent > cap:
+            return f"{label} is {cap:,} and was passed: {spent:,} spent or reserved, since {_dearer_words(job)}"
+    if caps.keep_balance is not None and spending.balance is not None:
+        left = spending.balance - spending.drawn
+        if left < caps.keep_balance:
+            return f"budget.keep_balance is {caps.keep_balance:,} and {left:,} are left, since {_dearer_words(job)}"
+    return None
+
+
+def _is_of(job: Job, name: str | None) -> bool:
+    return name is None or name in group(job.spec).names
+
+
+def _dearer_words(job: Job) -> str:
+    return f"{job.id} was charged {job.charged or 0:,} where at most {job.spec.hold or 0:,} were expected"
 
 
 def left_out(wanted: Iterable[tuple[str, Spec]], caps: Caps, spending: Spending, *, now: Instant) -> dict[str, str]:
@@ -303,37 +366,32 @@ def left_out(wanted: Iterable[tuple[str, Spec]], caps: Caps, spending: Spending,
     What settles below its hold makes room again, so a run may get further than this.
     """
     counted = replace(spending, by_name=dict(spending.by_name), by_day=dict(spending.by_day))
-    caps = replace(caps, keep_balance=caps.keep_balance or 0)
+    caps = replace(caps, keep_balance=None if counted.balance is None else caps.keep_balance or 0)
     out = {}
     for job_id, spec in wanted:
         why = distrusts(spec, counted) or refuses(spec, caps, counted, now=now)
         if why is not None:
             out[job_id] = why
         else:
-            counted.add(spec.hold or 0, group(spec), counted.day_of(now))
-            counted.run += spec.hold or 0
+            reserved = counted.reserved_for(spec) or 0
+            counted.add(reserved, group(spec), counted.day_of(now))
+            counted.run += reserved
+            counted.drawn += reserved
     return out
 
 
 def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
     """The caps whose warning share is passed, in words."""
-    pairs = (
-        (caps.batch, spending.batch, "budget.credits"),
-        (caps.usd, spending.batch, "budget.usd, in credits"),
-        (caps.run, spending.run, "--max-credits"),
-        (caps.per_day, spending.by_day.get(spending.day_of(now), 0), "budget.per_day"),
-        *((cap, spending.by_name.get(name, 0), f"budget.per_model.{name}") for name, cap in caps.per_model.items()),
-    )
     return [
-        f"{label}: {spent:,} of {cap:,} credits spent or reserved"
-        for cap, spent, label in pairs
+        f"{label.rstrip(',')}: {spent:,} of {cap:,} credits spent or reserved"
+        for cap, spent, label, _ in _sums(caps, spending, now)
         if cap is not None and spent >= cap * caps.warn_at
     ]
 
 
 def dearest_charge(job: Job) -> int | None:
     """The most that an attempt was charged at any time, as far as it is known: when accepted, or as it stands."""
-    return max((each for each in (job.held, job.charged) if each is not None), default=None)
+    return max((each for each in (job.dearest, job.held, job.charged) if each is not None), default=None)
 
 
 def has_other_price(job: Job) -> bool:

@@ -213,7 +213,10 @@ def may_change(job: Job, *, now: Instant) -> bool:
         return True
     if job.state in {State.FAILED, State.CANCELED}:
         return job.charged != 0
-    return job.state is State.DONE and job.ended_at is not None and now - job.ended_at <= LATE_S
+    if job.state is not State.DONE:
+        return False
+    # A charge that was never told is asked for again in every run.
+    return job.charged is None or (job.ended_at is not None and now - job.ended_at <= LATE_S)
 
 
 LATE_S = 600.0
@@ -229,7 +232,7 @@ def may_settle(job: Job) -> bool:
 
 def due_in_books(unsettled: Iterable[Job]) -> list[Job]:
     """Of attempts whose charge may still change, those that are asked for when a run begins and ends."""
-    return [job for job in unsettled if job.state is not State.DONE or may_settle(job)]
+    return [job for job in unsettled if job.state is not State.DONE or job.charged is None or may_settle(job)]
 
 
 def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:

@@ -96,6 +96,7 @@ class Job:
         status: the provider's last word, as it stood.
         held: credits charged when it was accepted; an estimate of the provider's until it settles.
         charged: credits charged as last seen; 0 after a refund.
+        dearest: the most that a render of this attempt was charged that then started over at no cost.
         suspect: why the result may not be what was paid for, although it is whole and can be played.
         broke_at: when the provider's error was first seen, while its refund is waited for.
         retried: the codes of render errors for which this attempt started over, at no cost.
@@ -127,6 +128,7 @@ class Job:
     status: str | None = None
     held: int | None = None
     charged: int | None = None
+    dearest: int | None = None
     broke_at: Instant | None = None
     retried: tuple[str, ...] = ()
     decided_at: Instant | None = None
@@ -471,9 +473,11 @@ def _given_up_assets(job: Job, event: Refused) -> dict[str, Any]:
 def _free_retry(job: Job, event: RenderFailed) -> dict[str, Any]:
     """A failed render that cost nothing starts over within the same attempt, with fresh inputs and no project.
 
-    How the failed project was called stays in the log. Nothing of it is charged any more, so nothing of it is missed.
+    How the failed project was called stays in the log. Nothing of it is charged any more, so nothing of it is missed;
+    but what it was charged at first is what the next will be.
     """
     assert isinstance(event.verdict, Again)
+    charges = (each for each in (job.dearest, job.held, job.charged) if each is not None)
     return {
         "again_at": event.verdict.at,
         "retried": (*job.retried, event.failure.code),
@@ -481,6 +485,7 @@ def _free_retry(job: Job, event: RenderFailed) -> dict[str, Any]:
         "accepted_at": None,
         "assets": (),
         "status": None,
+        "dearest": max(charges, default=None),
         "held": None,
         "charged": None,
     }

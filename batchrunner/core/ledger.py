@@ -153,6 +153,7 @@ def drift(baselines: Sequence[Baseline]) -> Drift | None:
 
 
 def refunds_due(attempts: Iterable[Job]) -> list[Job]:
-    """Attempts that came to nothing, or to something else than what was asked for, and are still charged."""
+    """Attempts that came to nothing, or to something else than what was asked for, and are or may be still charged."""
     ended = {machine.State.FAILED, machine.State.CANCELED}
-    return [job for job in attempts if (job.state in ended or job.suspect is not None) and (job.charged or 0) > 0]
+    came_to_nothing = (job for job in attempts if job.state in ended or job.suspect is not None)
+    return [job for job in came_to_nothing if job.project_id is not None and job.charged != 0]

@@ -62,8 +62,12 @@ class Wishes:
 class Entry:
     """One job of the plan.
 
-    `spec` is what the manifest asks for now, None for a job that is no longer in it. One that is not selected is there
-    only because it is on the list, or because something of it was bought and is collected.
+    Attributes:
+        spec: what the manifest asks for now, None for a job that is no longer in it.
+        is_selected: one that is not is there only because it is on the list, or because something of it was bought and
+            is collected.
+        may_start_over: of an attempt that was submitted: it may be submitted again at no further cost, since it is
+            selected, and what the manifest asks for now is what was submitted, at the same price.
     """
 
     id: str
@@ -73,12 +77,24 @@ class Entry:
     spec: Spec | None
     known: Job | None
     is_selected: bool = True
+    may_start_over: bool = False
 
     @property
     def will_buy(self) -> bool:
         """Whether a run will submit it: a new attempt, or one that was opened and never submitted."""
         is_open = self.known is not None and self.known.state in {State.READY, State.UPLOADED}
         return self.action in BUYS or (self.action is Do.RESUME and is_open)
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether its last submission is lost, and a run may submit it again if that proves unpaid."""
+        return self.may_start_over and self.known is not None and self.known.state is State.SUBMITTING
+
+    @property
+    def attempt(self) -> tuple[str, int]:
+        """The attempt that a run looks after, by its job and number."""
+        before = self.known.attempt if self.known is not None else 0
+        return self.id, before + (self.action in BUYS)
 
     @property
     def is_stale(self) -> bool:
@@ -89,9 +105,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Jobs to be bought and their credits; `unpriced` of them have no known price and count for nothing here."""
+    """Jobs to be bought and their credits.
+
+    Attributes:
+        jobs: how many.
+        in_question: those of them that were submitted, and are bought again only if that proves unpaid.
+        unpriced: those of them without a known price; they count for nothing here.
+    """
 
     jobs: int
+    in_question: int
     low: int
     expected: int
     hold: int
@@ -109,15 +132,22 @@ class Plan:
         return sum(entry.action in actions for entry in self.entries)
 
     def bill(self) -> Bill:
-        """What carrying it out will cost: all that is opened, and all that was opened before and not bought yet."""
-        bought = [entry.spec for entry in self.entries if entry.spec is not None and entry.will_buy]
+        """What carrying it out will cost: all that is opened or was opened before, and what may be bought again."""
+        surely = [entry.spec for entry in self.entries if entry.spec is not None and entry.will_buy]
+        perhaps = [entry.spec for entry in self.entries if entry.spec is not None and entry.is_in_question]
+        bought = surely + perhaps
         return Bill(
             jobs=len(bought),
-            low=sum(spec.low or 0 for spec in bought),
+            in_question=len(perhaps),
+            low=sum(spec.low or 0 for spec in surely),
             expected=sum(spec.expected or 0 for spec in bought),
             hold=sum(spec.hold or 0 for spec in bought),
             unpriced=sum(spec.hold is None for spec in bought),
         )
+
+    def permitted(self) -> frozenset[tuple[str, int]]:
+        """The attempts, by job and number, that carrying it out may submit; whatever happens, no other is bought."""
+        return frozenset(entry.attempt for entry in self.entries if entry.will_buy or entry.may_start_over)
 
     def changed(self) -> tuple[Entry, ...]:
         """Jobs that are done and would be another render by the manifest of now."""
@@ -166,7 +196,8 @@ def _priced(
     model = catalog.renders(spec.kind, request, tier=tier)
     basis = None
     if price is not None:
-        price, basis = pricing.calibrated(price, pricing.sort_of(spec.kind, request, model=model), history)
+        sort = pricing.sort_of(spec.kind, request, catalog, tier=tier, model=model)
+        price, basis = pricing.calibrated(price, sort, history)
     return replace(
         spec,
         low=price.low if price else None,
@@ -209,19 +240,25 @@ def _input(field: str, media: str, source: Source, value: str, contents: Mapping
 
 def history_of(attempts: Iterable[Job], catalog: Catalog, *, tier: str | None) -> pricing.History:
     """What attempts were charged against their holds; the next estimates learn from it."""
-    return pricing.learn(_charge(job, catalog, tier) for job in attempts if job.held is not None and job.spec.is_priced)
+    return pricing.learn(_charge(job, catalog, tier) for job in attempts if budget.dearest_charge(job) is not None)
 
 
 def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
-    hold = job.spec.hold or 0
-    charge = budget.dearest_charge(job)
+    """What one attempt was charged; of one that had no price when it was bought, how far above the price of now."""
+    hold, spec = job.spec.hold or 0, job.spec
+    charge = budget.dearest_charge(job) or 0
     excess = Fraction(1)
-    if charge is not None and charge > hold:
-        # Against the catalogue of now: a person may have corrected the price since.
-        price = pricing.estimate(job.kind, job.spec.body(), catalog, tier=tier, fps=job.spec.fps)
+    if charge > hold or not spec.is_priced:
+        # Against the catalogue of now: a person may have corrected the price since, or added it.
+        price = pricing.estimate(job.kind, spec.body(), catalog, tier=tier, fps=spec.fps)
         excess = max(excess, Fraction(charge, price.hold)) if price is not None and price.hold else excess
-    settled = job.charged if job.state is State.DONE else None
-    return pricing.Charge(sort=budget.sort_of(job.spec), hold=hold, settled=settled, excess=excess)
+    settled = job.charged if job.state is State.DONE and job.held is not None and spec.is_priced else None
+    return pricing.Charge(
+        sort=pricing.sort_of(job.kind, spec.body(), catalog, tier=tier, model=budget.group(spec).model),
+        hold=hold,
+        settled=settled,
+        excess=excess,
+    )
 
 
 def make_plan(
@@ -259,11 +296,25 @@ def _facts(job_id: str, spec: Spec, job: Job | None) -> Facts:
 
 def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes, selected: Collection[str]) -> Entry:
     is_selected = job_id in selected
-    if is_selected or (job is not None and job.state in BOUGHT):
+    may_start_over = False
+    if job is not None and job.state in BOUGHT:
+        why_not = _forbids_again(job, spec) if is_selected else "it is not selected"
+        action, reason = _decide_bought(job, spec, why_not)
+        may_start_over = action is Do.RESUME and why_not is None
+    elif is_selected:
         action, reason = _decide(spec, job, wishes)
     else:
         action, reason = Do.SKIP, "not selected"
-    return Entry(id=job_id, kind=spec.kind, action=action, reason=reason, spec=spec, known=job, is_selected=is_selected)
+    return Entry(
+        id=job_id,
+        kind=spec.kind,
+        action=action,
+        reason=reason,
+        spec=spec,
+        known=job,
+        is_selected=is_selected,
+        may_start_over=may_start_over,
+    )
 
 
 FAR_DEARER = 10
@@ -315,7 +366,7 @@ def pins(made: Plan) -> Pins:
             "output": entry.spec.output,
         }
         for entry in made.entries
-        if entry.will_buy and entry.spec is not None
+        if (entry.will_buy or entry.is_in_question) and entry.spec is not None
     }
 
 
@@ -358,34 +409,44 @@ def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
     if job is None:
         return Do.RENDER, "new"
-    changed = what_changed(job.spec, spec) if job.spec.fingerprint != spec.fingerprint else ""
-    if job.state in BOUGHT:
-        return _decide_bought(job, changed)
+    changed = _changed(job, spec)
     if job.id in wishes.redo:
         return (Do.RERENDER if job.state is State.DONE else Do.RETRY), f"redo: {changed or 'the same again'}"
     if job.state is State.DONE:
         return _decide_done(job, changed, wishes)
     if job.state in BROKEN:
         return _decide_failed(job, changed, wishes)
-    return _decide_open(job, spec, changed)
-
-
-def _decide_open(job: Job, spec: Spec, changed: str) -> tuple[Do, str]:
-    """An attempt of which nothing was bought yet: what is asked for and reserved must be what the manifest says now."""
-    if changed:
-        return Do.RENDER, f"changed before anything was bought: {changed}"
-    if (job.spec.hold, job.spec.low, job.spec.is_priced) != (spec.hold, spec.low, spec.is_priced):
-        return Do.RENDER, f"its price changed before anything was bought: {_credits(job.spec)} -> {_credits(spec)}"
-    if job.spec.model not in {None, spec.model}:
-        return Do.RENDER, f"its model changed before anything was bought: {job.spec.model} -> {spec.model}"
-    if job.spec.output != spec.output:
-        return Do.RENDER, f"its output changed before anything was bought: {job.spec.output} -> {spec.output}"
-    return Do.RESUME, f"not submitted yet, with {_edits(job.spec)}" if job.spec.edits else "not submitted yet"
+    differs = _differs(job, spec)
+    if differs is None:
+        return Do.RESUME, f"not submitted yet, with {_edits(job.spec)}" if job.spec.edits else "not submitted yet"
+    what, how = differs
+    return Do.RENDER, f"{what}changed before anything was bought: {how}"
 
 
 def _edits(spec: Spec) -> str:
     """What a person set for one take alone; the manifest says otherwise, and that is no change."""
     return f"{', '.join(_cut(each) for each in spec.edits)} (set by redo)"
+
+
+def _changed(job: Job, spec: Spec) -> str:
+    return what_changed(job.spec, spec) if job.spec.fingerprint != spec.fingerprint else ""
+
+
+def _differs(job: Job, spec: Spec) -> tuple[str, str] | None:
+    """What forbids to submit an attempt as it was opened: what changed, if not the request, and how; None if nothing.
+
+    What is asked for and reserved must be what the manifest says now.
+    """
+    old = job.spec
+    if changed := _changed(job, spec):
+        return "", changed
+    if (old.hold, old.low, old.is_priced) != (spec.hold, spec.low, spec.is_priced):
+        return "its price ", f"{_credits(old)} -> {_credits(spec)}"
+    if old.model != spec.model:
+        return "its model ", f"{old.model or 'not recorded'} -> {spec.model}"
+    if old.output != spec.output:
+        return "its output ", f"{old.output} -> {spec.output}"
+    return None
 
 
 def _credits(spec: Spec) -> str:
@@ -394,15 +455,25 @@ def _credits(spec: Spec) -> str:
     return f"{spec.hold:,} credits" if spec.is_priced else f"{spec.hold:,} credits by the manifest's own hold"
 
 
-def _decide_bought(job: Job, changed: str) -> tuple[Do, str]:
+def _forbids_again(job: Job, spec: Spec) -> str | None:
+    differs = _differs(job, spec)
+    return None if differs is None else "{}changed: {}".format(*differs)
+
+
+def _decide_bought(job: Job, spec: Spec, why_not: str | None) -> tuple[Do, str]:
+    """An attempt that was submitted; `why_not` is why it may not be submitted again, if it may not."""
     if job.state is State.UNCERTAIN:
         return Do.SKIP, f"uncertain, a person must decide: {job.trouble.message if job.trouble else 'no evidence'}"
-    doing = {
-        State.SUBMITTING: "was being submitted when the last run ended; it is checked whether it was charged",
-        State.RENDERING: f"rendering as project {job.project_id}",
-        State.RENDERED: "rendered and paid for, not on disk yet",
-    }[job.state]
+    if job.state is State.SUBMITTING:
+        then = "if not, it is bought" if why_not is None else f"if not, it is not bought now: {why_not}"
+        return Do.RESUME, f"{_LOST}; {then}"
+    changed = _changed(job, spec)
+    is_rendering = job.state is State.RENDERING
+    doing = f"rendering as project {job.project_id}" if is_rendering else "rendered and paid for, not on disk yet"
     return Do.RESUME, f"{doing}; it also changed ({changed}) and is collected as it was" if changed else doing
+
+
+_LOST = "was being submitted when the last run ended; it is checked whether it was charged"
 
 
 def _decide_done(job: Job, changed: str, wishes: Wishes) -> tuple[Do, str]:
@@ -434,7 +505,9 @@ def _cost_nothing(job: Job) -> bool:
 def _orphan(job: Job, why: str | None, *, is_selected: bool) -> Entry:
     """A job that the manifest no longer asks for: what was paid for is still collected, nothing new is bought."""
     said = why or "no longer in the manifest"
-    if job.state in BOUGHT and job.state is not State.UNCERTAIN:
+    if job.state is State.SUBMITTING:
+        action, reason = Do.RESUME, f"{said}, and {_LOST}; it is not bought again"
+    elif job.state in BOUGHT and job.state is not State.UNCERTAIN:
         action, reason = Do.RESUME, f"{said}, but paid for; it is collected"
     elif job.state is State.DONE and why is not None:
         action, reason = Do.SKIP, f"{said}; its result is kept"

@@ -8,7 +8,7 @@ from fractions import Fraction
 import math
 from typing import Any
 
-from batchrunner.core.catalog import Catalog
+from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.kind import Kind
 
 
@@ -66,10 +66,21 @@ Sort = tuple[str, str, str, str, bool]
 History = Mapping[Sort, Experience]
 
 
-def sort_of(kind: Kind, request: Mapping[str, Any], *, model: str) -> Sort:
-    """What makes renders alike in price: kind, model that renders, resolution, frame-rate choice, audio."""
-    rate = request.get("fps_resolution", "HALF") if kind is Kind.VIDEO_TO_VIDEO else ""
-    return (str(kind), model, str(request.get("resolution", "")), str(rate), bool(request.get("audio", False)))
+def sort_of(kind: Kind, request: Mapping[str, Any], catalog: Catalog, *, tier: str | None, model: str) -> Sort:
+    """What makes renders alike in price: kind, model that renders, resolution, frame-rate choice, audio.
+
+    By what is rendered, however it was asked for: by name, by a quality, by an alias, or not at all.
+    """
+    if kind is Kind.VIDEO_TO_VIDEO:
+        return (str(kind), model, "", str(request.get("fps_resolution", "HALF")), False)
+    audio = bool(request.get("audio", False))
+    resolved = catalog.resolve_model(request.get("model", DEFAULT), audio=audio, tier=tier)
+    return (str(kind), model, _resolution(request, catalog, tier), "", resolved.audio if resolved else audio)
+
+
+def _resolution(request: Mapping[str, Any], catalog: Catalog, tier: str | None) -> str:
+    """The resolution that an image-to-video request is rendered at."""
+    return catalog.asked_resolution(request) or catalog.default_resolution_by_tier.get(tier or "", "720p")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +196,8 @@ def _image_to_video(request: Mapping[str, Any], catalog: Catalog, tier: str | No
 
 
 def _image_price(request: Mapping[str, Any], catalog: Catalog, tier: str | None) -> int | None:
-    resolved = catalog.resolve_model(
-        request.get("model", "default"), audio=bool(request.get("audio", False)), tier=tier
-    )
+    resolved = catalog.resolve_model(request.get("model", DEFAULT), audio=bool(request.get("audio", False)), tier=tier)
     if resolved is None:
         return None
-    resolution = catalog.asked_resolution(request) or catalog.default_resolution_by_tier.get(tier or "", "720p")
-    rate = resolved.model.credits_per_second(resolution=resolution, audio=resolved.audio)
+    rate = resolved.model.credits_per_second(resolution=_resolution(request, catalog, tier), audio=resolved.audio)
     return None if rate is None else math.ceil(rate * request["end_seconds"])

@@ -72,6 +72,9 @@ ACTION_OF: Mapping[Step, Action] = {step: action for action, step in STEP_OF.ite
 BUYING = frozenset({Step.UPLOAD, Step.SUBMIT})
 """Steps that lead to new spending; collecting what was paid for is the rest."""
 
+PAYS = frozenset({Action.UPLOAD, Action.SUBMIT})
+"""The actions of those steps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
@@ -159,7 +162,7 @@ def exit_code(
     stop: Stop | None = None,
     is_unreachable: bool = False,
     held_back: int = 0,
-    is_far_off: bool = False,
+    is_too_dear: bool = False,
     not_fetched: int = 0,
 ) -> Exit:
     """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
@@ -171,7 +174,7 @@ def exit_code(
         stop: why buying stopped, if it did.
         is_unreachable: whether work is left because the provider could not be talked to.
         held_back: jobs that were not bought because they fit no cap.
-        is_far_off: whether a charge far above its hold stopped buying.
+        is_too_dear: whether a charge far above its hold stopped buying, or one above its hold passed a cap.
         not_fetched: finished jobs whose file is missing and could not be fetched.
     """
     left = sum(n for state, n in jobs.items() if state in UNFINISHED) + not_fetched
@@ -182,7 +185,7 @@ def exit_code(
         (jobs.get(State.UNCERTAIN, 0) > 0, Exit.UNCERTAIN),
         (stop is Stop.OUT_OF_CREDITS, Exit.OUT_OF_CREDITS),
         (stop is Stop.CANARY and left > 0, Exit.INCOMPLETE),
-        (held_back > 0 or is_far_off, Exit.BUDGET_REACHED),
+        (held_back > 0 or is_too_dear, Exit.BUDGET_REACHED),
         (is_unreachable and left > 0, Exit.UNREACHABLE),
         (jobs.get(State.FAILED, 0) + jobs.get(State.CANCELED, 0) > 0, Exit.JOBS_FAILED),
         (left > 0, Exit.INCOMPLETE),

@@ -99,3 +99,37 @@ def test_after_a_hard_cutoff_the_next_run_collects(own):
     states = own.status(manifest)["totals"]["by_state"]
     assert states["done"] == 2, states
     assert len(own.provider.creates("hard")) == 2
+
+
+NOT_TOLD_ANY_MORE = [{"step": "account", "null": ["credits"], "skip": 2}]
+
+
+@pytest.mark.parametrize("own", [NOT_TOLD_ANY_MORE], indirect=True)
+def test_a_balance_that_is_not_told_any_more_when_the_buying_begins_stops_the_run(own):
+    manifest = own.folder / "blind.yaml"
+    manifest.write_text(TWO_JOBS.replace("jobs:", "budget: {keep_balance: 500}\njobs:"))
+    ended = own.run("run", manifest.name)
+    assert (ended.code, "budget.keep_balance cannot hold" in ended.err) == (2, True), ended.err
+    assert own.provider.creates("blind") == []
+
+
+@pytest.mark.parametrize("own", [NO_ACCOUNT], indirect=True)
+def test_a_day_is_capped_where_the_account_has_no_name(own):
+    for name in ("one", "two"):
+        (own.folder / f"{name}.yaml").write_text(TWO_JOBS.replace("jobs:", "budget: {per_day: 250}\njobs:"))
+    assert own.run("run", "one.yaml").code == 0
+    ended = own.run("run", "two.yaml")
+    assert (ended.code, "budget.per_day is 250" in ended.err) == (8, True), ended.err
+
+
+def test_a_file_that_is_no_state_file_makes_the_day_uncountable_and_nothing_else(own):
+    manifest = own.folder / "beside.yaml"
+    manifest.write_text(TWO_JOBS.replace("jobs:", "budget: {per_day: 9999}\njobs:"))
+    (own.folder / "junk.state.db").write_text("junk" * 1000)
+    plan = own.run("plan", manifest.name)
+    assert (plan.code, "junk.state.db cannot be read" in plan.err) == (0, True), plan.err
+    ended = own.run("run", manifest.name)
+    assert (ended.code, "junk.state.db cannot be read" in ended.err) == (8, True), ended.err
+    assert own.provider.creates("beside") == []
+    manifest.write_text(TWO_JOBS)
+    assert own.run("run", manifest.name).code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given, strategies as st
@@ -183,3 +184,77 @@ def test_what_was_given_up_while_nobody_could_tell_counts_for_good():
     spending = a_spending()
     spending.begin([job])
     assert "100 spent or reserved" in str(refuses(a_job(1, 1).spec, Caps(batch=100), spending, now=2.0))
+
+
+def bought(spending: Spending, job: Job, charge: int) -> Job:
+    """The job after it was submitted and accepted in this run."""
+    at = 1.0
+    for event in (
+        events.Uploaded(at=at, assets=()),
+        events.SubmitStarted(at=at, name="n"),
+        events.Accepted(at=at, project_id="p", credits=charge),
+    ):
+        before, job = job, machine.advance(job, event)
+        spending.saw(before, job)
+    return job
+
+
+def test_a_refund_of_an_earlier_attempt_makes_no_room_in_this_run():
+    spending = a_spending()
+    first = replace(a_job(0, 144), state=State.FAILED, project_id="p", charged=144, held=144)
+    spending.begin([first])
+    second = machine.advance(first, events.Opened(at=0, id="j0", attempt=2, spec=first.spec))
+    bought(spending, second, 144)
+    spending.saw(first, machine.advance(first, events.Corrected(at=2, credits=0)))
+    assert (spending.run, spending.batch) == (144, 144)
+
+
+def test_a_balance_that_is_not_told_any_more_keeps_nothing():
+    spec = a_job(0, 1).spec
+    assert "balance is not known" in str(refuses(spec, Caps(keep_balance=0), a_spending(), now=0))
+    assert left_out([("j0", spec)], Caps(keep_balance=0), a_spending(), now=0) == {}, "a plan without a key"
+
+
+def test_what_an_earlier_run_bought_and_settles_above_is_off_the_balance_too():
+    spending = a_spending()
+    spending.balance = 1000
+    out = replace(a_job(0, 100), state=State.RENDERING, project_id="p", charged=100, held=100)
+    spending.begin([out])
+    dearer = machine.advance(out, events.Looked(at=1, status="rendering", credits=400))
+    spending.saw(out, dearer)
+    assert (spending.drawn, spending.run) == (300, 0)
+    assert refuses(a_job(1, 1).spec, Caps(keep_balance=700), spending, now=1) is not None
+    spending.saw(dearer, machine.advance(dearer, events.Canceled(at=2, credits=0)))
+    assert spending.drawn == 300, "what comes back is not counted on"
+
+
+def test_a_charge_above_the_hold_is_what_the_next_one_reserves():
+    spending = a_spending()
+    bought(spending, a_job(0, 100, "a"), 140)
+    assert spending.reserved_for(a_job(1, 50, "a").spec) == 70
+    assert spending.reserved_for(a_job(1, 50, "b").spec) == 50
+
+
+def test_a_hold_of_the_manifests_own_that_was_too_low_is_raised_by_what_was_charged_in_an_earlier_run():
+    own = a_job(0, 250)
+    own = replace(own, spec=replace(own.spec, is_priced=False, seconds=3))
+    spending = a_spending()
+    spending.begin([replace(own, state=State.DONE, project_id="p", charged=300, held=300)])
+    assert spending.reserved_for(own.spec) == 300
+    assert spending.reserved_for(replace(own.spec, hold=900)) == 900
+
+
+def test_the_manifests_own_hold_is_not_believed_in_another_resolution_either():
+    dear = a_job(0, 1)
+    dear = replace(dear, spec=replace(dear.spec, is_priced=False, request='{"model":"m","resolution":"720p"}'))
+    spending = a_spending()
+    spending.begin([replace(dear, state=State.DONE, project_id="p", charged=300, held=300)])
+    assert budget.distrusts(replace(dear.spec, request='{"model":"m"}'), spending) is not None
+
+
+def test_a_day_that_cannot_be_counted_is_no_cap_and_stops_nothing_else():
+    spending = a_spending()
+    spending.unreadable = "x.state.db"
+    spec = a_job(0, 1).spec
+    assert "x.state.db cannot be read" in str(refuses(spec, Caps(per_day=100), spending, now=0))
+    assert refuses(spec, Caps(batch=100), spending, now=0) is None

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner.core.evidence import Baseline, Claim, Finding, Observation, has_moved, judge
+from batchrunner.core import events, job as machine
+from batchrunner.core.evidence import (
+    Baseline,
+    Claim,
+    Finding,
+    Observation,
+    due_in_books,
+    has_moved,
+    judge,
+    may_change,
+)
+from batchrunner.core.job import State
+from batchrunner.core.kind import Kind
+from batchrunner.core.spec import Spec
 
 BEFORE = Baseline(at=0, credits=1000, ledger=300)
 
@@ -112,3 +127,16 @@ def test_a_charged_submission_is_never_called_unpaid(lost, others, slack, share)
         assert judgement.findings[name] is not Finding.UNPAID
     if not charged:
         assert Finding.PAID not in judgement.findings.values()
+
+
+def test_a_finished_render_whose_charge_was_never_told_is_asked_for_in_every_run():
+    spec = Spec(
+        kind=Kind.IMAGE_TO_VIDEO, request="{}", inputs=(), output="o", seconds=1, fingerprint="f", low=9, hold=9
+    )
+    opened = machine.advance(None, events.Opened(at=0, id="j", attempt=1, spec=spec))
+    done = replace(opened, state=State.DONE, project_id="p", ended_at=0.0)
+    assert may_change(done, now=1e6)
+    assert due_in_books([done]) == [done]
+    told = replace(done, held=9, charged=9)
+    assert not may_change(told, now=1e6)
+    assert due_in_books([told]) == []

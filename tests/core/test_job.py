@@ -336,6 +336,7 @@ def test_a_render_that_starts_over_keeps_its_attempt_and_its_codes():
     assert (over.state, over.attempt, over.again_at, over.retried) == (State.READY, 1, 32, ("nsfw",))
     assert (over.project_id, over.status, over.held, over.charged, over.broke_at) == (None,) * 5
     assert over.assets == ()
+    assert over.dearest == 240, "what it was charged at first is what the next one will be"
 
 
 def test_a_look_that_failed_meanwhile_does_not_hide_why_it_waits():
@@ -353,7 +354,7 @@ def test_a_refund_that_never_comes_ends_as_it_is():
 
 
 def test_a_job_of_an_older_version_is_read():
-    new = {"failing_since", "most_tries", "broke_at", "retried", "is_paid"}
+    new = {"failing_since", "most_tries", "broke_at", "retried", "is_paid", "dearest"}
     stored = json.loads(record.job_to_text(in_state(State.RENDERING)))
     older = {name: value for name, value in stored.items() if name not in new}
     assert record.job_from_text(json.dumps(older)) == in_state(State.RENDERING)

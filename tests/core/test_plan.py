@@ -12,7 +12,17 @@ from batchrunner import places
 from batchrunner.core import events, job as machine, pricing
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.plan import Do, Wishes, far_dearer, fingerprint, history_of, make_plan, standing, what_changed
+from batchrunner.core.plan import (
+    Do,
+    Wishes,
+    far_dearer,
+    fingerprint,
+    history_of,
+    make_plan,
+    pins,
+    standing,
+    what_changed,
+)
 from batchrunner.core.retry import Failure
 from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Input, Spec
@@ -211,7 +221,7 @@ def test_the_likely_price_is_learned_from_what_was_charged_and_the_hold_stays():
     request = {"start_seconds": 0, "end_seconds": 10, "style": {"art_style": "Comic"}}
     price = pricing.estimate(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, fps=24)
     assert price is not None
-    sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, model="default")
+    sort = pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, model="default")
     few = history_of([settled(n, held=150, charged=147) for n in range(2)], CATALOG, tier=None)
     assert pricing.calibrated(price, sort, few) == (price, None)
     enough = history_of([settled(n, held=150, charged=147) for n in range(38)], CATALOG, tier=None)
@@ -224,7 +234,7 @@ def test_an_exact_price_needs_no_learning():
     request = {"end_seconds": 5, "model": "kling-3.0", "resolution": "720p"}
     price = pricing.estimate(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier="creator")
     assert price is not None
-    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request, model="kling-3.0")
+    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier=None, model="kling-3.0")
     assert pricing.calibrated(price, sort, {sort: pricing.Experience(renders=9, held=9, settled=5)}) == (price, None)
 
 
@@ -234,7 +244,9 @@ def test_a_charge_above_the_catalogue_raises_what_must_be_assumed():
     assert price is not None
     dear = replace(settled(1, held=150, charged=300), held=300)
     history = history_of([dear, settled(2, held=150, charged=120)], CATALOG, tier=None)
-    learned, basis = pricing.calibrated(price, pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, model="default"), history)
+    learned, basis = pricing.calibrated(
+        price, pricing.sort_of(Kind.VIDEO_TO_VIDEO, request, CATALOG, tier=None, model="default"), history
+    )
     assert (learned.hold, learned.expected) == (2 * price.hold, 2 * price.hold)
     assert basis == "a charge of 2.00 times the catalogue's hold"
 
@@ -290,3 +302,87 @@ def test_a_new_job_is_pointed_out_when_its_render_is_done_under_an_id_that_is_go
     assert [entry.reason for entry in both] == ["done", "new"]
     unfinished, _ = make_plan([("b", spec())], {"a": known(State.FAILED, trouble=NSFW)}, Wishes()).entries
     assert unfinished.reason == "new"
+
+
+PRICED = replace(spec({"end_seconds": 5}), hold=100, low=100, expected=100, model="m")
+
+
+@pytest.mark.parametrize(
+    ("asked", "wishes", "words"),
+    [
+        (PRICED, {}, None),
+        (replace(PRICED, hold=300), {}, "price changed: 100 credits -> 300 credits"),
+        (replace(PRICED, model="n"), {}, "model changed: m -> n"),
+        (replace(PRICED, output="b.mp4"), {}, "output changed"),
+        (replace(PRICED, fingerprint="other", request='{"end_seconds": 9}'), {}, "end_seconds: 5 -> 9"),
+        (PRICED, {"selection": Selection(only=("b",))}, "not selected"),
+        (None, {}, "not bought again"),
+    ],
+)
+@pytest.mark.parametrize("state", [State.SUBMITTING, State.RENDERING])
+def test_what_was_submitted_may_be_bought_again_only_as_it_is_asked_for(state, asked, wishes, words):
+    job = replace(known(state), spec=PRICED, attempt=3)
+    made = make_plan([("a", asked)] if asked else [], {"a": job}, Wishes(**wishes))
+    (entry,) = made.entries
+    assert entry.action is Do.RESUME, "what was paid for is collected in any case"
+    assert made.permitted() == ({("a", 3)} if words is None else set())
+    in_question = words is None and state is State.SUBMITTING
+    bill = made.bill()
+    assert [bill.jobs, bill.in_question, bill.hold] == ([1, 1, 100] if in_question else [0, 0, 0])
+    assert list(pins(made)) == (["a"] if in_question else [])
+    if state is State.SUBMITTING:
+        assert (words or "if not, it is bought") in entry.reason
+        assert "paid for" not in entry.reason
+
+
+def test_a_new_attempt_is_permitted_and_no_other():
+    failed = replace(known(State.FAILED), spec=PRICED, attempt=3)
+    assert make_plan([("a", PRICED)], {"a": failed}, Wishes(retry_failed=True)).permitted() == {("a", 4)}
+    assert make_plan([("a", PRICED)], {}, Wishes()).permitted() == {("a", 1)}
+    assert make_plan([("a", PRICED)], {"a": failed}, Wishes()).permitted() == set()
+
+
+def test_an_attempt_that_was_opened_without_its_model_is_opened_anew():
+    opened = replace(known(State.UPLOADED), spec=replace(PRICED, model=None))
+    (entry,) = make_plan([("a", PRICED)], {"a": opened}, Wishes()).entries
+    assert entry.action is Do.RENDER
+    assert "its model changed before anything was bought: not recorded -> m" in entry.reason
+
+
+def still(request: dict[str, Any], model: str, *, hold: int, charged: int, is_priced: bool = True) -> Job:
+    made = replace(spec(request), hold=hold, low=hold, model=model, is_priced=is_priced)
+    opened = machine.advance(None, events.Opened(at=1.0, id="s", attempt=1, spec=made))
+    return replace(opened, state=State.DONE, held=charged, charged=charged)
+
+
+STUDIO = CATALOG.quality_mode_resolutions["studio"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"model": "kling-3.0"}, {"model": "kling-3.0", "resolution": "720p"}),
+        ({"model": "kling-3.0", "resolution": "720p"}, {"resolution": "720p"}),
+        ({"model": "wan-2.2", "style": {"quality_mode": "studio"}}, {"model": "wan-2.2", "resolution": STUDIO}),
+        ({"model": "veo3.1-audio"}, {"model": "veo3.1", "audio": True}),
+    ],
+)
+def test_a_charge_above_the_hold_is_known_however_the_same_is_asked_for(one, other):
+    """By what is rendered: what a tier's default, a quality, an alias come down to."""
+    one, other = ({"end_seconds": 4, **request} for request in (one, other))
+    price = pricing.estimate(Kind.IMAGE_TO_VIDEO, one, CATALOG, tier="creator")
+    assert price is not None
+    model = CATALOG.renders(Kind.IMAGE_TO_VIDEO, one, tier="creator")
+    history = history_of([still(one, model, hold=price.hold, charged=2 * price.hold)], CATALOG, tier="creator")
+    model = CATALOG.renders(Kind.IMAGE_TO_VIDEO, other, tier="creator")
+    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, other, CATALOG, tier="creator", model=model)
+    assert pricing.calibrated(price, sort, history)[0].hold == 2 * price.hold
+
+
+def test_what_had_no_price_when_it_was_bought_counts_once_it_has_one():
+    request = {"model": "kling-3.0", "resolution": "720p", "end_seconds": 5}
+    dear = still(request, "kling-3.0", hold=1, charged=480, is_priced=False)
+    sort = pricing.sort_of(Kind.IMAGE_TO_VIDEO, request, CATALOG, tier="creator", model="kling-3.0")
+    known_of = history_of([dear], CATALOG, tier="creator")[sort]
+    assert known_of.dearest == 2
+    assert known_of.renders == 0

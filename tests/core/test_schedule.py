@@ -30,7 +30,7 @@ def load(**counts: int) -> Load:
     ("jobs", "more", "code"),
     [
         ({State.READY: 3, State.FAILED: 1}, {}, Exit.INCOMPLETE),
-        ({State.READY: 3, State.DONE: 1}, {"is_far_off": True}, Exit.INCOMPLETE),
+        ({State.READY: 3, State.DONE: 1}, {"is_too_dear": True}, Exit.INCOMPLETE),
         ({State.READY: 3, State.UNCERTAIN: 1}, {}, Exit.UNCERTAIN),
         ({State.FAILED: 1}, {}, Exit.JOBS_FAILED),
         ({State.DONE: 1}, {}, Exit.OK),
