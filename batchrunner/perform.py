@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from batchrunner import media, partial, reserve, transfer
 from batchrunner.core import events, result, retry
@@ -41,6 +41,8 @@ EVIDENCE_AT_ONCE = 8
 
 ROOM_HOLDS_S = 1.0
 """Seconds for which the state file's disk, once it had room, is believed to have it."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -144,20 +146,12 @@ class Performer:
         return Reading(at=self._now(), credits=await self._balance(), charges=charges)
 
     async def _charge(self, project_id: str) -> int | None:
-        try:
-            return (await self._client.project(project_id)).credits_charged
-        except Rejected as error:
-            if error.status != 404:
-                raise
-            return None
+        found = await _unhurried(lambda: self._client.project(project_id))
+        return None if found is None else found.credits_charged
 
     async def _balance(self) -> int | None:
-        try:
-            return (await self._client.account()).credits
-        except Rejected as error:
-            if error.status != 404:
-                raise
-            return None
+        found = await _unhurried(self._client.account)
+        return None if found is None else found.credits
 
     # --- upload ---
 
@@ -326,6 +320,23 @@ class Performer:
     def _verdict(self, step: Step, job: Job, failure: Failure, now: Instant) -> Verdict:
         so_far = history(job, at=now)
         return retry.verdict(step, failure, so_far, now=now, jitter=self._jitter(), policy=self._policy)
+
+
+MOST_PATIENCE_S = 5.0
+
+
+async def _unhurried(ask: Callable[[], Awaitable[T]]) -> T | None:
+    """An answer of many that are needed together: one that came too fast is asked for again. None where it is 404."""
+    for tries in range(1, 4):
+        try:
+            return await ask()
+        except Rejected as error:
+            if error.status == 404:
+                return None
+            if error.status != 429 or tries == 3:
+                raise
+            await asyncio.sleep(min(MOST_PATIENCE_S, error.retry_after_s or 1.0))
+    raise AssertionError("the last try returns or raises")
 
 
 def _paid_body(job: Job) -> dict[str, object]:

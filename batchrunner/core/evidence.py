@@ -216,7 +216,8 @@ def may_change(job: Job, *, now: Instant) -> bool:
     if job.state is not State.DONE:
         return False
     # A charge that was never told is asked for again in every run.
-    return job.charged is None or (job.ended_at is not None and now - job.ended_at <= LATE_S)
+    is_late = job.ended_at is not None and now - job.ended_at <= LATE_S
+    return job.charged is None or (is_late and may_settle(job))
 
 
 LATE_S = 600.0
@@ -226,7 +227,7 @@ LATE_S = 600.0
 def may_settle(job: Job) -> bool:
     """Whether a finished render is charged what was held for it, though it may settle for less."""
     spec = job.spec
-    can_settle = spec.low is not None and spec.hold is not None and spec.low < spec.hold
+    can_settle = spec.low is None or spec.hold is None or spec.low < spec.hold
     return job.state is State.DONE and can_settle and job.charged == job.held
 
 
