@@ -140,7 +140,7 @@ def test_plan_is_the_published_shape(program, batch):
     for job in plan["jobs"]:
         assert set(job) >= {"id", "kind", "action", "reason", "credits", "warnings"}
         assert set(job["credits"]) == {"low", "expected", "hold"}
-    assert set(plan["totals"]) == {"jobs", "to_render", "credits", "unpriced", "usd"}
+    assert set(plan["totals"]) == {"jobs", "to_render", "credits", "in_question", "unpriced", "usd"}
     assert not (batch.parent / f"{batch.stem}.state.db").exists(), "a plan writes nothing"
 
 
