@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from batchrunner import inspect, listing, places, statefile, store
+from batchrunner import collector, inspect, listing, places, statefile, store
 from batchrunner.core import (
     config,
     edits,
@@ -82,6 +82,7 @@ class Batch:
     redo: Redo | None = None
 
 
+@collector.paused()
 def read(
     path: Path,
     *,
@@ -142,6 +143,7 @@ class Expanded:
         return config.as_values(self._open(), name=self._name, origin=origin)
 
 
+@collector.paused()
 def expanded(path: Path, *, variables: Mapping[str, str] | None = None, allow_unlisted: bool = False) -> Expanded:
     """A manifest with its included files, variables, defaults and matrices filled in; no input is looked at.
 
@@ -161,6 +163,7 @@ def expanded(path: Path, *, variables: Mapping[str, str] | None = None, allow_un
     return Expanded(warnings=manifest.warnings, _name=path.stem, _open=lambda: reader.opened(text, **given))
 
 
+@collector.paused()
 def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     """As much of a manifest as is needed to collect what was paid for; it may be wrong, or miss its inputs.
 
@@ -325,6 +328,7 @@ class Preview:
     warnings: tuple[Problem, ...]
 
 
+@collector.paused()
 def preview(
     batch: Batch,
     *,
