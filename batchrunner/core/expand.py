@@ -148,10 +148,13 @@ def _with_end(job: ResolvedJob, found: Mapping[str, Inspected]) -> ResolvedJob:
     return replace(job, request={**job.request, "end_seconds": end}, seconds=end - job.request.get("start_seconds", 0))
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+"""One for all: `json.dumps` makes a new one at every call."""
+
+
 def request_hash(request: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the request as canonical JSON: equal requests, equal hash, whatever the key order."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return sha256(canonical.encode()).hexdigest()
+    return sha256(_CANONICAL.encode(request).encode()).hexdigest()
 
 
 def _jobs(manifest: Manifest, choices: Mapping[Folder, Sequence[Found]], found: Findings) -> Iterator[ResolvedJob]:

@@ -154,6 +154,10 @@ class Plan:
         return tuple(entry for entry in self.entries if entry.is_stale)
 
 
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+"""One for all: `json.dumps` makes a new one at every call."""
+
+
 def spec_of(
     job: ResolvedJob,
     contents: Mapping[str, Inspected],
@@ -170,7 +174,7 @@ def spec_of(
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
     unpriced = Spec(
         kind=job.kind,
-        request=json.dumps(job.request, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        request=_COMPACT.encode(job.request),
         inputs=inputs,
         output=job.output,
         seconds=job.seconds,

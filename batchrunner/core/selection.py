@@ -128,6 +128,8 @@ class Selection:
 
     def unmatched(self, jobs: Iterable[Facts]) -> tuple[Unmatched, ...]:
         """The words of it that fit no job. A state, or a kind, that no job is in is no slip."""
+        if self == EVERYTHING:
+            return ()
         known = tuple(jobs)
         ids = tuple(job.id for job in known)
         tags = tuple(dict.fromkeys(tag for job in known for tag in job.tags))
