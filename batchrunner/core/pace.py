@@ -36,10 +36,11 @@ from batchrunner.core.retry import Instant
 SLOWER = 0.8
 FASTER = 1.05
 USED = 0.8
-"""A 429 multiplies by the first; each calm minute with at least the third of the value in use, by the second."""
+"""A 429 multiplies by the first; each calm while with at least the third of the value in use, by the second."""
 
-GROWS_EVERY_S = 60.0
-"""A value is tried for a minute before it grows: use is measured over a minute, and a 429 then comes every five."""
+GROWS_EVERY_S = 30.0
+"""How long a value is tried before it grows. What one 429 took is back after five such steps, in two or three minutes;
+where the provider's limit was really met, the next 429 comes then, which costs one unpaid request."""
 
 FIRST_COOLDOWN_S = 2.0
 LONGEST_COOLDOWN_S = 60.0
@@ -53,6 +54,10 @@ LONGEST_ASKED_S = 24 * 3600.0
 LEAST_PER_MINUTE = 1.0
 SHORTEST_SPAN_S = 10.0
 """The slowest rate there is, and the shortest time over which a rate is measured."""
+
+LEAST_MEASURED = 6
+"""Submissions within a minute that make a rate. After fewer, a 429 says nothing of it: taken for one, two submissions
+and a busy moment of the provider would slow a whole night down to ten a minute."""
 
 MOST_RECENT = 64
 """Submissions remembered for measuring the rate; of more in a minute, the latest tell it as well."""
@@ -187,15 +192,15 @@ def throttled(pace: Pace, *, now: Instant, retry_after_s: float | None) -> Pace:
 
 
 def _slower_per_minute(pace: Pace, now: Instant) -> float | None:
-    """Without a limit so far, the rate that was too fast is the one that was used; one submission is no rate."""
-    if pace.per_minute is None and len(_recent(pace, now)) < 2:
+    """Without a limit so far, the rate that was too fast is the one that was used, if there was one."""
+    if pace.per_minute is None and len(_recent(pace, now)) < LEAST_MEASURED:
         return None
     tried = used_per_minute(pace, now=now) if pace.per_minute is None else pace.per_minute
     return max(min(LEAST_PER_MINUTE, tried), SLOWER * tried)
 
 
 def accepted(pace: Pace, *, now: Instant, in_flight: int) -> Pace:
-    """The pace after a submission was accepted: a little faster where it has been nearly used up for a minute.
+    """The pace after a submission was accepted: a little faster where it has been nearly used up for a while.
 
     Args:
         pace: as it was.

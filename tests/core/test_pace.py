@@ -113,6 +113,15 @@ def test_what_left_before_the_clock_was_set_back_is_not_counted():
     assert submitted(pace, now=NOW - HOURS_8).recent == (NOW - HOURS_8,)
 
 
+def test_a_few_submissions_and_a_429_are_no_rate():
+    """One busy moment of the provider at the start of a night must not slow all of it down."""
+    pace = busy(40)
+    few = replace(pace, recent=pace.recent[-pacing.LEAST_MEASURED + 1 :])
+    assert throttled(few, now=NOW, retry_after_s=None).per_minute is None
+    enough = replace(pace, recent=pace.recent[-pacing.LEAST_MEASURED :])
+    assert throttled(enough, now=NOW, retry_after_s=None).per_minute is not None
+
+
 def test_what_is_remembered_of_a_minute_is_bounded():
     assert len(busy(300).recent) == pacing.MOST_RECENT
 
@@ -120,12 +129,12 @@ def test_what_is_remembered_of_a_minute_is_bounded():
 # --- growth ---
 
 
-def test_it_grows_by_a_twentieth_after_a_minute_of_full_use():
+def test_it_grows_by_a_twentieth_after_half_a_minute_of_full_use():
     pace = throttled(unthrottled(most_in_flight=20), now=NOW, retry_after_s=None)
-    assert accepted(pace, now=NOW + 59, in_flight=16).in_flight == 16
-    grown = accepted(pace, now=NOW + 60, in_flight=13)
+    assert accepted(pace, now=NOW + 29, in_flight=16).in_flight == 16
+    grown = accepted(pace, now=NOW + 30, in_flight=13)
     assert grown.in_flight == pytest.approx(16.8)
-    assert accepted(grown, now=NOW + 61, in_flight=16) == grown
+    assert accepted(grown, now=NOW + 31, in_flight=16) == grown
 
 
 def test_what_is_not_used_does_not_grow():
