@@ -57,7 +57,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def lay(read: Manifest, material: dict[str, Path], folder: Path) -> None:
-    """Put a clip or a still wherever the manifest names one."""
+    """Put a clip or a still wherever the manifest names one, and three clips into every folder."""
+    for job in read.jobs:
+        if job.folder is not None:
+            for name in ("a/one.mp4", "a/two.mp4", "b/one.mp4"):
+                path = folder / job.folder.globs[0].partition("*")[0] / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(material["short"], path)
     to_their_end = {given.value for job in read.jobs if job.fields["end_seconds"] == "end" for given in job.inputs}
     locals_: set[Input] = {given for job in read.jobs for given in job.inputs if given.source is Source.LOCAL}
     for given in locals_:
@@ -88,13 +94,14 @@ def test_it_is_planned_and_rendered(
     planned = program.run("plan", manifest.name, "--json")
     assert planned.code == 0, planned.err
     plan = planned.json()
-    assert [job["action"] for job in plan["jobs"]] == ["render"] * len(read.jobs)
+    count = sum(3 if job.folder else 1 for job in read.jobs)
+    assert [job["action"] for job in plan["jobs"]] == ["render"] * count
 
     ended = program.run("run", manifest.name)
     assert ended.code == 0, ended.err
     name = read.name if read.name != "m" else manifest.stem
-    status = check_books(program, manifest, jobs=len(read.jobs), name=name)
-    assert status["totals"]["by_state"] == {"done": len(read.jobs)}
+    status = check_books(program, manifest, jobs=count, name=name)
+    assert status["totals"]["by_state"] == {"done": count}
     assert status["totals"]["credits"]["charged"] <= plan["totals"]["credits"]["hold"]
 
 
