@@ -83,7 +83,12 @@ class Program:
 
     def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=timeout_s)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
         return Ended(code=process.returncode, out=out, err=err)
 
     def status(self, manifest: Path) -> dict[str, Any]:
