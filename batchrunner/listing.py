@@ -126,7 +126,7 @@ class _Walk:
                 if entry.is_symlink():
                     yield from self._link(here, entry, written, area)
                 elif entry.is_dir():
-                    if self._reaches(written):
+                    if self._reaches(written) and not folders.is_sandbox(name):
                         yield replace(here, written=written, real=f"{here.real}{os.sep}{name}")
                 elif entry.is_file() and self._fits(written):
                     self._note(written, entry.stat(), f"{here.real}{os.sep}{name}")

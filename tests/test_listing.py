@@ -56,6 +56,12 @@ def put(root: Path, *paths: str, modified_ns: int = LONG_AGO_NS) -> None:
         os.utime(file, ns=(modified_ns, modified_ns))
 
 
+def test_the_folder_of_a_rehearsal_is_no_material_unless_a_pattern_begins_with_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "night.sandbox/outputs/b.mp4", "c.sandbox.mp4")
+    assert names(look(tmp_path, wanted("**/*.mp4"))) == ["a.mp4", "c.sandbox.mp4"]
+    assert names(look(tmp_path, wanted("night.sandbox/outputs/*.mp4"))) == ["night.sandbox/outputs/b.mp4"]
+
+
 def test_only_what_a_pattern_fits_is_listed(tmp_path: Path) -> None:
     put(tmp_path, "clips/a.mp4", "clips/day/b.MP4", "clips/day/c.txt", "else/d.mp4", "clips/.git/e.mp4", "clips/.f.mp4")
     assert names(look(tmp_path, wanted("clips/**/*.mp4"))) == ["clips/a.mp4", "clips/day/b.MP4"]

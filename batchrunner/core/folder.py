@@ -125,6 +125,15 @@ class Choice(NamedTuple):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
+SANDBOX = ".sandbox"
+"""What the name of a rehearsal's folder ends with: the uploads and the renders of a sandbox."""
+
+
+def is_sandbox(name: str) -> bool:
+    """Whether a folder is a rehearsal's: what lies in it is nobody's material, unless a pattern begins with it."""
+    return name.endswith(SANDBOX)
+
+
 def listed(value: Any) -> tuple[str, ...]:
     """Return one text or a list of them as a list."""
     return (value,) if isinstance(value, str) else tuple(value or ())
