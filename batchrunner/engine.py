@@ -21,14 +21,14 @@ import itertools
 from batchrunner.core import events, evidence, job as machine, retry, schedule
 from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Observation
+from batchrunner.core.evidence import Observation, Quiet
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
 from batchrunner.errors import ProviderError, StateUnusable
 from batchrunner.governor import Governor, Held
-from batchrunner.inquiry import Inquiry, Money, Quiet
+from batchrunner.inquiry import Inquiry, Money
 from batchrunner.lines import Lines
 from batchrunner.purse import Purse
 from batchrunner.seams import Clock, Journal, Observe, Outcome, Perform, Settings, Witness
@@ -83,6 +83,7 @@ class Engine:
         self._penniless: set[str] = set()
         self._stopped = asyncio.Event()
         self._charges: dict[str, int] = {}
+        self._quiet: Quiet | None = None
         self._fetch_again = set(fetch_again)
         self._canaries = canaries
         self._behind: list[str] = []
@@ -405,15 +406,16 @@ class Engine:
         await self._record(self._take_inbox())
 
     async def _record(self, entries: list[tuple[Event, Job]]) -> None:
-        """Put events on disk, and tell of them.
+        """Put events on disk, and a quiet moment with them, and tell of them.
 
         Raises:
             StateUnusable: they could not be written; project ids that would be lost with them stand in its words.
         """
-        if not entries:
+        quiet, self._quiet = self._quiet, None
+        if not entries and quiet is None:
             return
         try:
-            await self._journal.append(entries)
+            await self._journal.append(entries, quiet=quiet)
         except StateUnusable as error:
             raise _unrecorded(entries, error) from error
         for event, job in entries:
@@ -453,7 +455,8 @@ class Engine:
         await self._correct()
         found = self._inquiry.judge(jobs, first, second, now=self._clock.now())
         self._inbox.extend((job_id, self._as_permitted(event, self._jobs[job_id])) for job_id, event in found)
-        await self._keep(self._inquiry.settle(second))
+        # Recorded with the findings, which are in the inbox.
+        self._quiet = self._inquiry.settle(second)
 
     def _as_permitted(self, event: Event, job: Job) -> Event:
         """A finding as it is recorded: what proved unpaid and may not be bought again is left to the next plan."""
@@ -493,7 +496,8 @@ class Engine:
         elif over:
             await self._read_books(over)
         else:
-            await self._keep(self._inquiry.begin(self._clock.now()))
+            self._quiet = self._inquiry.begin(self._clock.now())
+            await self._record([])
 
     async def _read_books(self, asked: list[Job]) -> None:
         """A quiet moment by a reading of its own, tried a few times; without it, the next run has one."""
@@ -506,7 +510,8 @@ class Engine:
                 await self._nap(retry.pause_s(retry.failure_of(error), tries=tries, jitter=self._settings.jitter()))
             else:
                 await self._correct()
-                await self._keep(self._inquiry.settle(seen))
+                self._quiet = self._inquiry.settle(seen)
+                await self._record([])
                 return
 
     async def _nap(self, seconds: float) -> None:
@@ -520,10 +525,6 @@ class Engine:
             if over:
                 await self._observation(over)
                 await self._correct()
-
-    async def _keep(self, quiet: Quiet | None) -> None:
-        if quiet is not None:
-            await self._journal.add_baseline(quiet.baseline, moves=quiet.moves)
 
     async def _observation(self, asked: list[Job] | None = None) -> Observation:
         """What the provider says of these jobs, of all whose charge may still change by default, and of the balance."""

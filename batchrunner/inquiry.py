@@ -12,7 +12,7 @@ import math
 
 from batchrunner.core import events, evidence, retry
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation
+from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation, Quiet
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Failure, Instant, Policy, Step
 
@@ -45,14 +45,6 @@ class Money:
 
 
 _NOTHING_LEFT = "nothing had left the account after it had its time to arrive, and the balance follows charges"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quiet:
-    """A baseline to remember, and whether this account's balance is known to follow charges."""
-
-    baseline: Baseline
-    moves: bool
 
 
 class Inquiry:

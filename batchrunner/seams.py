@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Baseline, Reading
+from batchrunner.core.evidence import Quiet, Reading
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import USUAL, Failure, Instant, Policy
@@ -28,14 +28,11 @@ Observe = Callable[[Event, Job], None]
 class Journal(Protocol):
     """Where events are made durable."""
 
-    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
-        """Return when the events and the jobs after them are on disk."""
+    async def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
+        """Return when the events and the jobs after them are on disk, and a quiet moment with them: all or nothing."""
 
     async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Remember something that is worth knowing the next time, in place of what was remembered under that name."""
-
-    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
-        """Remember a quiet moment."""
 
 
 class Clock(Protocol):

@@ -26,7 +26,7 @@ from batchrunner import __version__, statefile
 from batchrunner.core import ledger, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
-from batchrunner.core.evidence import Baseline
+from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.ledger import Line
@@ -244,12 +244,12 @@ class Store(View):
         self._identity = _identity(path)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Put events and the jobs they led to on disk, in one transaction; durable when it returns."""
+    async def append(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> None:
+        """Put events and the jobs they led to on disk, and a quiet moment, in one transaction; durable on return."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self.append_now, entries)
+        await loop.run_in_executor(self._writer, lambda: self.append_now(entries, quiet=quiet))
 
-    def append_now(self, entries: Sequence[Entry]) -> None:
+    def append_now(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> None:
         """As `append`, for callers without an event loop."""
         events = [
             (job.id, job.attempt, type(event).__name__, record.EVENT_VERSION, event.at, self._run, text)
@@ -267,21 +267,14 @@ class Store(View):
             )
             db.executemany("UPDATE job SET is_current = 0 WHERE id = ? AND attempt < ?", opened)
             db.executemany(PUT_SNAPSHOT, rows)
+            if quiet is not None:
+                base = quiet.baseline
+                db.execute(
+                    "INSERT INTO baseline (at, credits, ledger, moves) VALUES (?, ?, ?, ?)",
+                    (base.at, base.credits, base.ledger, int(quiet.moves)),
+                )
         if self._told is not None:
             self._told(entries)
-
-    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
-        """Remember a quiet moment; `moves` when the balance is known to follow charges on this account."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, lambda: self.add_baseline_now(baseline, moves=moves))
-
-    def add_baseline_now(self, baseline: Baseline, *, moves: bool) -> None:
-        """As `add_baseline`, for callers without an event loop."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO baseline (at, credits, ledger, moves) VALUES (?, ?, ?, ?)",
-                (baseline.at, baseline.credits, baseline.ledger, int(moves)),
-            )
 
     async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Remember what is worth knowing the next time, in place of what was remembered under that name."""

@@ -66,6 +66,17 @@ def test_a_crash_at_any_point_costs_nothing_twice(program, media, point):
     assert (again.code == 9) == ("uncertain" in status["totals"]["by_state"])
 
 
+@pytest.mark.parametrize("point", [f"{when} append #{number}" for number in range(4) for when in ("before", "after")])
+def test_a_crash_while_a_lost_submission_is_judged_does_not_acquit_it(program, media, point):
+    """Accepted, and killed before the answer was read; killed again at each record of the next run."""
+    manifest = lay_out(program, media, f"judged-{point.replace(' ', '-').replace('#', '')}", TWO_JOBS)
+    assert crash_at(program, manifest, "after POST /v1/image-to-video").code == -9
+    assert crash_at(program, manifest, point).code in {-9, 9}
+    ended = program.run("run", manifest.name)
+    assert ended.code == 9, ended.err
+    assert check_books(program, manifest, jobs=2)["totals"]["by_state"] == {"done": 1, "uncertain": 1}
+
+
 def mixed_jobs(count: int) -> str:
     lines = ["version: 1", "output: out/{id}.mp4", "limits: {in_flight: 3, uploads: 3, downloads: 3}", "jobs:"]
     for number in range(count):

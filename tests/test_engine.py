@@ -18,7 +18,7 @@ from batchrunner.core.breaker import TIMES
 from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.canary import Canaries
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Baseline, Reading
+from batchrunner.core.evidence import Baseline, Quiet, Reading
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
@@ -67,18 +67,19 @@ class Memory:
     log: list[tuple[Event, Job]] = field(default_factory=list)
     transactions: int = 0
     baselines: list[tuple[Baseline, bool]] = field(default_factory=list)
+    beside: list[tuple[str, ...]] = field(default_factory=list)
     learned: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
-    async def append(self, entries: Sequence[tuple[Event, Job]]) -> None:
+    async def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
         await asyncio.sleep(0)
         self.transactions += 1
         self.log.extend(entries)
+        if quiet is not None:
+            self.baselines.append((quiet.baseline, quiet.moves))
+            self.beside.append(tuple(type(event).__name__ for event, _ in entries))
 
     async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
         self.learned[name] = value
-
-    async def add_baseline(self, baseline: Baseline, *, moves: bool) -> None:
-        self.baselines.append((baseline, moves))
 
     def names(self, job_id: str) -> list[str]:
         return [type(event).__name__ for event, job in self.log if job.id == job_id]
@@ -459,6 +460,7 @@ def test_a_lost_submission_that_was_charged_is_never_repeated():
     trouble = table.engine.jobs()["j3"].trouble
     assert trouble is not None
     assert "paid" in trouble.message
+    assert any("Unknowable" in names for names in table.memory.beside), "found and recorded in one transaction"
     assert schedule.exit_code(outcome.by_state) is Exit.UNCERTAIN
 
 
@@ -1058,10 +1060,10 @@ async def test_a_project_id_that_cannot_be_written_is_told():
     table = bench([a_job(0)])
     append = table.memory.append
 
-    async def full(entries: Sequence[tuple[Event, Job]]) -> None:
+    async def full(entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
         if any(isinstance(event, events.Accepted) for event, _ in entries):
             raise StateUnusable("the disk is full")
-        await append(entries)
+        await append(entries, quiet=quiet)
 
     table.memory.append = full  # type: ignore[method-assign]
     with pytest.raises(StateUnusable, match="keep this: j0 = p-j0-1"):

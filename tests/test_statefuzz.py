@@ -14,7 +14,7 @@ import pytest
 from batchrunner import statecheck, statefile, store
 from batchrunner.core import pace
 from batchrunner.core.assets import Key, Sent
-from batchrunner.core.evidence import Baseline
+from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.errors import BatchrunnerError, StateUnusable
 from tests.test_store import a_history
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
     with store.open_for_run(path, run_id="r1", now=1.0) as opened:
         opened.append_now(a_history())
         opened.note_fact("provider", "sandbox")
-        opened.add_baseline_now(Baseline(at=1, credits=1_000, ledger=0), moves=True)
+        opened.append_now([], quiet=Quiet(baseline=Baseline(at=1, credits=1_000, ledger=0), moves=True))
         opened.remember_files([Inspected(path="/in/a.mp4", size=7, modified_ns=8, sha256="ab" * 32, facts=FACTS)])
         opened._learn("pace", json.dumps({"at": 1.0, "in_flight": 3.0, "per_minute": 9.0}))
         key = Key(sha256="ab" * 32, media="video", extension="mp4")

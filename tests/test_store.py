@@ -13,7 +13,7 @@ import pytest
 from batchrunner import statefile, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Baseline
+from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
@@ -201,8 +201,8 @@ def test_baselines_and_files_are_remembered(path):
     with open_run(path) as opened_store:
         assert opened_store.baseline() is None
         assert not opened_store.balance_moves()
-        asyncio.run(opened_store.add_baseline(Baseline(at=1, credits=10, ledger=0), moves=False))
-        asyncio.run(opened_store.add_baseline(Baseline(at=2, credits=20, ledger=5), moves=True))
+        asyncio.run(opened_store.append([], quiet=Quiet(baseline=Baseline(at=1, credits=10, ledger=0), moves=False)))
+        asyncio.run(opened_store.append([], quiet=Quiet(baseline=Baseline(at=2, credits=20, ledger=5), moves=True)))
         opened_store.remember_files([record])
     with store.open_to_read(path) as view:
         assert view is not None

@@ -32,6 +32,18 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quiet:
+    """A baseline to remember, and whether this account's balance is known to follow charges.
+
+    Later submissions are judged from it, so it is recorded together with what was found about earlier ones: a baseline
+    alone would hold their charges, and acquit them when a run that was killed in between is gone on with.
+    """
+
+    baseline: Baseline
+    moves: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What the provider says now: the balance, and the charge of each project that had not settled."""
 

@@ -1,13 +1,15 @@
 """A run that kills itself, with SIGKILL, at the n-th point where a crash could hurt.
 
 A point lies before and after every action, every write to the state file, and every HTTP request. Run as
-`python -m tests.support.crash_child MANIFEST N`, or with the name of a point (`after remember_upload`) in place of N;
-prints the number of points passed when it got to its end.
+`python -m tests.support.crash_child MANIFEST N`, or with the name of a point in place of N (`after remember_upload`,
+`after POST /v1/image-to-video`; `before append #2` is the third of that name); prints the number of points passed when
+it got to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 import os
 from pathlib import Path
 import signal
@@ -29,9 +31,12 @@ class Points:
     def __init__(self, deadly: str) -> None:
         self.deadly = deadly
         self.passed = 0
+        self._named: Counter[str] = Counter()
 
     def touch(self, name: str) -> None:
-        if self.deadly in {str(self.passed), name}:
+        numbered = f"{name} #{self._named[name]}"
+        self._named[name] += 1
+        if self.deadly in {str(self.passed), name, numbered}:
             os.kill(os.getpid(), signal.SIGKILL)
         self.passed += 1
 
@@ -50,7 +55,14 @@ class Wire(httpx.AsyncBaseTransport):
 
     def __init__(self, real: httpx.AsyncBaseTransport, points: Points) -> None:
         self._real = real
-        self.handle_async_request = points.around(real.handle_async_request)  # type: ignore[method-assign]
+        self._points = points
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        name = f"{request.method} {request.url.path}"
+        self._points.touch(f"before {name}")
+        response = await self._real.handle_async_request(request)
+        self._points.touch(f"after {name}")
+        return response
 
     async def aclose(self) -> None:
         await self._real.aclose()
@@ -66,7 +78,7 @@ async def main(manifest: Path, deadly: str) -> int:
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
         account = await provider_access.account(client)
         with sessions.begin(read, wishes=Wishes(), access=access, account=account) as session:
-            for name in ("append", "add_baseline", "remember_upload"):
+            for name in ("append", "remember_upload"):
                 setattr(session.store, name, points.around(getattr(session.store, name), name))
             engine, performer = sessions.engine(
                 session,
