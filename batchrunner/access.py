@@ -23,10 +23,20 @@ LIBRARY = "https://magichour.ai/my-library"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where the provider is and with which key; the key shows in no text of this value."""
+    """Where the provider is and with which key; the key shows in no text of this value.
 
-    base_url: str
+    Raises:
+        UsageError: the key or the address cannot be one.
+    """
+
     key: str
+    base_url: str = BASE_URL
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
+            raise UsageError("the key is empty, or holds characters that no key has", hint="copy it again")
+        if not _is_address(self.base_url):
+            raise UsageError("base_url is no http(s) address, or holds a user name")
 
     def __repr__(self) -> str:
         return f"Access(base_url={self.base_url!r}, key=…)"

@@ -2,7 +2,9 @@
 
     BatchrunnerError                  expected: told in one line, no traceback
     ├── UsageError                    2    the command line or the environment is wrong
-    │   └── ManifestError             2    the manifest is wrong; carries every problem with its place
+    │   ├── ManifestError             2    the manifest is wrong; carries every problem with its place
+    │   ├── PlanMoved                 2    what would be bought is not what was looked at and agreed to
+    │   └── NotAgreed                 2    credits would be spent, and nobody has agreed to that
     ├── ProviderError                 5    a call to the provider failed
     │   ├── NeverSent                 5    no byte of the request left; surely not accepted
     │   ├── NoAnswer                  5    it may have been accepted; nobody can tell from here
@@ -65,6 +67,8 @@ class BatchrunnerError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # a traceback shows it
 
 
 class UsageError(BatchrunnerError):
@@ -79,6 +83,14 @@ class ManifestError(UsageError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class PlanMoved(UsageError):
+    """What would be bought now is not what was agreed to; every difference is named, and nothing was bought."""
+
+
+class NotAgreed(UsageError):
+    """Credits would be spent, and nobody has agreed to that; nothing was bought."""
 
 
 class ProviderError(BatchrunnerError):

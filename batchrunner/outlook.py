@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 import hashlib
@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from batchrunner import clock, places, private, room, session, store
+from batchrunner import caps, clock, places, private, room, store
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
-from batchrunner.core.plan import Plan
-from batchrunner.errors import UsageError
+from batchrunner.core.plan import Pins, Plan
+from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.provider import wire
 from batchrunner.room import Room
 
@@ -55,13 +55,13 @@ def of(batch: Batch, made: Plan, account: wire.Account | None, *, provider: str 
     for job_id, text in planning.fast_clips(made, batch.catalog).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
-        counted = session.spending(batch, view.all_attempts() if view else [], known, provider=provider)
+        counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
     wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
-    limits = session.caps(batch if known.tier else _without_usd(batch), session.Flags(), tier=known.tier)
+    limits = caps.caps(batch if known.tier else _without_usd(batch), caps.Flags(), tier=known.tier)
     for job_id, text in budgeting.left_out(wanted, limits, counted, now=clock.now()).items():
         warnings.setdefault(job_id, []).append(f"would not be bought: {text}")
     bill = made.bill()
-    rate = session.usd_per_credit(batch.catalog, known.tier)
+    rate = caps.usd_per_credit(batch.catalog, known.tier)
     return Outlook(
         balance=known.credits,
         tier=known.tier,
@@ -86,7 +86,7 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     pinned = {
         "batchrunner_plan": PLAN_VERSION,
         "manifest": batch.path.name,
-        "manifest_sha256": _sha256(batch.path),
+        "manifest_sha256": text_hash(batch.path),
         "catalog_as_of": str(batch.catalog.as_of),
         "tier": tier,
         "jobs": planning.pins(made),
@@ -101,23 +101,47 @@ def check(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     """Hold the plan of now against a saved one; `tier` is the account's plan as it is now.
 
     Raises:
-        UsageError: it is no saved plan, or something moved since; every difference is named.
+        PlanMoved: something moved since; every difference is named.
+        UsageError: it is no saved plan.
     """
     saved = _saved(path)
     pinned = {job_id: pin.model_dump() for job_id, pin in saved.jobs.items()}
-    moved = planning.what_moved(pinned, planning.pins(made), without_tier=saved.tier is None)
-    if saved.tier not in {None, tier}:
-        moved.append(f"the account's plan: {saved.tier} -> {tier}")
-    if not moved and saved.manifest_sha256 != _sha256(batch.path):
-        moved.append(f"{batch.path}: its text, though no job of it (limits or budget, perhaps)")
+    refuse_moved(pinned, made, since=saved.tier, tier=tier)
+    refuse_edited(batch, saved.manifest_sha256)
+
+
+def refuse_moved(pinned: Pins, made: Plan, *, since: str | None, tier: str | None) -> None:
+    """Hold the plan of now against what was looked at; `since` and `tier` are the account's plan then and now.
+
+    Raises:
+        PlanMoved: something moved; every difference is named.
+    """
+    moved = planning.what_moved(pinned, planning.pins(made), without_tier=since is None)
+    if since not in {None, tier}:
+        moved.append(f"the account's plan: {since} -> {tier}")
+    _refuse(moved)
+
+
+def refuse_edited(batch: Batch, sha256: str) -> None:
+    """Refuse a manifest whose text is not what it was.
+
+    Raises:
+        PlanMoved: it is another text, or gone.
+    """
+    if text_hash(batch.path) != sha256:
+        _refuse([f"{batch.path}: its text, though no job of it (limits or budget, perhaps)"])
+
+
+def _refuse(moved: Sequence[str]) -> None:
     if moved:
-        raise UsageError(
-            "the plan is no longer what was saved:\n" + "\n".join(f"  {line}" for line in moved),
+        raise PlanMoved(
+            "the plan is no longer what was looked at:\n" + "\n".join(f"  {line}" for line in moved),
             hint="look at a new plan; nothing was bought",
         )
 
 
-def _sha256(manifest: Path) -> str:
+def text_hash(manifest: Path) -> str:
+    """SHA-256 of a manifest's text."""
     return hashlib.sha256(places.text_of(manifest).encode()).hexdigest()
 
 

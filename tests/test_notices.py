@@ -15,11 +15,10 @@ import httpx
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner import access as providers, batch, session as sessions
+from batchrunner import access as providers, assembly, batch
 from batchrunner.core import events
 from batchrunner.core.events import Event
 from batchrunner.core.job import Action, Job, State
-from batchrunner.core.plan import Wishes
 from batchrunner.core.retry import Again, Step
 from batchrunner.engine import Engine
 from batchrunner.lines import _Line
@@ -27,6 +26,7 @@ from batchrunner.provider.webhooks import Notice
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from batchrunner.seams import Outcome
+from batchrunner.session import Order, begin
 from batchrunner.till import Till
 from batchrunner.web import receiver
 from batchrunner.web.door import Door
@@ -282,8 +282,8 @@ async def night(provider: Provider, folder: Path, media: Path, *, is_told: bool 
 
     async with providers.client(access) as client:
         account = await providers.account(client)
-        with sessions.begin(batch.read(manifest), wishes=Wishes(), access=access, account=account) as session:
-            engine, performer = sessions.engine(
+        with begin(batch.read(manifest), Order(), access=access, account=account) as session:
+            engine, performer = assembly.engine(
                 session, client=client, access=access, account=account, till=Till(None), observe=observe, tell=print
             )
 

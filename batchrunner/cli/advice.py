@@ -16,9 +16,9 @@ from batchrunner.cli import show
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
-    from batchrunner.cli.run import Report
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
+    from batchrunner.running import Report
 
 _BUYING = (
     "allow_unlisted",

@@ -129,7 +129,9 @@ def _report_bug(error: Exception) -> int:
         ]
     )
     with tempfile.NamedTemporaryFile("w", prefix="batchrunner-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(recorder.redactor().text(report))
+        from batchrunner.recorder import redactor
+
+        file.write(redactor().text(report))
     return _say_bug(error, file.name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -21,7 +20,8 @@ def demo(folder: Path) -> int:
     """
     from batchrunner import batch, demo as material
     from batchrunner.cli import run, status
-    from batchrunner.core.plan import Wishes
+    from batchrunner.running import provider
+    from batchrunner.session import Order
 
     show.say(f"making clips and stills in {folder}")
     try:
@@ -31,8 +31,8 @@ def demo(folder: Path) -> int:
     read = batch.read(manifest)
     show.problems(read.warnings)
     show.say(f"rendering {show.plural(len(read.jobs), 'job')} of {read.path} on a sandbox")
-    with run.provider(read, is_sandbox=True) as access:
-        report = asyncio.run(run.carry_out(read, access, wishes=Wishes(), progress=run.progress(quiet=False)))
+    with provider(read, is_sandbox=True) as access:
+        report = run.carry_out(read, access, Order(), display=run.progress(quiet=False))
     typed = Typed(manifest=read.path, flags={"sandbox": True})
     status.print_jobs(report.jobs, folder=folder)
     run.conclude(read, report, typed=typed, as_json=False)

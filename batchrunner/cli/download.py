@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,10 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
     Buys nothing. Files deleted since are fetched for the selected jobs; what was never collected, for all.
     """
     from batchrunner import batch
-    from batchrunner.cli.run import carry_out, conclude, progress, provider
+    from batchrunner.cli.run import carry_out, conclude, progress
     from batchrunner.core.plan import Wishes
-    from batchrunner.core.schedule import Stop
+    from batchrunner.running import provider
+    from batchrunner.session import Goal, Order
 
     selection = given["selection"]
     read = batch.read_for_collecting(manifest, state=state)
@@ -37,16 +37,7 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
         recorder.recording(read.state, manifest, log=given["log"], no_log=given["no_log"]) as recording,
         provider(read, is_sandbox=sandbox) as access,
     ):
-        report = asyncio.run(
-            carry_out(
-                read,
-                access,
-                wishes=Wishes(selection=selection),
-                progress=progress(quiet=quiet),
-                stop=Stop.COLLECTING,
-                fetch_again=True,
-                recorder=recording,
-            )
-        )
+        order = Order(goal=Goal.COLLECT, wishes=Wishes(selection=selection))
+        report = carry_out(read, access, order, display=progress(quiet=quiet), recorder=recording)
         typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox, "selection": selection})
         return conclude(read, report, typed=typed, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,11 +15,11 @@ from batchrunner.cli.advice import Typed
 
 if TYPE_CHECKING:
     from batchrunner.batch import Batch
-    from batchrunner.cli.run import Report
     from batchrunner.core.events import Event
     from batchrunner.core.job import Job, State
     from batchrunner.engine import Engine
     from batchrunner.perform import Traffic
+    from batchrunner.running import Report
 
 
 @click.command()
@@ -36,9 +35,9 @@ def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: boo
     Buys nothing, and repeats no submission: the next run does, where it was proved that nothing was charged.
     """
     from batchrunner import batch
-    from batchrunner.cli.run import carry_out, provider
-    from batchrunner.core.plan import Wishes
-    from batchrunner.core.schedule import Stop
+    from batchrunner.cli.run import carry_out
+    from batchrunner.running import provider
+    from batchrunner.session import Goal, Order
 
     read = batch.read_for_collecting(manifest, state=state)
     show.problems(read.warnings)
@@ -47,17 +46,7 @@ def reconcile(manifest: Path, *, state: Path | None, sandbox: bool, as_json: boo
         recorder.recording(read.state, manifest, log=given["log"], no_log=given["no_log"]) as recording,
         provider(read, is_sandbox=sandbox) as access,
     ):
-        report = asyncio.run(
-            carry_out(
-                read,
-                access,
-                wishes=Wishes(),
-                progress=heard,
-                stop=Stop.COLLECTING,
-                judges=True,
-                recorder=recording,
-            )
-        )
+        report = carry_out(read, access, Order(goal=Goal.JUDGE), display=heard, recorder=recording)
     return _tell(read, report, heard, typed, as_json=as_json)
 
 

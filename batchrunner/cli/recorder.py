@@ -1,91 +1,20 @@
-"""What a run leaves besides its state: the log of the batch, and events for other programs."""
+"""The files that a command writes besides the state: its log, and events for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 import os
 from pathlib import Path
-import secrets
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from batchrunner import __version__
 from batchrunner.cli import show
 from batchrunner.errors import BatchrunnerError, UsageError
 
 if TYPE_CHECKING:
-    from batchrunner.core.redact import Redactor
     from batchrunner.logfile import Lines, Log
-    from batchrunner.provider.watched import Exchange
-    from batchrunner.store import Entry
-
-SECRETS: Final = ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN", "MAGIC_HOUR_WEBHOOK_SECRET")
-"""Variables of the environment whose values appear in no file."""
-
-
-def redactor() -> Redactor:
-    """The one processor that takes secrets out of what is kept."""
-    from batchrunner.core.redact import Redactor
-
-    return Redactor(filter(None, (os.environ.get(name, "").strip() for name in SECRETS)))
-
-
-class Recorder:
-    """Hears of everything that happens in a run; what it writes never holds a secret, and never fails the run."""
-
-    def __init__(self, *, log: Log | None = None, events: Lines | None = None) -> None:
-        """Write to what is there of the two."""
-        self.run = secrets.token_hex(6)
-        self.log = log
-        self._events = events
-        self._redactor = redactor()
-
-    def told(self, entries: Sequence[Entry]) -> None:
-        """Events that are on disk, all of one transaction."""
-        from batchrunner.core import eventlines, plain
-
-        if self.log is None and self._events is None:
-            return
-        with suppress(Exception):  # what is told of a render must not cost it
-            lines = [eventlines.line_of(event, job, run=self.run) for event, job in entries]
-            if self._events is not None:
-                self._events.write([plain.json_line(self._redactor.value(line)) for line in lines])
-            if self.log is not None:
-                self.log.add("info", "job", [_brief(line) for line in lines])
-
-    def heard(self, exchange: Exchange) -> None:
-        """A request that has ended."""
-        if self.log is None:
-            return
-        fields: dict[str, Any] = {
-            "method": exchange.method,
-            "host": exchange.host,
-            "path": exchange.path,
-            "status": exchange.status,
-            "ms": exchange.ms,
-        }
-        if exchange.trouble:
-            fields["trouble"] = exchange.trouble
-        self.say("debug", "request", **fields)
-
-    def tell(self, text: str) -> None:
-        """A word for the person, which the log keeps, too."""
-        show.say(text)
-        self.say("warning", "told", text=text)
-
-    def say(self, level: str, what: str, **fields: Any) -> None:
-        """A line for the log alone."""
-        if self.log is not None:
-            with suppress(Exception):
-                self.log.say(level, what, run=self.run, **fields)
-
-
-def _brief(line: dict[str, Any]) -> dict[str, Any]:
-    """An event for the log, where most fields of most lines say nothing; `event` is the log's own word."""
-    kept = {name: value for name, value in line.items() if name not in {"version", "event"} and value not in (None, [])}
-    return kept | {"happened": line["event"]}
-
+    from batchrunner.recorder import Recorder
 
 _current: list[Recorder] = []
 
@@ -101,24 +30,18 @@ def recording(
     Raises:
         UsageError: a file that was named cannot be written.
     """
+    from batchrunner.recorder import Recorder, keeping
+
     with _events_to(events) as lines:
-        recorder = Recorder(log=None if no_log else _log(state, manifest, log), events=lines)
+        recorder = Recorder(say=show.say, log=None if no_log else _log(state, manifest, log), events=lines)
         _current.append(recorder)
-        recorder.say("info", "began", version=__version__, manifest=str(manifest), state=str(state), pid=os.getpid())
         try:
-            yield recorder
-        except BatchrunnerError as error:
-            recorder.say("error", "refused", exit_code=int(error.exit_code), text=str(error), hint=error.hint)
-            _end(recorder)
+            with keeping(recorder, state=state, manifest=manifest):
+                yield recorder
+        except BatchrunnerError:
+            _current.remove(recorder)
             raise
-        _end(recorder)
-
-
-def _end(recorder: Recorder) -> None:
-    """Close the log; after an exception that nobody expected it stays open, to take the traceback."""
-    _current.remove(recorder)
-    if recorder.log is not None:
-        recorder.log.close()
+        _current.remove(recorder)
 
 
 def note_crash(error: BaseException) -> Path | None:
@@ -133,6 +56,7 @@ def note_crash(error: BaseException) -> Path | None:
 
 def _log(state: Path, manifest: Path, named: Path | None) -> Log | None:
     from batchrunner import logfile
+    from batchrunner.recorder import redactor
 
     path = named or state.resolve().with_name(f"{manifest.stem}.log")
     try:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import completion, options, show
-from batchrunner.errors import UsageError
 
 if TYPE_CHECKING:
-    from batchrunner.batch import Batch
     from batchrunner.core.job import Job
     from batchrunner.core.plan import Plan
 
@@ -38,13 +36,13 @@ def redo(manifest: Path, job: str, **given: Any) -> int:
     The new file lies beside the old one, which stays, and the manifest is not touched: as long as it says what it
     says now, the job counts as done.
     """
-    from batchrunner import batch
+    from batchrunner import again, batch
     from batchrunner.cli import run
     from batchrunner.core.plan import Wishes
     from batchrunner.core.selection import Selection
 
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
-    known, names = _known(read, job)
+    known, names = again.taken(read, job)
     read = batch.redone(read, known, given["sets"], names=names)
     # An id may have brackets in it, which mean something else in a pattern.
     wishes = Wishes(selection=Selection(only=(escape(job),)), redo=frozenset({job}))
@@ -61,28 +59,3 @@ def redo(manifest: Path, job: str, **given: Any) -> int:
 def _stays(known: Job) -> str:
     files = ", ".join(output.path for output in known.outputs)
     return f"{files} stays as it is" if files else f"attempt {known.attempt} left no file"
-
-
-def _known(read: Batch, job_id: str) -> tuple[Job, list[str]]:
-    """The job as it is on record, and every output that is.
-
-    Raises:
-        UsageError: there is no such job, or its last attempt is not over.
-    """
-    from batchrunner import store
-    from batchrunner.core import findings
-    from batchrunner.core.job import State
-
-    with store.open_to_read(read.state) as view:
-        attempts = view.all_attempts() if view else []
-    known = max((each for each in attempts if each.id == job_id), key=lambda each: each.attempt, default=None)
-    ids = tuple(dict.fromkeys((*(each.id for each in read.jobs), *(each.id for each in attempts))))
-    if job_id not in ids:
-        raise UsageError(f"there is no job {job_id}", hint=findings.did_you_mean(job_id, ids))
-    if known is None:
-        raise UsageError(f"{job_id} was not rendered yet", hint="`batchrunner run` renders it")
-    if known.state is State.UNCERTAIN:
-        raise UsageError(f"{job_id} is uncertain", hint="decide about it first, with `adopt` or `resolve`")
-    if not known.is_final:
-        raise UsageError(f"attempt {known.attempt} of {job_id} is not over ({known.state})", hint="run it to its end")
-    return known, [*(each.spec.output for each in attempts), *(out.path for each in attempts for out in each.outputs)]

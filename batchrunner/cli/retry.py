@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-import os
 from pathlib import Path
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,7 +45,7 @@ def retry(manifest: Path, **given: Any) -> int:
 
     What was bought before and is not on disk yet is collected, too.
     """
-    from batchrunner import batch, store
+    from batchrunner import again, batch, store
     from batchrunner.cli import run
     from batchrunner.core.plan import Wishes
 
@@ -56,9 +53,7 @@ def retry(manifest: Path, **given: Any) -> int:
     read = batch.read(manifest, state=given["state"], allow_unlisted=given["allow_unlisted"], variables=given["var"])
     with store.open_to_read(read.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
-    listed = list(batch.listed(read, known))
-    batch.refuse_unmatched(selection, listed)
-    chosen = selection.choose(listed[: len(read.jobs)])  # nothing can be tried again that the manifest no longer names
+    chosen = again.chosen(read, selection, known)
     if not chosen:
         return _nothing(read, known, given)
     if given["write"] is not None:
@@ -69,17 +64,14 @@ def retry(manifest: Path, **given: Any) -> int:
 
 def _selection(given: Mapping[str, Any]) -> Selection:
     """The jobs that came to nothing, as far as they are selected."""
-    from batchrunner.core.selection import BROKEN
+    from batchrunner import again
 
     asked: Selection = given["selection"]
-    others = [state for state in asked.states if state not in BROKEN]
-    if others:
-        raise UsageError(f"--state {others[0]}: only failed and canceled jobs are tried again", hint="see `run`")
     if given["all_failed"] and (asked.states or given["code"]):
         raise UsageError("--all-failed is every one of them, and --state and --code are some")
     if given["force"] and given["write"] is None:
         raise UsageError("--force is for --write")
-    return replace(asked, states=asked.states or tuple(map(str, BROKEN)), codes=given["code"])
+    return again.broken(asked, given["code"])
 
 
 def _nothing(read: Batch, known: Mapping[str, Job], given: Mapping[str, Any]) -> int:
@@ -141,64 +133,10 @@ def _ids(entries: list[Entry]) -> str:
 
 
 def _write(read: Batch, chosen: frozenset[str], given: Mapping[str, Any]) -> int:
-    """Write a manifest of the chosen jobs, which has nothing on disk in common with the old one but its inputs.
+    from batchrunner import again
 
-    Raises:
-        UsageError: it would be written over something, or cannot be written.
-    """
-    from batchrunner import batch
-    from batchrunner.core import emit
-
-    file, is_forced = given["write"], given["force"]
-    _refuse_to_overwrite(file, read, is_forced=is_forced)
-    folder = file.resolve().parent
-
-    def path(written: str) -> str:
-        return _relative(read.root / written, folder)
-
-    head = batch.expanded(read.path, variables=given["var"], allow_unlisted=given["allow_unlisted"]).head()
-    if "catalog" in head:
-        head["catalog"] = path(head["catalog"])
-    head["output"] = f"{_free_folder(file)}/{{id}}.mp4"
-    jobs = [emit.values_of(job, path=path) for job in read.jobs if job.id in chosen]
-    try:
-        with file.open("w" if is_forced else "x", encoding="utf-8", newline="\n") as opened:
-            opened.write(emit.text_of(head, jobs))
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-    show.line(f"{file}: {show.plural(len(jobs), 'job')}")
+    file = given["write"]
+    count = again.write(read, chosen, file, variables=given["var"], is_forced=given["force"])
+    show.line(f"{file}: {show.plural(count, 'job')}")
     show.say(f"next: {Typed(manifest=file).command('plan')}")
     return Exit.OK
-
-
-def _refuse_to_overwrite(file: Path, read: Batch, *, is_forced: bool) -> None:
-    from batchrunner import store
-
-    if file.exists() and file.samefile(read.path):
-        raise UsageError(f"--write {file}: that is the manifest itself", hint="write to another file")
-    if is_forced:
-        return
-    state = store.path_for(file)
-    for there, what in ((file, "is there already"), (state, "would belong to it, and is there already")):
-        if os.path.lexists(there):
-            raise UsageError(f"--write {file}: {there} {what}", hint="write to another file, or over it with --force")
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """A path as a manifest in that folder writes it; whole where no relative one leads there."""
-    try:
-        written = Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive
-        return path.as_posix()
-    # Told apart from the provider's own paths, which begin with a folder's name.
-    return written if written.startswith("..") else f"./{written}"
-
-
-def _free_folder(file: Path) -> str:
-    """A folder beside the file that is not there yet."""
-    name = "renders/" + re.sub(r"[^\w-]", "_", file.stem)
-    number, free = 1, name
-    while os.path.lexists(file.resolve().parent / free):
-        number += 1
-        free = f"{name}-{number}"
-    return free

@@ -1,4 +1,4 @@
-"""One event of a job as programs read it: a line of the file that `run --events` writes, and of the log.
+"""One event of a job as programs read it: in Python, as a line of the file that `run --events` writes, and in the log.
 
 The shape is documented in docs/events.md. Fields may be added; none is renamed or changes its meaning without a new
 `version`. It is not the shape of the state file's own log, which is nobody's business but ours (see `record`).
@@ -6,6 +6,7 @@ The shape is documented in docs/events.md. Fields may be added; none is renamed 
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 import re
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.retry import Again, GiveUp, Instant, Leave
+from batchrunner.core.spec import Output
 
 VERSION: Final = 1
 
@@ -29,34 +31,85 @@ def moment(at: Instant) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def line_of(event: Event, job: Job, *, run: str) -> dict[str, Any]:
-    """The event and the job as it is after it, in figures and words that JSON can hold.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credits:
+    """Credits of an attempt: the likely price, what was charged when it was accepted, and now; None where not known."""
+
+    estimated: int | None
+    held: int | None
+    charged: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """What went wrong, as a word for programs and in words for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """What happened to a job, and the job as it is after it; the fields are those of docs/events.md.
+
+    Attributes:
+        at: when, as ISO 8601 in UTC.
+        run: the run's id; the same in every event of one run.
+        state: of the job, after it.
+        submission: the name under which it was sent last.
+        then: what follows from a failure: `again`, `left to the next run`, `given up`.
+        again_at: when it is tried again, as `at`.
+    """
+
+    version: int = VERSION
+    at: str
+    run: str
+    job: str
+    kind: str
+    attempt: int
+    event: str
+    state: str
+    project_id: str | None
+    submission: str | None
+    credits: Credits
+    failure: Reason | None
+    evidence: str | None
+    then: str | None
+    again_at: str | None
+    outputs: tuple[Output, ...]
+
+    def line(self) -> dict[str, Any]:
+        """The event in figures and words that JSON can hold, as `run --events` writes it."""
+        return asdict(self) | {"outputs": [asdict(each) for each in self.outputs]}
+
+
+def told_of(event: Event, job: Job, *, run: str) -> JobEvent:
+    """The event and the job as it is after it.
 
     Args:
         event: what happened.
         job: as it is now.
-        run: the run's id; the same in every line of one run.
+        run: the run's id.
     """
     failure = getattr(event, "failure", None)
     verdict = getattr(event, "verdict", None)
-    return {
-        "version": VERSION,
-        "at": moment(event.at),
-        "run": run,
-        "job": job.id,
-        "kind": str(job.kind),
-        "attempt": job.attempt,
-        "event": name_of(event),
-        "state": str(job.state),
-        "project_id": job.project_id,
-        "submission": job.name,
-        "credits": {"estimated": job.spec.expected, "held": job.held, "charged": job.charged},
-        "failure": None if failure is None else {"code": failure.code, "message": failure.message},
-        "evidence": getattr(event, "evidence", None),
-        "then": _then(verdict),
-        "again_at": moment(verdict.at) if isinstance(verdict, Again) else None,
-        "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
-    }
+    return JobEvent(
+        at=moment(event.at),
+        run=run,
+        job=job.id,
+        kind=str(job.kind),
+        attempt=job.attempt,
+        event=name_of(event),
+        state=str(job.state),
+        project_id=job.project_id,
+        submission=job.name,
+        credits=Credits(estimated=job.spec.expected, held=job.held, charged=job.charged),
+        failure=None if failure is None else Reason(code=failure.code, message=failure.message),
+        evidence=getattr(event, "evidence", None),
+        then=_then(verdict),
+        again_at=moment(verdict.at) if isinstance(verdict, Again) else None,
+        outputs=job.outputs,
+    )
 
 
 def _then(verdict: object) -> str | None:

@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 
-from batchrunner import access as provider_access, batch, session as sessions
+from batchrunner import access as provider_access, assembly, batch
 from batchrunner.core import schedule
-from batchrunner.core.plan import Wishes
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Connections, Transports
 from batchrunner.provider.guard import guard_of
+from batchrunner.session import Order, begin
 from batchrunner.till import Till
 
 
@@ -77,10 +77,10 @@ async def main(manifest: Path, deadly: str) -> int:
     wires = Transports(api=Wire(real.api, points), paid=Wire(real.paid, points), storage=Wire(real.storage, points))
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
         account = await provider_access.account(client)
-        with sessions.begin(read, wishes=Wishes(), access=access, account=account) as session:
+        with begin(read, Order(), access=access, account=account) as session:
             for name in ("append", "remember_upload"):
                 setattr(session.store, name, points.around(getattr(session.store, name), name))
-            engine, performer = sessions.engine(
+            engine, performer = assembly.engine(
                 session,
                 client=client,
                 till=Till(None),

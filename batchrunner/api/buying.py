@@ -1,0 +1,235 @@
+"""Carrying out a plan, and collecting what was bought. What is bought is what was looked at, or what was allowed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack
+
+from batchrunner import batch as batches, outlook as outlooks
+from batchrunner.access import Access, account as read_account, client as client_of
+from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
+from batchrunner.api.twins import refuse_in_loop
+from batchrunner.api.values import Plan, RunResult
+from batchrunner.batch import Batch, Preview
+from batchrunner.caps import Flags
+from batchrunner.core import plan as planning
+from batchrunner.core.canary import Mode
+from batchrunner.core.plan import Wishes
+from batchrunner.core.selection import EVERYTHING, Selection
+from batchrunner.errors import NotAgreed, UsageError
+from batchrunner.provider import wire
+from batchrunner.session import Goal, Order
+
+
+class RunOptions(TypedDict, total=False):
+    """How a run is to go about it; all of it may be left out.
+
+    Consent is one of: a plan in place of the batch; `max_credits`, the most that this run may spend, on top of the
+    manifest's caps; `saved`, a plan that was saved and is still what would be bought; or `yes=True`, for new and
+    unfinished jobs at whatever the plan of now says. On a sandbox of its own (`sandbox=True`) nothing is spent.
+
+    The others are those of `batchrunner run`: `max_credits_per_job`; `cutoff`, `soft` or `hard`; `wait_for_credits`,
+    to go on after a top-up; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
+    `access`, the provider, by default that of the environment; `sandbox_scale`, the size of a sandbox's pictures;
+    `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`. With a
+    batch also, as of `plan`: `select`, `rerender`, `retry_failed`, `history`.
+    """
+
+    yes: bool
+    max_credits: int
+    max_credits_per_job: int
+    cutoff: Literal["soft", "hard"]
+    wait_for_credits: bool
+    canary: Literal["go", "stop"]
+    ignore_disk_space: bool
+    upload_cache: bool
+    saved: str | Path
+    select: Selection
+    rerender: bool
+    retry_failed: bool
+    history: str | Path
+    access: Access
+    sandbox: bool
+    sandbox_scale: float
+    log: str | Path
+    events: str | Path
+    webhook_port: int
+    webhook_host: str
+
+
+def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
+    """A run to be followed: enter it with `with` or `async with`, iterate over its events, `stop` it.
+
+    Raises, when it is iterated over or at the end of the block:
+        NotAgreed: it would spend credits, and nothing allows that.
+        PlanMoved: it would buy something else than the plan that was looked at.
+        BatchrunnerError: anything else that stands in its way; `batchrunner.errors` has all of them.
+    """
+    batch, order = _asked(what, options)
+    return Running(_task(batch, order, options))
+
+
+def run(what: Batch | Plan, *, on_event: OnEvent | None = None, **options: Unpack[RunOptions]) -> RunResult:
+    """Render what is asked for and bring every clip to disk; goes on where the last run was. As `start`, to its end.
+
+    `on_event` is called with every event. Ctrl-C leaves at once, and nothing is lost.
+    """
+    refuse_in_loop("run()", "await run_async(…)")
+    return follow(start(what, **options), on_event)
+
+
+async def run_async(what: Batch | Plan, *, on_event: OnEvent | None = None, **options: Unpack[RunOptions]) -> RunResult:
+    """As `run`, beside an event loop. Canceled, it leaves at once, and nothing is lost."""
+    return await follow_async(start(what, **options), on_event)
+
+
+class CollectOptions(TypedDict, total=False):
+    """How what was bought is collected; all of it may be left out. As of `RunOptions`."""
+
+    access: Access
+    sandbox: bool
+    log: str | Path
+
+
+def download(
+    manifest: str | Path | Batch,
+    *,
+    state: str | Path | None = None,
+    select: Selection = EVERYTHING,
+    on_event: OnEvent | None = None,
+    **options: Unpack[CollectOptions],
+) -> RunResult:
+    """Fetch what was paid for and is not on disk: renders not collected yet, and files deleted since. Buys nothing.
+
+    Raises:
+        UsageError: there is no state file.
+        BatchrunnerError: anything else that stands in its way.
+    """
+    refuse_in_loop("download()", "await download_async(…)")
+    return follow(collecting(Goal.COLLECT, manifest, state, select, options), on_event)
+
+
+async def download_async(
+    manifest: str | Path | Batch,
+    *,
+    state: str | Path | None = None,
+    select: Selection = EVERYTHING,
+    on_event: OnEvent | None = None,
+    **options: Unpack[CollectOptions],
+) -> RunResult:
+    """As `download`, beside an event loop."""
+    return await follow_async(collecting(Goal.COLLECT, manifest, state, select, options), on_event)
+
+
+def collecting(
+    goal: Goal, manifest: str | Path | Batch, state: str | Path | None, select: Selection, options: CollectOptions
+) -> Running:
+    """A run that buys nothing; the manifest may be wrong, or miss its inputs."""
+    path, where = place_of(manifest, state)
+    batch = batches.read_for_collecting(path, state=where)
+    order = Order(goal=goal, wishes=Wishes(selection=select))
+
+    async def asked(_access: Access) -> Order:
+        return order
+
+    return Running(_task(batch, asked, options))
+
+
+def place_of(manifest: str | Path | Batch, state: str | Path | None) -> tuple[Path, Path | None]:
+    """Where a manifest and its state file are."""
+    if isinstance(manifest, Batch):
+        return manifest.path, manifest.state if state is None else Path(state)
+    return Path(manifest), None if state is None else Path(state)
+
+
+def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Task:
+    given = dict(options)
+    log, events = (None if (name := given.get(each)) is None else Path(str(name)) for each in ("log", "events"))
+    return Task(
+        batch=batch,
+        order=order,
+        access=options.get("access"),
+        is_sandbox=options.get("sandbox", False),
+        scale=given.get("sandbox_scale", 0.5),  # type: ignore[arg-type]
+        log=log,
+        events=events,
+        webhook_port=given.get("webhook_port"),  # type: ignore[arg-type]
+        webhook_host=given.get("webhook_host"),  # type: ignore[arg-type]
+    )
+
+
+# --- consent ---------------------------------------------------------------------------------------------------------
+
+
+def _asked(what: Batch | Plan, options: RunOptions) -> tuple[Batch, Asks]:
+    """The batch, and what asks for it when the provider is at hand."""
+    if isinstance(what, Plan):
+        for name in ("select", "rerender", "retry_failed", "history", "saved"):
+            if name in options:
+                raise UsageError(f"{name} is for run(batch): a plan says already what is to be done")
+        return what.batch, lambda access: _as_planned(what, access, options)
+    return what, lambda access: _as_allowed(what, access, options)
+
+
+async def _as_planned(plan: Plan, access: Access, options: RunOptions) -> Order:
+    """What the plan shows.
+
+    Raises:
+        PlanMoved: that is no longer what would be bought.
+    """
+    outlooks.refuse_edited(plan.batch, plan.text_hash)
+    wishes = plan.wishes
+    account, seen = await _preview(plan.batch, access, wishes, plan.history)
+    outlooks.refuse_moved(planning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
+    batches.refuse_unpriced(plan.batch, seen.plan)
+    return _order(wishes, options, plan.history, seen)
+
+
+async def _as_allowed(batch: Batch, access: Access, options: RunOptions) -> Order:
+    """What the plan of now shows, if it may be bought.
+
+    Raises:
+        NotAgreed: nothing allows that.
+    """
+    wishes = Wishes(
+        rerender=options.get("rerender", False),
+        retry_failed=options.get("retry_failed", False),
+        selection=options.get("select", EVERYTHING),
+    )
+    folder = Path(options["history"]) if "history" in options else None
+    account, seen = await _preview(batch, access, wishes, folder)
+    if "saved" in options:
+        outlooks.check(Path(options["saved"]), batch, seen.plan, tier=account.tier)
+    batches.refuse_unpriced(batch, seen.plan)
+    bill = seen.plan.bill()
+    is_agreed = bool({"saved", "max_credits"} & set(options)) or options.get("yes") or options.get("sandbox")
+    if bill.jobs and not is_agreed:
+        count = "1 job" if bill.jobs == 1 else f"{bill.jobs:,} jobs"
+        raise NotAgreed(
+            f"this would buy {count} for {bill.expected:,} credits, {bill.hold:,} at the most, and nothing allows that",
+            hint="run(plan(batch)) buys what the plan shows; or name max_credits=…, or yes=True",
+        )
+    return _order(wishes, options, folder, seen)
+
+
+async def _preview(batch: Batch, access: Access, wishes: Wishes, history: Path | None) -> tuple[wire.Account, Preview]:
+    async with client_of(access) as client:
+        account = await read_account(client)
+    return account, batches.preview(batch, wishes=wishes, tier=account.tier, history_folder=history)
+
+
+def _order(wishes: Wishes, options: RunOptions, history: Path | None, seen: Preview) -> Order:
+    """What was shown, to be bought as it is; what moves in between is refused."""
+    flags = Flags(
+        max_credits=options.get("max_credits"),
+        max_credits_per_job=options.get("max_credits_per_job"),
+        cutoff=options.get("cutoff"),
+        waits_for_credits=options.get("wait_for_credits", False),
+        ignores_disk_space=options.get("ignore_disk_space", False),
+        reuses_uploads=options.get("upload_cache", True),
+    )
+    if "canary" in options:
+        flags = replace(flags, canary=Mode(options["canary"]))
+    agreed = planning.pins(seen.plan)
+    return Order(wishes=wishes, flags=flags, files=seen.files, history=history, agreed=agreed)

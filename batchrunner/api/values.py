@@ -1,0 +1,310 @@
+"""What the functions give back: frozen values, with the figures and words of the commands' JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from batchrunner import outlook as outlooks
+from batchrunner.batch import Batch
+from batchrunner.core import plan as planning
+from batchrunner.core.eventlines import Credits, Reason
+from batchrunner.core.inputs import Inspected
+from batchrunner.core.job import Job
+from batchrunner.core.plan import Do, Wishes
+from batchrunner.core.problem import Problem
+from batchrunner.core.spec import Output, Spec
+from batchrunner.errors import Exit
+from batchrunner.room import Room
+from batchrunner.running import Report
+from batchrunner.store import Totals
+
+# --- a plan ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Credits: the least it can cost if it renders, the likely price, and the most that must be assumed."""
+
+    low: int
+    expected: int
+    hold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """What a run would do for one job.
+
+    Attributes:
+        action: `render`, `rerender`, `retry`, `resume` or `skip`.
+        price: None where no price is known, or the job is no longer in the manifest.
+        basis: what the likely price was learned from, if it was.
+        warnings: what is worth a second look.
+    """
+
+    id: str
+    kind: str
+    action: str
+    reason: str
+    model: str | None
+    price: Price | None
+    basis: str | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do with every job, why, and what it costs. `run` it, and just that is bought.
+
+    Attributes:
+        jobs: every job of the manifest, then those that only the state file knows.
+        to_render: how many would be bought.
+        in_question: those of them whose submission is lost, and which are bought again only if that proves unpaid.
+        price: of all of them; those without a known price count for nothing here.
+        unpriced: how many have no known price.
+        usd: what the hold costs at the dearest rate of the account's plan; None where that is not known.
+        balance: credits of the account; None where there was no key to read it with.
+        tier: its plan; None as above. The prices are then the most that any plan pays.
+        warnings: what is worth saying of the inputs.
+        disks: where results go, and how much room there is.
+    """
+
+    batch: Batch
+    jobs: tuple[PlannedJob, ...]
+    to_render: int
+    in_question: int
+    price: Price
+    unpriced: int
+    usd: Decimal | None
+    balance: int | None
+    tier: str | None
+    warnings: tuple[Problem, ...]
+    disks: tuple[Room, ...]
+    made: planning.Plan = field(repr=False)
+    wishes: Wishes = field(repr=False)
+    files: tuple[Inspected, ...] = field(repr=False)
+    history: Path | None = field(repr=False)
+    text_hash: str = field(repr=False)
+
+    def __getitem__(self, job_id: str) -> PlannedJob:
+        """One job by its id."""
+        return next(job for job in self.jobs if job.id == job_id)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a run would do anything."""
+        return any(job.action != Do.SKIP for job in self.jobs)
+
+    def save(self, path: str | Path) -> None:
+        """Keep it for `batchrunner run --plan`, or for `run(batch, saved=…)`.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        outlooks.save(Path(path), self.batch, self.made, tier=self.tier)
+
+
+def price_of(spec: Spec | None) -> Price | None:
+    """The price of an attempt."""
+    if spec is None or spec.hold is None:
+        return None
+    return Price(low=spec.low or 0, expected=spec.expected or 0, hold=spec.hold)
+
+
+# --- what is on record -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One purchase of a job.
+
+    Attributes:
+        outputs: files on disk, relative to the manifest's folder.
+        error: why it came to nothing, or why its last step did not succeed.
+        suspect: why the result may not be what was paid for, if so.
+        set: the fields that were set for this attempt alone (`plan_redo`).
+    """
+
+    number: int
+    state: str
+    project_id: str | None
+    submission: str | None
+    credits: Credits
+    outputs: tuple[Output, ...]
+    error: Reason | None
+    suspect: str | None
+    set: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """One job as it is on record.
+
+    Attributes:
+        attempt: the one that counts; `state`, `credits` and the rest are its own.
+        files: its results, as they can be opened.
+        next_try_at: when what failed is tried again, in seconds since 1970.
+        tries: failures in a row of the step it is at, `of` how many that are allowed.
+        is_paid: of an uncertain submission: whether what left the account is what it costs.
+        earlier: the attempts that were followed by another.
+    """
+
+    id: str
+    kind: str
+    tags: tuple[str, ...]
+    attempt: Attempt
+    files: tuple[Path, ...]
+    next_try_at: float | None
+    tries: int
+    of: int | None
+    is_paid: bool
+    earlier: tuple[Attempt, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """`ready`, `uploaded`, `submitting`, `rendering`, `rendered`, `uncertain`, `done`, `failed` or `canceled`."""
+        return self.attempt.state
+
+    @property
+    def credits(self) -> Credits:
+        """Of its last attempt."""
+        return self.attempt.credits
+
+    @property
+    def error(self) -> Reason | None:
+        """Of its last attempt."""
+        return self.attempt.error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How far a batch is.
+
+    Attributes:
+        totals: credits over every attempt that is listed.
+        pauses: what waits for another time, and why, by step.
+    """
+
+    manifest: Path
+    state_file: Path
+    jobs: tuple[JobStatus, ...]
+    totals: Totals
+    pauses: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, job_id: str) -> JobStatus:
+        """One job by its id."""
+        return next(job for job in self.jobs if job.id == job_id)
+
+    @property
+    def by_state(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        states: dict[str, int] = {}
+        for job in self.jobs:
+            states[job.state] = states.get(job.state, 0) + 1
+        return states
+
+
+def job_statuses(jobs: Iterable[Job], earlier: Iterable[Job], root: Path) -> tuple[JobStatus, ...]:
+    """Jobs as they are told, with the attempts before."""
+    before: dict[str, list[Attempt]] = {}
+    for each in earlier:
+        before.setdefault(each.id, []).append(_attempt(each))
+    return tuple(_job(job, root, tuple(before.get(job.id, ()))) for job in jobs)
+
+
+def _job(job: Job, root: Path, earlier: tuple[Attempt, ...]) -> JobStatus:
+    return JobStatus(
+        id=job.id,
+        kind=str(job.kind),
+        tags=job.spec.tags,
+        attempt=_attempt(job),
+        files=tuple(root / output.path for output in job.outputs),
+        next_try_at=None if job.is_final else job.again_at,
+        tries=job.tries,
+        of=job.most_tries,
+        is_paid=job.is_paid,
+        earlier=earlier,
+    )
+
+
+def _attempt(job: Job) -> Attempt:
+    return Attempt(
+        number=job.attempt,
+        state=str(job.state),
+        project_id=job.project_id,
+        submission=job.name,
+        credits=Credits(estimated=job.spec.expected, held=job.held, charged=job.charged),
+        outputs=job.outputs,
+        error=Reason(code=job.trouble.code, message=job.trouble.message) if job.trouble else None,
+        suspect=job.suspect,
+        set=job.spec.edits,
+    )
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        exit_code: as of the command; `Exit.OK` when all is done.
+        jobs: those of the run.
+        totals: credits over every attempt on record.
+        stopped: why buying stopped, if it did.
+        error: the failure behind it, if there was one.
+        held_back: jobs that were not bought because they fit no cap, and why.
+        passed: the cap that a charge above its hold has passed, with the figures.
+        far_off: the charge that stopped buying because it was far above its hold, with the figures.
+        canary: why canaries stopped the run, if they did.
+        missing: finished jobs whose file is not where it was put; `download` fetches them.
+        named: projects that the provider's notices named, by the name they were submitted under.
+        missed_events: events that a consumer was too slow for.
+    """
+
+    exit_code: Exit
+    jobs: tuple[JobStatus, ...]
+    totals: Totals
+    stopped: str | None
+    error: Reason | None
+    held_back: int
+    held_back_why: str | None
+    passed: str | None
+    far_off: str | None
+    canary: str | None
+    missing: int
+    named: Mapping[str, str]
+    missed_events: int = 0
+
+    def __getitem__(self, job_id: str) -> JobStatus:
+        """One job by its id."""
+        return next(job for job in self.jobs if job.id == job_id)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every job is done and on disk."""
+        return self.exit_code is Exit.OK
+
+
+def result_of(report: Report, root: Path, *, missed_events: int) -> RunResult:
+    """A report as it is told."""
+    outcome = report.outcome
+    trouble = outcome.trouble
+    return RunResult(
+        exit_code=report.exit_code,
+        jobs=job_statuses(report.jobs, report.earlier, root),
+        totals=report.totals,
+        stopped=None if outcome.stop is None else str(outcome.stop),
+        error=Reason(code=trouble.code, message=trouble.message) if trouble else None,
+        held_back=outcome.held_back,
+        held_back_why=outcome.held_back_why,
+        passed=outcome.passed,
+        far_off=outcome.far_off,
+        canary=outcome.canaries.stops if outcome.canaries is not None else None,
+        missing=report.missing,
+        named=dict(report.named),
+        missed_events=missed_events,
+    )

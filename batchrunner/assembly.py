@@ -1,0 +1,194 @@
+"""The engine of a session, with its real parts in it. Part of the composition, as `batch` and `session`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+import random
+import secrets
+
+from batchrunner.access import Access
+from batchrunner.caps import bought_with, caps, spending
+from batchrunner.clock import WallClock
+from batchrunner.core import canary, looks, pace as pacing
+from batchrunner.core.budget import Caps
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job
+from batchrunner.core.retry import Instant, Policy
+from batchrunner.engine import Engine
+from batchrunner.errors import StateUnusable
+from batchrunner.governor import PACE, Governor
+from batchrunner.inquiry import Money
+from batchrunner.perform import Performer
+from batchrunner.provider import wire
+from batchrunner.provider.client import Client
+from batchrunner.purse import Purse
+from batchrunner.seams import Settings
+from batchrunner.session import Session, submission_name
+from batchrunner.store import Store
+from batchrunner.till import Till
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long things may take at a provider, in seconds.
+
+    Attributes:
+        grace_s: after its answer was lost, or its sender died, a submission may still be taken in for so long.
+        life_s: from its submission to the end of the slowest render, its refund included.
+        refund_wait_s: the refund of a failed render is waited for; None leaves it to the manifest's policy.
+        top_up_check_s: between two looks at the balance of an account that ran out of credits.
+        between_readings_s: between the two readings of the evidence that must agree.
+    """
+
+    grace_s: float
+    life_s: float
+    refund_wait_s: float | None
+    top_up_check_s: float
+    between_readings_s: float
+
+
+PROVIDER = Patience(grace_s=120.0, life_s=2 * 3600.0, refund_wait_s=None, top_up_check_s=180.0, between_readings_s=3.0)
+"""Longer than gateways wait for what is behind them. The provider's median renders take 74 s and 772 s, and its queue
+is longer at its worst."""
+
+SANDBOX = Patience(grace_s=1.5, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3)
+"""A sandbox on this machine is done in a moment."""
+
+
+def engine(
+    session: Session,
+    *,
+    client: Client,
+    access: Access,
+    account: wire.Account,
+    till: Till,
+    observe: Callable[[Event, Job], None],
+    tell: Callable[[str], None],
+    fetch_again: Collection[str] = (),
+) -> tuple[Engine, Performer]:
+    """The engine of a session with the real parts in it.
+
+    `account` is as it was just read, with the till taken by whoever means to buy.
+    """
+    patience, flags = SANDBOX if access.is_sandbox else PROVIDER, session.order.flags
+    settings = _settings(session, patience)
+    performer = _performer(session, client, settings.policy)
+    performer.sweep(job for job in session.store.all_attempts() if job.is_final and job.id not in fetch_again)
+    made = Engine(
+        jobs=session.jobs,
+        journal=session.store,
+        perform=performer,
+        witness=performer.read_evidence,
+        clock=WallClock(),
+        settings=settings,
+        money=_money(session, account, till),
+        purse=_purse(session, account, till, tell=tell),
+        governor=_governor(session, now=WallClock().now(), tell=tell),
+        observe=observe,
+        fetch_again=fetch_again,
+        canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
+    )
+    return made, performer
+
+
+def _settings(session: Session, patience: Patience) -> Settings:
+    manifest = session.batch.manifest
+    policy = manifest.retry
+    if patience.refund_wait_s is not None:
+        policy = replace(policy, refund_wait_s=patience.refund_wait_s)
+    return Settings(
+        limits=manifest.limits,
+        name=lambda job: submission_name(manifest.name, job, tag=secrets.token_hex(5)),
+        grace_s=patience.grace_s,
+        life_s=patience.life_s,
+        between_readings_s=patience.between_readings_s,
+        jitter=_jitter,
+        policy=policy,
+        top_up_check_s=patience.top_up_check_s if session.order.flags.waits_for_credits else None,
+    )
+
+
+def _performer(session: Session, client: Client, policy: Policy) -> Performer:
+    opened = session.store
+    return Performer(
+        client=client,
+        root=session.batch.root,
+        now=WallClock().now,
+        jitter=_jitter,
+        policy=policy,
+        held=opened.uploads() if session.order.flags.reuses_uploads else None,
+        upload_log=opened,
+        state_folder=opened.path.parent,
+        never_again=lost.flying if (lost := opened.lost_log()) else {},
+    )
+
+
+def _money(session: Session, account: wire.Account, till: Till) -> Money:
+    """What the balance is held against."""
+    opened = session.store
+    return Money(
+        credits=account.credits,
+        moves=opened.balance_moves(),
+        baseline=opened.baseline(),
+        ledger=opened.ledger(),
+        past=_past(opened, session.jobs),
+        elsewhere=_elsewhere(session, account, till),
+    )
+
+
+def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) -> Governor:
+    """What the last nights taught: the pace that the provider took, and how long its renders are out."""
+    limits = session.batch.manifest.limits
+    stored = session.store.learned(PACE)
+    return Governor(
+        limits=limits,
+        pace=pacing.from_learned(
+            stored,
+            most_in_flight=limits.in_flight,
+            most_per_minute=limits.submits_per_minute,
+            now=now,
+        ),
+        past=looks.past_of(session.store.all_attempts()),
+        show=lambda at: _time_of(at, now),
+        tell=tell,
+    )
+
+
+def _time_of(at: Instant, now: Instant) -> str:
+    """A time for people, with its day where that is not today."""
+    when, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Attempts on record that are not among the jobs of a run."""
+    mine = {(job.id, job.attempt) for job in jobs}
+    return tuple(job for job in opened.all_attempts() if (job.id, job.attempt) not in mine)
+
+
+def _jitter() -> float:
+    return 1.0 - random.random()  # noqa: S311 - spreads waits
+
+
+def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job, ...]:
+    """Attempts of the account's other batches, as far as they can be read."""
+    paths = {noted.state.resolve() for noted in till.batches()} - {session.store.path}
+    attempts: list[Job] = []
+    for path in sorted(paths):
+        with suppress(StateUnusable):
+            attempts += bought_with(path, account, session.store.fact("provider"))
+    return tuple(attempts)
+
+
+def _purse(session: Session, account: wire.Account, till: Till, *, tell: Callable[[str], None]) -> Purse:
+    opened = session.store
+    counted = spending(session.batch, opened.all_attempts(), account, provider=opened.fact("provider"), till=till)
+    if counted.unreadable is not None:
+        tell(f"{counted.unreadable} cannot be read, so budget.per_day cannot be counted; mend it, or move it away")
+    # What is only collected is paid for: a cap that cannot be computed must not stand in its way.
+    limits = caps(session.batch, session.order.flags, tier=account.tier) if session.order.buys else Caps()
+    permitted = session.plan.permitted() if session.order.buys else frozenset()
+    return Purse(caps=limits, spending=counted, tell=tell, permitted=permitted)

@@ -1,0 +1,208 @@
+"""A run from its beginning to its end: the key is checked, the state locked, the engine run, and its end recorded.
+
+The top of the composition: whoever wants a run, the command line or Python, hands in who looks on. Nothing is printed
+here, and no signal is handled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+import os
+from typing import Protocol
+
+from batchrunner import assembly, session as sessions, statefile
+from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
+from batchrunner.batch import Batch
+from batchrunner.caps import refuse_vain_caps
+from batchrunner.clock import WallClock
+from batchrunner.core import schedule
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job
+from batchrunner.core.schedule import Stop
+from batchrunner.engine import Engine
+from batchrunner.errors import Exit
+from batchrunner.perform import Traffic
+from batchrunner.provider.client import Client
+from batchrunner.provider.webhooks import Notice
+from batchrunner.recorder import Recorder
+from batchrunner.seams import Outcome
+from batchrunner.session import Goal, Order, Session
+from batchrunner.store import Totals
+from batchrunner.till import Noted, Till
+from batchrunner.web.door import Door
+
+
+class Onlooker(Protocol):
+    """Whoever looks on while a run goes on; nothing it does can reach back, but for what it tells the engine itself."""
+
+    def observe(self, event: Event, job: Job) -> None:
+        """Hear of an event that is on disk."""
+
+    def shown(self, engine: Engine, traffic: Traffic) -> AbstractAsyncContextManager[None]:
+        """Be there while the engine runs, which is while in the block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run came to.
+
+    Attributes:
+        outcome: how it ended.
+        exit_code: what that comes to.
+        jobs: every job as it is now.
+        earlier: the attempts that were followed by another.
+        totals: credits over every attempt on record.
+        missing: finished jobs whose file is not where it was put.
+        named: the projects that notices told of, by the name they were submitted under.
+    """
+
+    outcome: Outcome
+    exit_code: Exit
+    jobs: tuple[Job, ...]
+    totals: Totals
+    missing: int
+    named: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[Job, ...] = ()
+
+
+@contextmanager
+def provider(
+    batch: Batch, *, access: Access | None = None, is_sandbox: bool = False, scale: float = 0.5
+) -> Iterator[Access]:
+    """The provider of a run: what is given, or the real one by the environment, or a sandbox for as long as the block.
+
+    Raises:
+        StateUnusable: no run can be recorded where the state file is; nothing was begun.
+    """
+    statefile.check_folder(batch.state)
+    if not is_sandbox:
+        yield access or access_of(os.environ)
+        return
+    from batchrunner.sandbox import launch  # noqa: PLC0415 - most runs need no sandbox
+    from batchrunner.sandbox.settings import API_KEY, Settings  # noqa: PLC0415
+
+    data = batch.root / f"{batch.path.stem}.sandbox"
+    with launch.start(Settings(data_dir=data, scale=scale)) as running:
+        yield Access(base_url=running.base_url, key=API_KEY)
+
+
+async def carry_out(
+    batch: Batch,
+    access: Access,
+    order: Order,
+    *,
+    onlooker: Onlooker,
+    say: Callable[[str], None],
+    door: Door | None = None,
+    recorder: Recorder | None = None,
+) -> Report:
+    """Check the key, lock the state, and run the engine to its end.
+
+    Args:
+        batch: what is asked for.
+        access: the provider.
+        order: what is asked of the run.
+        onlooker: looks on while it goes on.
+        say: a word for the person.
+        door: where to listen for the provider's notices, if anywhere.
+        recorder: hears of everything; by default nothing is kept.
+    """
+    recorder = recorder or Recorder(say=say)
+    async with client_of(access, heard=recorder.heard) as client:
+        account = await read_account(client)
+        with (
+            sessions.begin(
+                batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told
+            ) as session,
+            Till.of(os.environ, provider=access.provider, account=account.id) as till,
+        ):
+            run = _Run(session=session, client=client, access=access, till=till, say=say, recorder=recorder)
+            return await run.to_its_end(onlooker, door)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run that has begun, with what it needs."""
+
+    session: Session
+    client: Client
+    access: Access
+    till: Till
+    say: Callable[[str], None]
+    recorder: Recorder
+
+    async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
+        """Wait for the turn, and run the engine."""
+        session, batch, goal = self.session, self.session.batch, self.session.order.goal
+        wanted = sessions.selected(session)
+        missing = [job.id for job in sessions.missing_outputs(batch.root, wanted)]
+        self.till.note(Noted(state=session.store.path, root=batch.root))
+        # The balance is no evidence while another run of the account spends from it.
+        if goal is not Goal.COLLECT:
+            await self.till.wait(batch=batch.path, tell=self.say)
+        # Read again: looking and waiting may have taken a while, and this balance is evidence.
+        account = await read_account(self.client)
+        if session.order.buys:
+            refuse_vain_caps(batch, account)
+        engine, performer = assembly.engine(
+            session,
+            client=self.client,
+            access=self.access,
+            account=account,
+            till=self.till,
+            observe=onlooker.observe,
+            tell=self.recorder.tell,
+            fetch_again=missing if goal is Goal.COLLECT else (),
+        )
+        if not session.order.buys:
+            engine.stop(Stop.COLLECTING)
+        async with _listening(door, engine, self.say) as named, onlooker.shown(engine, performer.traffic):
+            outcome = await engine.run()
+        lacking = outcome.not_fetched if goal is Goal.COLLECT else len(missing)
+        return self._close(engine, outcome, missing=lacking, named=named)
+
+    def _close(self, engine: Engine, outcome: Outcome, *, missing: int, named: Mapping[str, str]) -> Report:
+        """Put on record how the run ended; what it came to."""
+        opened = self.session.store
+        code = schedule.exit_code(
+            outcome.by_state,
+            stop=outcome.stop,
+            is_unreachable=outcome.is_unreachable,
+            held_back=outcome.held_back,
+            is_too_dear=outcome.far_off is not None or outcome.passed is not None,
+            not_fetched=outcome.not_fetched,
+        )
+        opened.end_run(at=outcome.ended_at, exit_code=code)
+        by_state = {str(state): count for state, count in outcome.by_state.items() if count}
+        self.recorder.say("info", "ended", exit_code=int(code), jobs=by_state, stop=outcome.stop)
+        return Report(
+            outcome=outcome,
+            exit_code=code,
+            jobs=tuple(engine.jobs().values()),
+            totals=opened.totals(),
+            missing=missing,
+            named=named,
+            earlier=tuple(opened.earlier()),
+        )
+
+
+@asynccontextmanager
+async def _listening(door: Door | None, engine: Engine, say: Callable[[str], None]) -> AsyncIterator[Mapping[str, str]]:
+    """Take the provider's notices while the engine runs; gives the projects they name, for a lost submission."""
+    named: dict[str, str] = {}
+    if door is None:
+        yield named
+        return
+    from batchrunner.web import receiver  # noqa: PLC0415 - a run that does not listen loads no server
+
+    def heed(notice: Notice) -> None:
+        if notice.name is not None:
+            named[notice.name] = notice.project_id
+        if notice.asks_for_a_look:
+            engine.notice(notice.project_id)
+
+    async with receiver.listening(door, on_notice=heed, now=WallClock().now, tell=say) as address:
+        say(f"webhooks: listening on {address}")
+        yield named

@@ -1,0 +1,104 @@
+"""The page about Python: every example on it is run, and type-checked; every command is in its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import batchrunner
+from batchrunner.cli.app import COMMANDS
+from tests.support.program import Program
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+MANIFEST = """\
+version: 1
+name: page-{number}
+vars: {{LOOK: Studio Ghibli}}
+jobs:
+  - {{id: intro, kind: video-to-video, input: a.mp4, end_seconds: end, style: {{art_style: "${{LOOK}}", version: v2}}}}
+  - id: hero
+    kind: image-to-video
+    input: a.png
+    end_seconds: 5
+    model: kling-3.0
+    resolution: 720p
+    style: {{prompt: slow push in}}
+"""
+MISTAKES = """\
+version: 1
+jobs:
+  - {id: two, kind: video-to-video, input: a.mp4, end_seconds: 2, style: {art_style: Inc}}
+"""
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_example_runs(number, program, media):
+    for each in ("a.mp4", "a.png"):
+        shutil.copy(media / each, program.folder)
+    (program.folder / "night.yaml").write_text(MANIFEST.format(number=number))
+    (program.folder / "mistakes.yaml").write_text(MISTAKES)
+    ended = run(program, EXAMPLES[number])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+
+
+def run(program: Program, text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=program.folder,
+        env=program.environ(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+
+
+def test_the_page_has_examples_of_both_kinds():
+    assert len(EXAMPLES) >= 6
+    assert sum("async def main" in each for each in EXAMPLES) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_examples_pass_a_strict_type_checker(tmp_path):
+    pytest.importorskip("mypy", reason="the type checker is not needed to pass the tests")
+    files = [tmp_path / f"example_{number}.py" for number in range(len(EXAMPLES))]
+    for file, text in zip(files, EXAMPLES, strict=True):
+        file.write_text(text)
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("from batchrunner import load, nothing_of_this_name\n\nload(3)\n")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-pretty", *map(str, files), str(wrong)],
+        cwd=ROOT,  # with what the type checker remembers of the package
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = checked.stdout.splitlines()
+    assert [line for line in lines if "wrong.py" not in line and "error" in line and "Found" not in line] == []
+    assert "nothing_of_this_name" in checked.stdout
+    assert "Found 2 errors" in checked.stdout, checked.stdout + checked.stderr
+
+
+def test_every_command_has_its_counterpart():
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
+    assert list(rows) == list(COMMANDS)
+    for command, counterpart in rows.items():
+        names = re.findall(r"`([A-Za-z_]+)[.(]", counterpart)
+        assert names or counterpart.startswith("none: "), command
+        assert set(names) <= set(batchrunner.__all__), command
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", PAGE):
+        assert (ROOT / "docs" / target).exists(), target
