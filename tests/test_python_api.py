@@ -37,6 +37,7 @@ from batchrunner import (
     models,
     plan,
     plan_redo,
+    plan_retry,
     reconcile,
     resolve,
     run,
@@ -46,6 +47,7 @@ from batchrunner import (
     status,
     validate,
     write_manifest,
+    write_retry,
 )
 from batchrunner.api.pipe import Pipe
 from batchrunner.sandbox import launch
