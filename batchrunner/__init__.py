@@ -63,17 +63,19 @@ if TYPE_CHECKING:
         status as status,
         status_async as status_async,
     )
+    from batchrunner.api.rehearsing import (
+        Sandbox as Sandbox,
+        write_demo as write_demo,
+        write_demo_async as write_demo_async,
+    )
     from batchrunner.api.setup import (
         Account as Account,
         Examined as Examined,
-        Sandbox as Sandbox,
         account as account,
         account_async as account_async,
         examine as examine,
         examine_async as examine_async,
         models as models,
-        write_demo as write_demo,
-        write_demo_async as write_demo_async,
     )
     from batchrunner.api.values import (
         Attempt as Attempt,
@@ -124,9 +126,8 @@ _MODULES = {
         "status status_async ledger ledger_async compare_charges compare_charges_async reconcile reconcile_async "
         "adopt adopt_async resolve resolve_async Ledger RefundDue Reconciled"
     ),
-    "api.setup": (
-        "account account_async models examine examine_async write_demo write_demo_async Account Examined Sandbox"
-    ),
+    "api.rehearsing": "write_demo write_demo_async Sandbox",
+    "api.setup": "account account_async models examine examine_async Account Examined",
     "api.values": "Plan PlannedJob Price Status JobStatus Attempt RunResult",
     "batch": "Batch",
     "core.eventlines": "JobEvent Credits Reason",

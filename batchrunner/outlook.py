@@ -107,7 +107,8 @@ def check(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     saved = _saved(path)
     pinned = {job_id: pin.model_dump() for job_id, pin in saved.jobs.items()}
     refuse_moved(pinned, made, since=saved.tier, tier=tier)
-    refuse_edited(batch, saved.manifest_sha256)
+    if text_hash(batch.path) != saved.manifest_sha256:
+        _refuse([f"{batch.path}: its text, though no job of it (limits or budget, perhaps)"])
 
 
 def refuse_moved(pinned: Pins, made: Plan, *, since: str | None, tier: str | None) -> None:
@@ -123,13 +124,14 @@ def refuse_moved(pinned: Pins, made: Plan, *, since: str | None, tier: str | Non
 
 
 def refuse_edited(batch: Batch, sha256: str) -> None:
-    """Refuse a manifest whose text is not what it was.
+    """Refuse a batch whose manifest has another text by now.
 
     Raises:
-        PlanMoved: it is another text, or gone.
+        PlanMoved: it has.
+        UsageError: it cannot be read any more.
     """
     if text_hash(batch.path) != sha256:
-        _refuse([f"{batch.path}: its text, though no job of it (limits or budget, perhaps)"])
+        _refuse([f"{batch.path}: its text; load it again"])
 
 
 def _refuse(moved: Sequence[str]) -> None:

@@ -149,6 +149,15 @@ def test_what_moved_since_the_plan_is_refused_and_named(tmp_path, media, access,
     assert provider.creates(tmp_path.name) == []
 
 
+def test_no_cap_is_no_word(tmp_path, media, access, provider):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    with pytest.raises(NotAgreed):
+        run(batch, access=access, max_credits=None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="choose one"):
+        run(batch, access=access, sandbox=True)
+    assert provider.creates(tmp_path.name) == []
+
+
 def test_a_plan_says_already_what_is_to_be_done(tmp_path, media, access):
     looked_at = plan(load(manifest_of(tmp_path, media, "one")), access=access)
     with pytest.raises(UsageError, match="select is for run"):

@@ -145,6 +145,8 @@ def place_of(manifest: str | Path | Batch, state: str | Path | None) -> tuple[Pa
 
 def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Task:
     given = dict(options)
+    if options.get("sandbox") and options.get("access") is not None:
+        raise UsageError("sandbox=True is a provider of this run's own, and access names another: choose one")
     log, events = (None if (name := given.get(each)) is None else Path(str(name)) for each in ("log", "events"))
     return Task(
         batch=batch,
@@ -199,11 +201,12 @@ async def _as_allowed(batch: Batch, access: Access, options: RunOptions) -> Orde
     )
     folder = Path(options["history"]) if "history" in options else None
     account, seen = await _preview(batch, access, wishes, folder)
-    if "saved" in options:
-        outlooks.check(Path(options["saved"]), batch, seen.plan, tier=account.tier)
+    if (saved := options.get("saved")) is not None:
+        outlooks.check(Path(saved), batch, seen.plan, tier=account.tier)
     batches.refuse_unpriced(batch, seen.plan)
     bill = seen.plan.bill()
-    is_agreed = bool({"saved", "max_credits"} & set(options)) or options.get("yes") or options.get("sandbox")
+    is_capped, is_shown = options.get("max_credits") is not None, options.get("saved") is not None
+    is_agreed = is_capped or is_shown or options.get("yes") or options.get("sandbox")
     if bill.jobs and not is_agreed:
         count = "1 job" if bill.jobs == 1 else f"{bill.jobs:,} jobs"
         raise NotAgreed(

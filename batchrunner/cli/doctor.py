@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,26 +33,20 @@ def doctor(manifest: Path | None, *, state: Path | None, fix: bool, accept_lost_
 
     Spends nothing, and changes nothing without --fix or --accept-lost-log. The key itself is never shown.
     """
-    from batchrunner import doctor as examination
+    from batchrunner.api.setup import examine
 
     if manifest is None and (fix or accept_lost_log or state is not None):
         raise UsageError(
             "--fix, --accept-lost-log and --state are about a batch",
             hint="name its manifest: batchrunner doctor MANIFEST",
         )
-    done: list[str] = []
-    findings: list[Finding] = []
-    target = examination.target(manifest, state) if manifest is not None else None
-    if target is not None and (fix or accept_lost_log):
-        done, findings = examination.mend(target, accepts_lost_log=accept_lost_log)
-    findings = [*examination.machine(), *asyncio.run(examination.provider(os.environ)), *findings]
-    findings += examination.batch(target) if target is not None else examination.disk(Path.cwd())
-    code = examination.exit_code(findings)
+    found = examine(manifest, state=state, fix=fix, accept_lost_log=accept_lost_log)
     if as_json:
-        show.as_json({"exit_code": int(code), "fixed": done, "findings": [_shape(each) for each in findings]})
+        shapes = [_shape(each) for each in found.findings]
+        show.as_json({"exit_code": int(found.exit_code), "fixed": list(found.fixed), "findings": shapes})
     else:
-        _print(done, findings)
-    return code
+        _print(found.fixed, found.findings)
+    return found.exit_code
 
 
 def _print(done: Sequence[str], findings: Sequence[Finding]) -> None:
