@@ -70,9 +70,12 @@ if TYPE_CHECKING:
     )
     from batchrunner.api.setup import (
         Account as Account,
+        Addressee as Addressee,
         Examined as Examined,
         account as account,
         account_async as account_async,
+        addressees as addressees,
+        addressees_async as addressees_async,
         examine as examine,
         examine_async as examine_async,
         models as models,
@@ -127,7 +130,9 @@ _MODULES = {
         "adopt adopt_async resolve resolve_async Ledger RefundDue Reconciled"
     ),
     "api.rehearsing": "write_demo write_demo_async Sandbox",
-    "api.setup": "account account_async models examine examine_async Account Examined",
+    "api.setup": (
+        "account account_async addressees addressees_async models examine examine_async Account Addressee Examined"
+    ),
     "api.values": "Plan PlannedJob Price Status JobStatus Attempt RunResult",
     "batch": "Batch",
     "core.eventlines": "JobEvent Credits Reason",

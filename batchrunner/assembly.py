@@ -67,6 +67,7 @@ def engine(
     till: Till,
     observe: Callable[[Event, Job], None],
     tell: Callable[[str], None],
+    near_cap: Callable[[str], None] | None = None,
     fetch_again: Collection[str] = (),
 ) -> tuple[Engine, Performer]:
     """The engine of a session with the real parts in it.
@@ -85,7 +86,7 @@ def engine(
         clock=WallClock(),
         settings=settings,
         money=_money(session, account, till),
-        purse=_purse(session, account, till, tell=tell),
+        purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
         governor=_governor(session, now=WallClock().now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
@@ -183,7 +184,14 @@ def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job
     return tuple(attempts)
 
 
-def _purse(session: Session, account: wire.Account, till: Till, *, tell: Callable[[str], None]) -> Purse:
+def _purse(
+    session: Session,
+    account: wire.Account,
+    till: Till,
+    *,
+    tell: Callable[[str], None],
+    near_cap: Callable[[str], None] | None,
+) -> Purse:
     opened = session.store
     counted = spending(session.batch, opened.all_attempts(), account, provider=opened.fact("provider"), till=till)
     if counted.unreadable is not None:
@@ -191,4 +199,4 @@ def _purse(session: Session, account: wire.Account, till: Till, *, tell: Callabl
     # What is only collected is paid for: a cap that cannot be computed must not stand in its way.
     limits = caps(session.batch, session.order.flags, tier=account.tier) if session.order.buys else Caps()
     permitted = session.plan.permitted() if session.order.buys else frozenset()
-    return Purse(caps=limits, spending=counted, tell=tell, permitted=permitted)
+    return Purse(caps=limits, spending=counted, tell=tell, near_cap=near_cap, permitted=permitted)

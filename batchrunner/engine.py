@@ -118,6 +118,12 @@ class Engine:
         self._stopped.set()
         self._wake.set()
 
+    async def stopped(self) -> tuple[Stop, str]:
+        """Wait until nothing more is bought, for a reason of the run's; the reason, and what is behind it."""
+        await self._stopped.wait()
+        assert self._stop is not None
+        return self._stop, self._trouble.message if self._trouble is not None else str(self._stop)
+
     def notice(self, project_id: str) -> None:
         """Look at a project now, if its render is waited for; whoever says so, and however often, decides nothing.
 

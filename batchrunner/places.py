@@ -19,6 +19,11 @@ def user_catalog_path(environ: Mapping[str, str]) -> Path:
     return _config_folder(environ) / "batchrunner" / "catalog.yaml"
 
 
+def notify_path(environ: Mapping[str, str]) -> Path:
+    """The person's file of addresses that notices are sent to; it need not exist."""
+    return _config_folder(environ) / "batchrunner" / "notify"
+
+
 def _config_folder(environ: Mapping[str, str]) -> Path:
     home = Path(environ.get("HOME") or Path.home())
     if sys.platform == "win32":

@@ -24,6 +24,7 @@ class Purse:
         caps: Caps,
         spending: Spending,
         tell: Callable[[str], None],
+        near_cap: Callable[[str], None] | None = None,
         permitted: Container[tuple[str, int]] | None = None,
     ) -> None:
         """Start from what is spent already.
@@ -32,12 +33,14 @@ class Purse:
             caps: the limits.
             spending: what counts against them.
             tell: given every warning once.
+            near_cap: given those of a cap that comes near, too.
             permitted: the attempts that may be submitted, by job and number, as they were agreed to; None for all.
         """
         self._permitted = permitted
         self._caps = caps
         self._spending = spending
         self._tell = tell
+        self._near_cap = near_cap
         self._told: set[str] = set()
         self._stopped_groups: dict[Group, str] = {}
         self._aside: dict[Group, list[tuple[int, int, str]]] = {}
@@ -75,7 +78,8 @@ class Purse:
             self._has_room = True
         if change > 0:
             for text in budget.nears(self._caps, self._spending, now=now):
-                self._say_once(text.partition(":")[0], text)
+                if self._say_once(text.partition(":")[0], text) and self._near_cap is not None:
+                    self._near_cap(text)
             if after.charged is not None and after.charged > (after.spec.hold or 0):
                 self.passed = self.passed or budget.passed(after, self._caps, self._spending, now=now)
         if budget.dearest_charge(before) != budget.dearest_charge(after):
@@ -124,7 +128,10 @@ class Purse:
                 del self._aside[group]
         return back
 
-    def _say_once(self, key: str, text: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self._tell(text)
+    def _say_once(self, key: str, text: str) -> bool:
+        """Tell it, if it has not been told; whether it was told now."""
+        if key in self._told:
+            return False
+        self._told.add(key)
+        self._tell(text)
+        return True

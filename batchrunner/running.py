@@ -6,8 +6,9 @@ here, and no signal is handled.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
 from typing import Protocol
@@ -23,6 +24,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.schedule import Stop
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit
+from batchrunner.herald import Herald
 from batchrunner.perform import Traffic
 from batchrunner.provider.client import Client
 from batchrunner.provider.webhooks import Notice
@@ -97,6 +99,7 @@ async def carry_out(
     say: Callable[[str], None],
     door: Door | None = None,
     recorder: Recorder | None = None,
+    herald: Herald | None = None,
 ) -> Report:
     """Check the key, lock the state, and run the engine to its end.
 
@@ -108,8 +111,11 @@ async def carry_out(
         say: a word for the person.
         door: where to listen for the provider's notices, if anywhere.
         recorder: hears of everything; by default nothing is kept.
+        herald: passes on what is worth it; whoever opened it tells it of the end.
     """
     recorder = recorder or Recorder(say=say)
+    if herald is not None:
+        herald.begin(recorder.run)
     async with client_of(access, heard=recorder.heard) as client:
         account = await read_account(client)
         with (
@@ -118,7 +124,15 @@ async def carry_out(
             ) as session,
             Till.of(os.environ, provider=access.provider, account=account.id) as till,
         ):
-            run = _Run(session=session, client=client, access=access, till=till, say=say, recorder=recorder)
+            run = _Run(
+                session=session,
+                client=client,
+                access=access,
+                till=till,
+                say=say,
+                recorder=recorder,
+                herald=herald,
+            )
             return await run.to_its_end(onlooker, door)
 
 
@@ -132,6 +146,7 @@ class _Run:
     till: Till
     say: Callable[[str], None]
     recorder: Recorder
+    herald: Herald | None
 
     async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
         """Wait for the turn, and run the engine."""
@@ -152,13 +167,18 @@ class _Run:
             access=self.access,
             account=account,
             till=self.till,
-            observe=onlooker.observe,
+            observe=onlooker.observe if self.herald is None else _both(onlooker.observe, self.herald.observe),
             tell=self.recorder.tell,
+            near_cap=None if self.herald is None else self.herald.near_cap,
             fetch_again=missing if goal is Goal.COLLECT else (),
         )
         if not session.order.buys:
             engine.stop(Stop.COLLECTING)
-        async with _listening(door, engine, self.say) as named, onlooker.shown(engine, performer.traffic):
+        async with (
+            _listening(door, engine, self.say) as named,
+            _waiting_for_a_stop(engine, self.herald),
+            onlooker.shown(engine, performer.traffic),
+        ):
             outcome = await engine.run()
         lacking = outcome.not_fetched if goal is Goal.COLLECT else len(missing)
         return self._close(engine, outcome, missing=lacking, named=named)
@@ -186,6 +206,37 @@ class _Run:
             named=named,
             earlier=tuple(opened.earlier()),
         )
+
+
+def _both(one: Callable[[Event, Job], None], other: Callable[[Event, Job], None]) -> Callable[[Event, Job], None]:
+    """Tell two; what goes wrong with the second is no matter of the first's."""
+
+    def observe(event: Event, job: Job) -> None:
+        with suppress(Exception):
+            other(event, job)
+        one(event, job)
+
+    return observe
+
+
+@asynccontextmanager
+async def _waiting_for_a_stop(engine: Engine, herald: Herald | None) -> AsyncIterator[None]:
+    """Tell the herald when the buying stops while the engine runs."""
+    if herald is None:
+        yield
+        return
+
+    async def tell() -> None:
+        stop, why = await engine.stopped()
+        herald.stopped(stop, why, engine.jobs().values())
+
+    waiting = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
@@ -32,7 +33,8 @@ class RunOptions(TypedDict, total=False):
     The others are those of `batchrunner run`: `max_credits_per_job`; `cutoff`, `soft` or `hard`; `wait_for_credits`,
     to go on after a top-up; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
     `access`, the provider, by default that of the environment; `sandbox_scale`, the size of a sandbox's pictures;
-    `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`. With a
+    `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`;
+    `notices=True`, to send notices as the command does, and `on_job_done`, a program for each job that is done. With a
     batch also, as of `plan`: `select`, `rerender`, `retry_failed`, `history`.
     """
 
@@ -56,6 +58,8 @@ class RunOptions(TypedDict, total=False):
     events: str | Path
     webhook_port: int
     webhook_host: str
+    notices: bool
+    on_job_done: Sequence[str]
 
 
 def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
@@ -158,6 +162,8 @@ def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Ta
         events=events,
         webhook_port=given.get("webhook_port"),  # type: ignore[arg-type]
         webhook_host=given.get("webhook_host"),  # type: ignore[arg-type]
+        sends_notices=bool(given.get("notices", False)),
+        hook=tuple(given.get("on_job_done", ())),  # type: ignore[arg-type]
     )
 
 

@@ -31,6 +31,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.schedule import Stop
 from batchrunner.engine import Engine
 from batchrunner.errors import UsageError
+from batchrunner.herald import heralding
 from batchrunner.perform import Traffic
 from batchrunner.recorder import Recorder
 from batchrunner.running import Report
@@ -67,6 +68,8 @@ class Task:
     events: Path | None = None
     webhook_port: int | None = None
     webhook_host: str | None = None
+    sends_notices: bool = False
+    hook: tuple[str, ...] = ()
 
 
 class Running:
@@ -213,11 +216,18 @@ class Running:
         recorder = stack.enter_context(
             recorders.keeping(self._recorder(access, stack), state=task.batch.state, manifest=task.batch.path)
         )
+        herald = stack.enter_context(
+            heralding(
+                task.batch, environ=os.environ, tell=_log.warning, command=task.hook, is_silent=not task.sends_notices
+            )
+        )
         order = await task.order(access)
         onlooker = _Onlooker(knows=self._knows)
-        return await running.carry_out(
-            task.batch, access, order, onlooker=onlooker, say=_log.info, door=door, recorder=recorder
+        report = await running.carry_out(
+            task.batch, access, order, onlooker=onlooker, say=_log.info, door=door, recorder=recorder, herald=herald
         )
+        herald.ended(report.outcome, report.exit_code, report.totals)
+        return report
 
     def _recorder(self, access: Access, stack: ExitStack) -> Recorder:
         log = None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from batchrunner import doctor as examination, places
+from batchrunner import doctor as examination, notify, places
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
 from batchrunner.api.twins import twin, waited
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.doctor import Finding
+from batchrunner.core.notices import trial
 from batchrunner.errors import Exit, UsageError
 from batchrunner.provider import wire
 
@@ -87,5 +88,24 @@ def examine(
     return Examined(findings=tuple(found), fixed=tuple(done), exit_code=examination.exit_code(found))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressee:
+    """A service that notices are sent to, named without its secrets; whether it took a test, None without one."""
+
+    service: str
+    took_it: bool | None = None
+
+
+def addressees(*, test: bool = False) -> tuple[Addressee, ...]:
+    """Where notices of runs are sent, by the environment and the person's own file; with `test`, one is sent to each.
+
+    Raises:
+        UsageError: an address is not understood, or apprise is not installed.
+    """
+    services = notify.opened(notify.addresses(os.environ, places.notify_path(os.environ)))
+    return tuple(Addressee(service=each.name, took_it=each.send(trial()) if test else None) for each in services)
+
+
 account_async = twin(account)
 examine_async = twin(examine)
+addressees_async = twin(addressees)

@@ -127,6 +127,12 @@ BUYING = (
     click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]"),
     click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk."),
     click.option("--no-upload-cache", is_flag=True, help="Send inputs again that an earlier run already sent."),
+    click.option(
+        "--on-job-done",
+        metavar="COMMAND",
+        help="Run this for each job that is done, with the job as JSON on its input.",
+    ),
+    click.option("--no-notices", is_flag=True, help="Send no notices."),
     click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary."),
     *log_and_events,

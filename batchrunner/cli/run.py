@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 import os
 from pathlib import Path
 import sys
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import options, recorder as recorders, show, signals
+from batchrunner.cli import advice, options, recorder as recorders, show, signals
 from batchrunner.cli.advice import Typed
 from batchrunner.errors import UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchrunner.cli.progress import Progress
     from batchrunner.core.plan import Plan, Wishes
     from batchrunner.engine import Engine
+    from batchrunner.herald import Herald
     from batchrunner.perform import Traffic
     from batchrunner.recorder import Recorder
     from batchrunner.running import Report
@@ -107,10 +108,28 @@ def buy(
     ):
         for warning in read.warnings:
             recorder.say("warning", "manifest", text=str(warning))
-        order = _order(read, access, wishes, given, saved=saved, shown=shown)
-        report = carry_out(read, access, order, display=progress(quiet=given["quiet"]), door=door, recorder=recorder)
         typed = Typed.of(read.path, {**given, "selection": wishes.selection})
+        display = progress(quiet=given["quiet"])
+        with _heralding(read, given, typed) as herald:
+            order = _order(read, access, wishes, given, saved=saved, shown=shown)
+            report = carry_out(read, access, order, display=display, door=door, recorder=recorder, herald=herald)
+            herald.ended(report.outcome, report.exit_code, report.totals, lines=advice.after_run(report, typed))
         return conclude(read, report, typed=typed, as_json=given["as_json"])
+
+
+def _heralding(read: Batch, given: Mapping[str, Any], typed: Typed) -> AbstractContextManager[Herald]:
+    from batchrunner.cli import doubts
+    from batchrunner.core.notices import words_of
+    from batchrunner.herald import heralding
+
+    return heralding(
+        read,
+        environ=os.environ,
+        tell=show.say,
+        command=words_of(given["on_job_done"] or ()),
+        is_silent=given["no_notices"],
+        about=lambda job: doubts.lines(job, typed),
+    )
 
 
 def _door(read: Batch, given: Mapping[str, Any]) -> Door | None:
@@ -222,6 +241,7 @@ def carry_out(
     display: Progress,
     door: Door | None = None,
     recorder: Recorder | None = None,
+    herald: Herald | None = None,
 ) -> Report:
     """Carry out an order, with a display and Ctrl-C in two stages.
 
@@ -231,7 +251,14 @@ def carry_out(
     from batchrunner import running
 
     run_it = running.carry_out(
-        read, access, order, onlooker=Attended(display), say=show.say, door=door, recorder=recorder
+        read,
+        access,
+        order,
+        onlooker=Attended(display),
+        say=show.say,
+        door=door,
+        recorder=recorder,
+        herald=herald,
     )
     try:
         return asyncio.run(run_it)
@@ -241,7 +268,7 @@ def carry_out(
 
 def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int:
     """Print what a run came to and what to type next; its exit code."""
-    from batchrunner.cli import advice, status
+    from batchrunner.cli import status
 
     if as_json:
         show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))

@@ -10,6 +10,7 @@ from batchrunner.core.budget import Budget
 from batchrunner.core.folder import Folder
 from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
+from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Place, Problem
 from batchrunner.core.retry import USUAL, Policy
 
@@ -73,3 +74,5 @@ class Manifest:
     budget: Budget = field(default_factory=Budget)
     retry: Policy = USUAL
     webhooks: Webhooks | None = None
+    notify: tuple[Sort, ...] = ALL
+    on_job_done: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchrunner.core import checks, includes, layers, naming, retrying, shape, yamltext
+from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.entries import Jobs, Needed, Read, check_output, name_flaw
@@ -19,6 +19,7 @@ from batchrunner.core.findings import Findings
 from batchrunner.core.includes import Around, Files, Part
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits, Manifest, Webhooks
+from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.retry import Policy
 from batchrunner.core.typed import checked, not_yet_keys, problem_at, value_of
@@ -112,6 +113,8 @@ def read(
             budget=replace(Budget.of(usable.get("budget", {})), per_model=manifest.per_model),
             retry=Policy.of(usable.get("retry", {})),
             webhooks=Webhooks(**usable["webhooks"]) if "webhooks" in usable else None,
+            notify=tuple(map(Sort, usable["notify"]["on"])) if "notify" in usable else ALL,
+            on_job_done=notices.words_of(usable.get("on_job_done", ())),
             jobs=jobs,
             warnings=found.warnings(),
             catalog=head.get("catalog"),

@@ -11,6 +11,7 @@ so the values given here to fields that may be left out are never read. What a f
 from __future__ import annotations
 
 from collections.abc import Mapping
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -143,6 +144,16 @@ def _moment(value: str) -> str:
     except (ValueError, OverflowError):
         said = "this is no age and no date; write 7d (s, m, h, d, w), 2026-11-01 or 2026-11-01T18:00"
         raise PydanticCustomError("no_moment", said) from None
+    return value
+
+
+def _words(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = []
+    if not words:
+        raise PydanticCustomError("no_command", "this is no command; write a program and its arguments") from None
     return value
 
 
@@ -279,6 +290,17 @@ class Retry(Block):
     )
 
 
+class Notify(Block):
+    on: list[Literal["done", "stopped", "uncertain", "cap"]] = required("What to be told of.")
+
+
+Command = Annotated[
+    Annotated[Text, AfterValidator(_words), Tag(explain.FORM + "text")]
+    | Annotated[Annotated[list[Text], Field(min_length=1, max_length=100)], Tag(explain.FORM + "list")],
+    Discriminator(_form),
+]
+
+
 class Included(Block):
     """What an included file says beside its jobs; its other keys are looked at elsewhere."""
 
@@ -307,6 +329,8 @@ class Head(Block):
     budget: Budget = optional("Caps that hold, in credits and dollars.")
     webhooks: Webhooks = optional("Take the provider's notices instead of asking only.")
     retry: Retry = optional("How patiently each step is tried again.")
+    notify: Notify = optional("Which notices the person gets; where to is never in a manifest.")
+    on_job_done: Command = optional("Program to run for each job that is done, with the job as JSON on its input.")
     defaults: dict[str, Any] = optional(
         "What all jobs, those of a kind or those with a tag have unless they say otherwise."
     )

@@ -16,7 +16,7 @@ from batchrunner.core.variables import Refused
 # What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"window", "notify"}),
+    "manifest": frozenset({"window"}),
     "job": frozenset({"needs"}),
     "input": frozenset({"job"}),
 }

@@ -9,7 +9,7 @@ import yaml
 from batchrunner.core import expand, findings, manifest, reader, shape, typed
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.errors import ManifestError
-from tests.core.case_text import CASES, CATALOG, facts, outcome, parse, read_case
+from tests.core.case_text import CASES, CATALOG, facts, listing, outcome, parse, read_case
 
 EXAMPLES = Path(manifest.__file__).parents[2] / "manifests"
 
@@ -34,7 +34,8 @@ def test_there_are_enough_cases() -> None:
 def test_the_example_manifests_are_valid(path: Path) -> None:
     read = reader.parse(path.read_text(encoding="utf-8"), source=path.name, name=path.stem, catalog=CATALOG)
     assert read.warnings == ()
-    assert expand.expand(read, files=facts(read))
+    lying = listing("".join(f"{each.globs[0].partition('*')[0]}one.mp4\n" for each in expand.folders_of(read)))
+    assert expand.expand(read, files=facts(read), listing=lying)
 
 
 @pytest.mark.parametrize("style", CATALOG.art_styles)
