@@ -41,6 +41,7 @@ from batchrunner.core.retry import Instant
 from batchrunner.core.selection import Selection, facts_of
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable, UsageError
+from batchrunner.following import Following
 from batchrunner.governor import PACE, Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
@@ -279,6 +280,8 @@ def engine(
         policy = replace(policy, refund_wait_s=SANDBOX_REFUND_WAIT_S)
     opened = session.store
     flags = flags or Flags()
+    is_chained = any(job.spec.waits_for for job in session.jobs)
+    following = Following(session.jobs, {job.id: job for job in opened.jobs()} if is_chained else None)
     performer = Performer(
         client=client,
         root=session.batch.root,
@@ -289,6 +292,7 @@ def engine(
         upload_log=opened,
         state_folder=opened.path.parent,
         never_again=lost.flying if (lost := opened.lost_log()) else {},
+        sources=following,
     )
     money = Money(
         credits=account.credits,
@@ -323,6 +327,7 @@ def engine(
         observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
+        following=following,
     )
     return made, performer
 

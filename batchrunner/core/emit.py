@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from batchrunner.core import templates, yamlout
+from batchrunner.core import links, templates, yamlout
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.inputs import Source
 
@@ -18,8 +18,9 @@ def values_of(job: ResolvedJob, *, path: Callable[[str], str]) -> dict[str, Any]
         "id": job.id,
         "kind": str(job.kind),
         **{key: value for key, value in own.items() if value},
-        **job.request,
-        "assets": {**job.request["assets"], **local},
+        **links.as_written(job.links),
+        **(fields := links.without_input(job.request)),
+        "assets": {**fields["assets"], **local},
     }
 
 
