@@ -48,6 +48,14 @@ def feed(job: Job, sources: Sources, *, now: Instant) -> Asset | Input:
     return holding.by_address(link.field, source.project_id, now=now)
 
 
+def local_inputs(job: Job, sources: Sources | None) -> tuple[Input, ...]:
+    """What of a job is, or can be, uploaded: its own files, and the file of the render that it is made from."""
+    source = sources.source(job.spec.source) if sources is not None and job.spec.source is not None else None
+    renders = source.outputs[:1] if source is not None else ()
+    files = tuple(holding.as_file(each, link.field) for each in renders for link in job.spec.inputs if link.job)
+    return (*(each for each in job.spec.inputs if each.path is not None), *files)
+
+
 def learn(job: Job, sources: Sources) -> None:
     """Take in that a submission was accepted: as a file, after the address had been refused, or otherwise."""
     is_file = any(asset.project_id is not None and not holding.is_by_address(asset) for asset in job.assets)

@@ -219,7 +219,7 @@ class Performer:
     async def _refused(self, job: Job, failure: Failure) -> Event:
         now = self._now()
         if not job.is_renewed and may_be_gone(failure, job.assets, now=now):
-            await self._uploads.forget(job.spec.inputs, job.assets)
+            await self._uploads.forget(feeding.local_inputs(job, self._sources), job.assets)
             return events.Refused(at=now, failure=failure, verdict=Again(at=now), blames_inputs=True)
         return events.Refused(at=now, failure=failure, verdict=self._verdict(Step.SUBMIT, job, failure, now))
 

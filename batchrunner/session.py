@@ -274,6 +274,8 @@ def engine(
 
     `account` is as it was just read, with the till taken by whoever means to buy.
     """
+    if not session.is_collecting:
+        _tell_waiting(session.plan, tell)
     clock = WallClock()
     policy = session.batch.manifest.retry
     if access.is_sandbox:
@@ -330,6 +332,18 @@ def engine(
         following=following,
     )
     return made, performer
+
+
+MOST_TOLD = 10
+"""Jobs that wait for what does not come and are named; the rest is counted."""
+
+
+def _tell_waiting(made: Plan, tell: Callable[[str], None]) -> None:
+    waiting = made.waiting()
+    for entry in waiting[:MOST_TOLD]:
+        tell(f"{entry.id} is not bought: {entry.waits}")
+    if len(waiting) > MOST_TOLD:
+        tell(f"{len(waiting) - MOST_TOLD:,} more jobs are not bought, since what they wait for does not come")
 
 
 def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) -> Governor:

@@ -369,6 +369,7 @@ def _close(
         held_back=outcome.held_back,
         is_too_dear=outcome.far_off is not None or outcome.passed is not None,
         not_fetched=outcome.not_fetched,
+        left_out=0 if session.is_collecting else len(session.plan.waiting()),
     )
     session.store.end_run(at=outcome.ended_at, exit_code=code)
     recorder.say("info", "ended", exit_code=int(code), jobs=_by_state(outcome), stop=outcome.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from batchrunner.core import chain
 from batchrunner.core.job import Job, State
 from batchrunner.core.selection import BROKEN, OPEN, code_of
 
@@ -39,6 +40,16 @@ def words(job: Job, jobs: Mapping[str, Job]) -> str | None:
     first = next((each for each in ids if is_stuck(jobs.get(each))), ids[0])
     more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
     return f"waits for {first}, {how_it_is(jobs.get(first))}{more}"
+
+
+def stuck(jobs: Mapping[str, Job]) -> list[Job]:
+    """The jobs that wait, directly or not, for one that will not come by itself."""
+    lost: dict[str, Job] = {}
+    for job_id in chain.order_of({job.id: job.spec.waits_for for job in jobs.values()}):
+        job = jobs[job_id]
+        if job.state in OPEN and any(each in lost or is_stuck(jobs.get(each)) for each in missing(job, jobs)):
+            lost[job_id] = job
+    return list(lost.values())
 
 
 def is_stuck(job: Job | None) -> bool:

@@ -69,6 +69,7 @@ class Entry:
             is collected.
         is_changed: what it is to be is no longer what is on record.
         made_again: what it is made from was rendered again, or will be by this plan; in words, None where it is not.
+        waits: it is selected and would be bought, but what it waits for does not come; in words, None where it may.
         may_start_over: of an attempt that was submitted: it may be submitted again at no further cost, since it is
             selected, and what the manifest asks for now is what was submitted, at the same price.
     """
@@ -82,6 +83,7 @@ class Entry:
     is_selected: bool = True
     is_changed: bool = False
     made_again: str | None = None
+    waits: str | None = None
     may_start_over: bool = False
 
     @property
@@ -156,6 +158,10 @@ class Plan:
     def changed(self) -> tuple[Entry, ...]:
         """Jobs that are done and would be another render by the manifest of now."""
         return tuple(entry for entry in self.entries if entry.is_stale)
+
+    def waiting(self) -> tuple[Entry, ...]:
+        """Jobs that would be bought if what they wait for came."""
+        return tuple(entry for entry in self.entries if entry.waits is not None)
 
     def left_behind(self) -> tuple[Entry, ...]:
         """Jobs that are done and made from what was rendered again, or will be by this plan, and are not themselves."""
@@ -334,14 +340,16 @@ def _entry(
     again = upstream.made_again(job, spec, before) if job is not None else None
     changed = _changed(job, spec, again) if job is not None else ""
     waits = upstream.waits(spec, before)
+    is_held = False
     if job is not None and job.state in BOUGHT:
         why_not = (_forbids_again(job, spec, changed) or waits) if is_selected else "it is not selected"
         action, reason = _decide_bought(job, changed, why_not)
         may_start_over = action is Do.RESUME and why_not is None
     elif is_selected:
         action, reason = _decide(spec, job, changed, wishes)
-        if action is not Do.SKIP:
-            action, reason = (Do.SKIP, _waiting(job, changed, waits)) if waits else (action, reason)
+        is_held = action is not Do.SKIP and waits is not None
+        if is_held and waits is not None:
+            action, reason = Do.SKIP, _waiting(job, changed, waits)
     else:
         action, reason = Do.SKIP, "not selected"
     return Entry(
@@ -354,6 +362,7 @@ def _entry(
         is_selected=is_selected,
         is_changed=bool(changed),
         made_again=again,
+        waits=waits if is_held else None,
         may_start_over=may_start_over,
     )
 
