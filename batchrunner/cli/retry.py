@@ -62,7 +62,7 @@ def retry(manifest: Path, **given: Any) -> int:
     if not chosen:
         return _nothing(read, known, given)
     if given["write"] is not None:
-        return _write(read, chosen, given)
+        return _write(read, chosen, known, given)
     wishes = Wishes(retry_failed=True, selection=selection)
     return run.buy(read, wishes, given, shown=_show)
 
@@ -140,7 +140,7 @@ def _ids(entries: list[Entry]) -> str:
 # --- a manifest of them --------------------------------------------------------------------------------------------
 
 
-def _write(read: Batch, chosen: frozenset[str], given: Mapping[str, Any]) -> int:
+def _write(read: Batch, chosen: frozenset[str], known: Mapping[str, Job], given: Mapping[str, Any]) -> int:
     """Write a manifest of the chosen jobs, which has nothing on disk in common with the old one but its inputs.
 
     Raises:
@@ -160,7 +160,9 @@ def _write(read: Batch, chosen: frozenset[str], given: Mapping[str, Any]) -> int
     if "catalog" in head:
         head["catalog"] = path(head["catalog"])
     head["output"] = f"{_free_folder(file)}/{{id}}.mp4"
-    jobs = [emit.values_of(job, path=path) for job in read.jobs if job.id in chosen]
+    files = {job.id: job.outputs[0].path for job in known.values() if job.outputs}
+    alone = (emit.apart(job, chosen, files) for job in read.jobs if job.id in chosen)
+    jobs = [emit.values_of(job, path=path) for job in alone]
     try:
         with file.open("w" if is_forced else "x", encoding="utf-8", newline="\n") as opened:
             opened.write(emit.text_of(head, jobs))

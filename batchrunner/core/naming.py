@@ -114,7 +114,9 @@ def id_of(template: str, draft: Draft, given: Sequence[Input], *, index: int) ->
 def is_of_folder(draft: Draft) -> bool:
     """Tell whether a job stands for one of each file."""
     given = draft.values.get("input")
-    return isinstance(given, dict) and "job" not in given
+    if not isinstance(given, dict):
+        return False
+    return "glob" in given or not ("job" in given or draft.is_broken("input", "job"))
 
 
 def id_for_files(template: str, draft: Draft, *, must_differ: bool = True) -> str:

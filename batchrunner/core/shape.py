@@ -174,8 +174,15 @@ class Chained(Block):
 
 
 def _input_form(value: Any) -> str:
-    form = "file" if not isinstance(value, dict) else "job" if "job" in value and "glob" not in value else "folder"
-    return explain.FORM + form
+    return explain.FORM + ("file" if not isinstance(value, dict) else "job" if "job" in value else "folder")
+
+
+def _never_both(value: Any) -> Any:
+    if isinstance(value, dict) and "job" in value and "glob" in value:
+        raise PydanticCustomError(
+            "input_twice", "job and glob exclude each other: the input is the render of a job, or each file of a folder"
+        )
+    return value
 
 
 def _never_a_job(value: Any) -> Any:
@@ -187,10 +194,13 @@ def _never_a_job(value: Any) -> Any:
 
 
 ClipInput = Annotated[
-    Annotated[Text, Tag(explain.FORM + "file")]
-    | Annotated[Folder, Tag(explain.FORM + "folder")]
-    | Annotated[Chained, Tag(explain.FORM + "job")],
-    Discriminator(_input_form),
+    Annotated[
+        Annotated[Text, Tag(explain.FORM + "file")]
+        | Annotated[Folder, Tag(explain.FORM + "folder")]
+        | Annotated[Chained, Tag(explain.FORM + "job")],
+        Discriminator(_input_form),
+    ],
+    BeforeValidator(_never_both),
 ]
 StillInput = Annotated[
     Annotated[

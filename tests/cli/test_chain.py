@@ -29,7 +29,11 @@ NO_ADDRESS = {
 
 
 def broken(job: str, **more: object) -> dict[str, object]:
-    return {"step": "render", "job": f"*/{job} *", "render_error": {"code": "invalid_video_file", "message": "no"}} | more
+    return {
+        "step": "render",
+        "job": f"*/{job} *",
+        "render_error": {"code": "invalid_video_file", "message": "no"},
+    } | more
 
 
 @pytest.fixture
@@ -137,7 +141,9 @@ def test_nothing_is_bought_behind_a_job_that_failed_and_it_is_said_why(chained):
 
     again = chained.run("run", "m.yaml")
     assert again.code == 4, again.err
-    assert "second is not bought: waits for first, which failed: invalid_video_file; `retry` tries it again" in again.err
+    assert (
+        "second is not bought: waits for first, which failed: invalid_video_file; `retry` tries it again" in again.err
+    )
     assert planned(chained)["third"] == ("skip", "waits for second, which waits, too")
 
     misbehave(chained)
