@@ -25,6 +25,7 @@ from batchrunner.core import (
     plan as planning,
     reader,
 )
+from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.plan import Do, Plan, Wishes, make_plan
 from batchrunner.core.retry import Failure
@@ -157,12 +158,12 @@ def test_a_range_beyond_the_render_is_refused_before_anything_is_rendered(writte
 
 
 LOOKED = {
-    "a.png": expand.Inspected(
+    "a.png": Inspected(
         path="a.png",
         size=10,
         modified_ns=1,
         sha256="a" * 64,
-        facts=footage.Facts(width=64, height=36, codec="png"),
+        facts=Facts(width=64, height=36, codec="png"),
     )
 }
 
