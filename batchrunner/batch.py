@@ -293,7 +293,7 @@ def look(
         contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
         whole, waiting = chain.complete(tuple(expand.ready(batch.jobs, unready)))
         jobs = expand.with_ends(whole, contents)
-        take = expand.with_ends(_complete(take, unready), contents, beside=jobs)
+        take = expand.with_ends(_complete(take, unready, waiting), contents, beside=jobs)
         checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier, beside=jobs)
         told = (*footage.about_unready(batch.jobs, unready), *chain.about_left(waiting), *checked)
     except ManifestError as error:
@@ -310,14 +310,20 @@ def look(
     )
 
 
-def _complete(take: tuple[ResolvedJob, ...], unready: set[str]) -> tuple[ResolvedJob, ...]:
+def _complete(
+    take: tuple[ResolvedJob, ...], unready: set[str], waiting: Sequence[ResolvedJob]
+) -> tuple[ResolvedJob, ...]:
     """The take that is to be made; its file must be there as a whole, since nothing else is asked for.
+
+    `waiting` are jobs that wait for one whose file is not.
 
     Raises:
         UsageError: it is still being written.
     """
     for given in (given for job in take for given in job.inputs if given.value in unready):
         raise UsageError(f"{given.value} is still being written", hint="wait until it is there, and run it again")
+    for job in (job for job in take if any(job.id == each.id for each in waiting)):
+        raise UsageError(f"a file behind {job.id} is still being written", hint="wait until it is there, and try again")
     return take
 
 

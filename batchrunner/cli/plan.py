@@ -221,6 +221,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
                 "credits": _price(entry.spec),
                 "basis": entry.spec.basis if entry.spec else None,
                 "warnings": outlook.warnings.get(entry.id, []),
+                "waits_for": list(entry.spec.waits_for) if entry.spec else [],
             }
             for entry in made.entries
         ],
