@@ -147,7 +147,9 @@ def test_nothing_is_bought_behind_a_job_that_failed_and_it_is_said_why(chained):
     assert planned(chained)["third"] == ("skip", "waits for second, which waits, too")
 
     misbehave(chained)
-    assert chained.run("retry", "m.yaml", "--yes").code == 0
+    retried = chained.run("retry", "m.yaml", "--yes")
+    assert retried.code == 0, retried.err
+    assert "waiting for these: 1 job; `run` goes on with what waits" in retried.err
     assert planned(chained)["second"] == ("resume", "not submitted yet")
     assert chained.run("run", "m.yaml").code == 0
     check_states(chained, {"first": 2, "second": 1, "third": 1})
