@@ -86,7 +86,11 @@ def write(
     if "catalog" in head:
         head["catalog"] = path(head["catalog"])
     head["output"] = f"{_free_folder(file)}/{{id}}.mp4"
-    jobs = [emit.values_of(job, path=path) for job in batch.jobs if job.id in chosen]
+    with store.open_to_read(batch.state) as view:
+        known = view.jobs() if view else []
+    files = {job.id: job.outputs[0].path for job in known if job.outputs}
+    alone = (emit.apart(job, chosen, files) for job in batch.jobs if job.id in chosen)
+    jobs = [emit.values_of(job, path=path) for job in alone]
     try:
         with file.open("w" if is_forced else "x", encoding="utf-8", newline="\n") as opened:
             opened.write(emit.text_of(head, jobs))

@@ -16,9 +16,11 @@ from batchrunner.core import canary, looks, pace as pacing
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
+from batchrunner.core.plan import Plan
 from batchrunner.core.retry import Instant, Policy
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable
+from batchrunner.following import Following
 from batchrunner.governor import PACE, Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
@@ -74,9 +76,13 @@ def engine(
 
     `account` is as it was just read, with the till taken by whoever means to buy.
     """
+    if session.order.buys:
+        _tell_waiting(session.plan, tell)
     patience, flags = SANDBOX if access.is_sandbox else PROVIDER, session.order.flags
     settings = _settings(session, patience)
-    performer = _performer(session, client, settings.policy)
+    is_chained = any(job.spec.waits_for for job in session.jobs)
+    following = Following(session.jobs, {job.id: job for job in session.store.jobs()} if is_chained else None)
+    performer = _performer(session, client, settings.policy, following)
     performer.sweep(job for job in session.store.all_attempts() if job.is_final and job.id not in fetch_again)
     made = Engine(
         jobs=session.jobs,
@@ -91,8 +97,21 @@ def engine(
         observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
+        following=following,
     )
     return made, performer
+
+
+MOST_TOLD = 10
+"""Jobs that wait for what does not come and are named; the rest is counted."""
+
+
+def _tell_waiting(made: Plan, tell: Callable[[str], None]) -> None:
+    waiting = made.waiting()
+    for entry in waiting[:MOST_TOLD]:
+        tell(f"{entry.id} is not bought: {entry.waits}")
+    if len(waiting) > MOST_TOLD:
+        tell(f"{len(waiting) - MOST_TOLD:,} more jobs are not bought, since what they wait for does not come")
 
 
 def _settings(session: Session, patience: Patience) -> Settings:
@@ -112,7 +131,7 @@ def _settings(session: Session, patience: Patience) -> Settings:
     )
 
 
-def _performer(session: Session, client: Client, policy: Policy) -> Performer:
+def _performer(session: Session, client: Client, policy: Policy, following: Following) -> Performer:
     opened = session.store
     return Performer(
         client=client,
@@ -124,6 +143,7 @@ def _performer(session: Session, client: Client, policy: Policy) -> Performer:
         upload_log=opened,
         state_folder=opened.path.parent,
         never_again=lost.flying if (lost := opened.lost_log()) else {},
+        sources=following,
     )
 
 

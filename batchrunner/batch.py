@@ -16,6 +16,7 @@ from typing import Any
 
 from batchrunner import collector, inspect, listing, places, statefile, store
 from batchrunner.core import (
+    chain,
     config,
     edits,
     expand,
@@ -213,7 +214,7 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
     manifest = edits.manifest_of(asked, set_, batch.catalog, allow_unlisted=batch.allows_unlisted)
     facts = {name: _look(batch.root, name) for name in sorted(expand.local_paths(manifest))}
     try:
-        (take,) = expand.expand(manifest, files=facts)
+        (take,) = expand.expand(manifest, files=facts, beside=batch.jobs)
     except ManifestError as error:
         raise edits.placed(error, asked, set_) from None
     taken = {outputs.collision_key(name) for name in (*names, *(each.output for each in batch.jobs))}
@@ -290,10 +291,11 @@ def look(
     wanted = footage.wanted((*batch.jobs, *take))
     try:
         contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
-        jobs = expand.with_ends(tuple(expand.ready(batch.jobs, unready)), contents)
-        take = expand.with_ends(_complete(take, unready), contents)
-        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier)
-        told = (*footage.about_unready(batch.jobs, unready), *checked)
+        whole, waiting = chain.complete(tuple(expand.ready(batch.jobs, unready)))
+        jobs = expand.with_ends(whole, contents)
+        take = expand.with_ends(_complete(take, unready, waiting), contents, beside=jobs)
+        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier, beside=jobs)
+        told = (*footage.about_unready(batch.jobs, unready), *chain.about_left(waiting), *checked)
     except ManifestError as error:
         raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
     warnings = tuple(map(batch.mask, told))
@@ -308,14 +310,20 @@ def look(
     )
 
 
-def _complete(take: tuple[ResolvedJob, ...], unready: set[str]) -> tuple[ResolvedJob, ...]:
+def _complete(
+    take: tuple[ResolvedJob, ...], unready: set[str], waiting: Sequence[ResolvedJob]
+) -> tuple[ResolvedJob, ...]:
     """The take that is to be made; its file must be there as a whole, since nothing else is asked for.
+
+    `waiting` are jobs that wait for one whose file is not.
 
     Raises:
         UsageError: it is still being written.
     """
     for given in (given for job in take for given in job.inputs if given.value in unready):
         raise UsageError(f"{given.value} is still being written", hint="wait until it is there, and run it again")
+    for job in (job for job in take if any(job.id == each.id for each in waiting)):
+        raise UsageError(f"a file behind {job.id} is still being written", hint="wait until it is there, and try again")
     return take
 
 
@@ -388,15 +396,18 @@ def plan(
     history: pricing.History,
 ) -> Plan:
     """The plan for inputs that were looked into, with prices learned from `history`."""
+    asked: dict[str, Spec] = {}
 
     def spec_of(job: ResolvedJob) -> Spec:
-        return planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history)
+        return planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
+
+    for job in chain.ordered(seen.jobs):
+        asked[job.id] = spec_of(job)
 
     def wanted(job: ResolvedJob) -> Spec:
-        asked = spec_of(job)
         if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
-            return replace(spec_of(seen.redo), asked=asked.fingerprint, edits=batch.redo.edits)
-        return planning.standing(asked, known.get(job.id), batch.catalog, tier=tier, history=history)
+            return replace(spec_of(seen.redo), asked=asked[job.id].fingerprint, edits=batch.redo.edits)
+        return planning.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
 
     return planning.make_plan(
         ((job.id, wanted(job)) for job in seen.jobs), known, wishes, absences=_absences(batch, seen, known)

@@ -27,6 +27,7 @@ from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop
 from batchrunner.errors import ProviderError, StateUnusable
+from batchrunner.following import Following
 from batchrunner.governor import Governor, Held
 from batchrunner.inquiry import Inquiry, Money
 from batchrunner.lines import Lines
@@ -58,12 +59,15 @@ class Engine:
         observe: Observe,
         fetch_again: Collection[str] = (),
         canaries: Canaries | None = None,
+        following: Following | None = None,
     ) -> None:
         """Take charge of `jobs`, in their order of preference.
 
         `fetch_again` names done jobs whose file is missing; with `canaries`, the others are not bought before these
-        are good.
+        are good. `following` knows which of them wait for others; by default those wait for one another alone.
         """
+        jobs = tuple(jobs)
+        self._following = following or Following(jobs)
         self._journal = journal
         self._perform = perform
         self._witness = witness
@@ -154,6 +158,8 @@ class Engine:
         waits = {step: (self._lines.ready(step), why) for step, why in held.items() if why}
         if self._canaries is not None and self._behind and Step.UPLOAD not in waits:
             waits[Step.UPLOAD] = (len(self._behind), self._canaries.words)
+        elif self._following.waiting and Step.UPLOAD not in waits:
+            waits[Step.UPLOAD] = (self._following.waiting, "they wait for other jobs of their chain")
         return waits
 
     def stalls(self) -> list[str]:
@@ -226,6 +232,8 @@ class Engine:
                 entries.append((event, after))
             self._queue(after)
             self._ask_canaries(after)
+            for follower in self._following.saw(after):
+                self._queue(replace(self._jobs[follower], is_left=False))
         return entries
 
     def _ask_canaries(self, job: Job) -> None:
@@ -298,6 +306,8 @@ class Engine:
             self._inquiry.add(job, now=self._clock.now())
             return
         step = schedule.STEP_OF[action]
+        if step in schedule.BUYING and self._following.holds(job):
+            return
         if step in schedule.BUYING and self._canaries is not None and self._canaries.holds_back(job):
             self._behind.append(job.id)
             return

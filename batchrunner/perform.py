@@ -9,11 +9,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, assert_never
 
-from batchrunner import media, partial, reserve, transfer
+from batchrunner import feeding, media, partial, reserve, transfer
 from batchrunner.core import events, result, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
@@ -21,10 +21,11 @@ from batchrunner.core.evidence import Reading
 from batchrunner.core.job import Action, Job, history
 from batchrunner.core.outputs import mark_of
 from batchrunner.core.retry import USUAL, Again, Failure, GiveUp, Instant, Policy, Step, Verdict
-from batchrunner.core.spec import Output
+from batchrunner.core.spec import Asset, Output
 from batchrunner.errors import (
     AddressExpired,
     DiskFull,
+    InputProblem,
     NeverSent,
     NoAnswer,
     ProviderError,
@@ -76,6 +77,7 @@ class Performer:
         upload_log: UploadLog | None = None,
         never_again: Mapping[str, int] | None = None,
         state_folder: Path | None = None,
+        sources: feeding.Sources | None = None,
     ) -> None:
         """Hand in the adapters.
 
@@ -89,7 +91,9 @@ class Performer:
             upload_log: where uploads are remembered for later runs.
             never_again: attempts by job id that do not start over at no cost: whether they did is not on record.
             state_folder: where what is bought is recorded: nothing is bought without room there.
+            sources: the jobs that others are made from.
         """
+        self._sources = sources
         self._policy = policy
         self._never_again = never_again or {}
         self._state_folder = state_folder
@@ -157,10 +161,26 @@ class Performer:
 
     async def _upload(self, job: Job) -> Event:
         try:
-            assets = await self._uploads.assets([each for each in job.spec.inputs if each.path is not None])
+            if job.spec.source is not None:
+                assets = await self._render_of_another(job)
+            else:
+                assets = await self._uploads.assets([each for each in job.spec.inputs if each.path is not None])
         except (ProviderError, TransferError) as error:
             return self._step_failed(Step.UPLOAD, job, retry.failure_of(error))
         return events.Uploaded(at=self._now(), assets=assets)
+
+    async def _render_of_another(self, job: Job) -> tuple[Asset, ...]:
+        """What the provider knows the render by that a job is made from; it is uploaded only where it must be."""
+        assert self._sources is not None
+        found = feeding.feed(job, self._sources, now=self._now())
+        if isinstance(found, Asset):
+            return (found,)
+        try:
+            (asset,) = await self._uploads.assets([found])
+        except InputProblem as error:
+            raise InputProblem(f"{error}; `batchrunner download` fetches {job.spec.source} again") from error
+        source = self._sources.source(job.spec.source or "")
+        return (replace(asset, project_id=source.project_id if source is not None else None),)
 
     # --- submit ---
 
@@ -178,6 +198,8 @@ class Performer:
             return await self._refused(job, retry.failure_of(error))
         except (NeverSent, DiskFull) as error:
             return await self._refused(job, retry.failure_of(error))
+        if self._sources is not None:
+            feeding.learn(job, self._sources)
         return events.Accepted(at=self._now(), project_id=created.project_id, credits=created.credits_charged)
 
     async def _make_sure_of_record(self) -> None:
@@ -197,7 +219,7 @@ class Performer:
     async def _refused(self, job: Job, failure: Failure) -> Event:
         now = self._now()
         if not job.is_renewed and may_be_gone(failure, job.assets, now=now):
-            await self._uploads.forget(job.spec.inputs, job.assets)
+            await self._uploads.forget(feeding.local_inputs(job, self._sources), job.assets)
             return events.Refused(at=now, failure=failure, verdict=Again(at=now), blames_inputs=True)
         return events.Refused(at=now, failure=failure, verdict=self._verdict(Step.SUBMIT, job, failure, now))
 

@@ -193,6 +193,7 @@ class _Run:
             held_back=outcome.held_back,
             is_too_dear=outcome.far_off is not None or outcome.passed is not None,
             not_fetched=outcome.not_fetched,
+            left_out=len(self.session.plan.waiting()) if self.session.order.buys else 0,
         )
         opened.end_run(at=outcome.ended_at, exit_code=code)
         by_state = {str(state): count for state, count in outcome.by_state.items() if count}

@@ -77,6 +77,36 @@ def test_a_crash_while_a_lost_submission_is_judged_does_not_acquit_it(program, m
     assert check_books(program, manifest, jobs=2)["totals"]["by_state"] == {"done": 1, "uncertain": 1}
 
 
+CHAIN = """\
+version: 1
+jobs:
+  - {id: clip, kind: video-to-video, input: {job: still}, end_seconds: end, style: {art_style: Ink}}
+  - {id: still, kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p, input: a.png}
+"""
+
+CHAIN_STEP = int(os.environ.get("CHAIN_STEP", "6"))
+"""Every so many points of a chain a crash is tried; CHAIN_STEP=1 tries them all."""
+
+
+@pytest.mark.parametrize("point", range(3, 66, CHAIN_STEP))
+def test_a_crash_in_a_chain_buys_no_link_of_it_twice(program, media, point):
+    manifest = lay_out(program, media, f"chain{point}", CHAIN)
+    ended = crash_at(program, manifest, point)
+    assert ended.code in {-9, 0}, ended.err
+    again = program.run("run", manifest.name)
+    assert again.code in {0, 9}, again.err
+    status = program.status(manifest)
+    if again.code == 0:
+        check_books(program, manifest, jobs=2)
+        return
+    uncertain = [job["id"] for job in status["jobs"] if job["state"] == "uncertain"]
+    assert len(uncertain) == 1
+    assert all(count == 1 for count in program.provider.creates_by_job(manifest.stem).values())
+    if uncertain == ["still"]:
+        (clip,) = (job for job in status["jobs"] if job["id"] == "clip")
+        assert (clip["state"], clip["waits_for"]) == ("ready", ["still"])
+
+
 def mixed_jobs(count: int) -> str:
     lines = ["version: 1", "output: out/{id}.mp4", "limits: {in_flight: 3, uploads: 3, downloads: 3}", "jobs:"]
     for number in range(count):

@@ -28,6 +28,7 @@ from batchrunner.core.schedule import Stop
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit, IllegalTransition, KeyRefused, NoAnswer, StateUnusable
+from batchrunner.following import Following
 from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
@@ -197,6 +198,7 @@ def bench(
     top_up_check_s: float | None = None,
     canaries: Canaries | None = None,
     permitted: Collection[tuple[str, int]] | None = None,
+    following: Following | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
@@ -230,6 +232,7 @@ def bench(
         observe=observe,
         fetch_again=fetch_again,
         canaries=canaries,
+        following=following,
     )
     return Bench(engine=engine, world=world, memory=memory, clock=clock, told=told)
 

@@ -119,6 +119,10 @@ MOST_SUSPECTS = 10
 """Suspect results that are named after a run; the rest is counted."""
 
 
+MOST_WAITING = 10
+"""Jobs that wait for what came to nothing and are named after a run; the rest is counted."""
+
+
 # --- after a run ---------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +152,20 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
             yield from doubts.lines(job, typed, project_id=report.named.get(job.name or ""))
+    yield from _about_waiting(report.jobs)
     yield from _next_command(report, typed)
+
+
+def _about_waiting(jobs: Sequence[Job]) -> Iterator[str]:
+    """The jobs that were not bought because another, which they wait for, came to nothing."""
+    from batchrunner.core import awaited
+
+    known = {job.id: job for job in jobs}
+    stuck = awaited.stuck(known)
+    for job in stuck[:MOST_WAITING]:
+        yield f"not bought: {job.id} {awaited.words(job, known)}"
+    if len(stuck) > MOST_WAITING:
+        yield f"{len(stuck) - MOST_WAITING:,} more jobs wait for such"
 
 
 def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:
@@ -181,6 +198,7 @@ def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     from batchrunner.core.job import BOUGHT
+    from batchrunner.core.selection import OPEN
 
     selection = typed.selection
     again = typed.command("run", selection=selection.going_on())
@@ -201,3 +219,5 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
         yield f"next: {again}    goes on where it was"
     elif report.exit_code is Exit.JOBS_FAILED:
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
+        if any(job.state in OPEN for job in report.jobs):
+            yield f"then: {again}    goes on with what waits for them"

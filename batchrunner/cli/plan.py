@@ -149,6 +149,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
     for line in _led_to(made):
         show.line(line)
+    for line in left_behind(made):
+        show.line(line)
     for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
         show.line(f"learned from {basis}")
     for job_id, words in outlook.warnings.items():
@@ -157,6 +159,20 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for disk in outlook.disks:
         if disk.words is not None:
             show.say(f"warning: {disk.words}")
+
+
+MOST_LEFT_BEHIND = 5
+"""Jobs that are named of those whose input is rendered again; the rest is counted."""
+
+
+def left_behind(made: Plan) -> Iterator[str]:
+    """The finished jobs whose input is rendered again, and that are not."""
+    entries = made.left_behind()
+    if entries:
+        ids = ", ".join(entry.id for entry in entries[:MOST_LEFT_BEHIND])
+        more = f" and {len(entries) - MOST_LEFT_BEHIND:,} more" if len(entries) > MOST_LEFT_BEHIND else ""
+        its, it = ("its input is", "it") if len(entries) == 1 else ("their inputs are", "them")
+        yield f"changed, since {its} rendered again: {ids}{more}; --rerender buys {it}, too"
 
 
 def _words(bill: Bill, outlook: Outlook) -> str:
@@ -205,6 +221,7 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
                 "credits": _price(entry.spec),
                 "basis": entry.spec.basis if entry.spec else None,
                 "warnings": outlook.warnings.get(entry.id, []),
+                "waits_for": list(entry.spec.waits_for) if entry.spec else [],
             }
             for entry in made.entries
         ],

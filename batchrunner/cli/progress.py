@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli import show
 from batchrunner.core import events, job as machine, plain, schedule
+from batchrunner.core.assets import is_by_address
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Again, GiveUp
@@ -45,7 +46,7 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
     """An event as a person would tell it; None for what is not worth a line."""
     match event:
         case events.Uploaded():
-            return "uploaded" if event.assets else None
+            return _brought(event, job) if event.assets else None
         case events.SubmitStarted():
             return "submitting"
         case events.Accepted() | events.Adopted():
@@ -76,6 +77,13 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
             return f"uncertain: {event.evidence}"
         case _:
             return None
+
+
+def _brought(event: events.Uploaded, job: Job) -> str:
+    if job.spec.source is None:
+        return "uploaded"
+    how = "by its address" if is_by_address(event.assets[0]) else "uploaded"
+    return f"takes the render of {job.spec.source}, {how}"
 
 
 def _then(verdict: object) -> str:

@@ -37,7 +37,7 @@ def redo(manifest: Path, job: str, **given: Any) -> int:
     says now, the job counts as done.
     """
     from batchrunner import again, batch
-    from batchrunner.cli import run
+    from batchrunner.cli import plan, run
     from batchrunner.core.plan import Wishes
     from batchrunner.core.selection import Selection
 
@@ -52,6 +52,8 @@ def redo(manifest: Path, job: str, **given: Any) -> int:
         assert entry.spec is not None
         show.say(f"{job}, attempt {known.attempt + 1}, {entry.reason}")
         show.say(f"into {entry.spec.output}; {_stays(known)}")
+        for line in plan.left_behind(made):
+            show.say(line)
 
     return run.buy(read, wishes, given, shown=shown)
 

@@ -98,7 +98,7 @@ def _nothing(read: Batch, known: Mapping[str, Job], given: Mapping[str, Any]) ->
 def _show(made: Plan) -> None:
     """The jobs by the reason they came to nothing, with what each group may cost."""
     from batchrunner.core.retry import blames_the_input
-    from batchrunner.core.selection import BROKEN, code_of
+    from batchrunner.core.selection import BROKEN, OPEN, code_of
 
     failed = [(code_of(entry.known), entry) for entry in made.entries if entry.known and entry.known.state in BROKEN]
     groups: dict[str, list[Entry]] = {}
@@ -110,6 +110,11 @@ def _show(made: Plan) -> None:
         show.say(f"  {code}: {show.plural(len(entries), 'job')}, {_price(entries)}: {_ids(entries)}")
         if blames_the_input(code):
             show.say("    this says that the input or the request is at fault: the same again fails again")
+    tried = {entry.id for entries in groups.values() for entry in entries}
+    behind = [entry for entry in made.entries if entry.spec and not tried.isdisjoint(entry.spec.waits_for)]
+    waiting = sum(entry.known is None or entry.known.state in OPEN for entry in behind)
+    if waiting:
+        show.say(f"waiting for these: {show.plural(waiting, 'job')}; `run` goes on with what waits")
     rest = Counter(code for code, entry in failed if not entry.will_buy and entry.spec is not None)
     if rest:
         show.say(f"not among them: {', '.join(f'{count:,} {code}' for code, count in rest.most_common())}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     if not path.exists() and not manifest.exists():
         raise UsageError(f"there is neither {manifest} nor {path}")
     with store.open_to_read(path) as view:
-        jobs = view.jobs() if view else []
+        everything = jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
         learned = (view.learned(PAUSES) or {}) if view else {}
@@ -49,14 +49,14 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
-        made = shape(manifest, path, jobs, totals, typed, earlier=earlier)
+        made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
         show.as_json(made | {"pauses": pauses})
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
         show.say(f"next: {typed.command('plan')}")
         return Exit.OK
-    print_jobs(jobs, folder=manifest.parent)
+    print_jobs(jobs, folder=manifest.parent, among=everything)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
     for step, words in pauses.items():
@@ -68,9 +68,16 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     return Exit.OK
 
 
-def print_jobs(jobs: Iterable[Job], *, folder: Path) -> None:
-    """Every job as a row on standard output; paths as they can be opened from here."""
-    rows = [(job.id, job.kind, job.state, show.credits(job.charged), _result(job, folder) or note(job)) for job in jobs]
+def print_jobs(jobs: Sequence[Job], *, folder: Path, among: Iterable[Job] | None = None) -> None:
+    """Every job as a row on standard output; paths as they can be opened from here.
+
+    `among` are the jobs that these may wait for, where they are more.
+    """
+    known = {job.id: job for job in among or jobs}
+    rows = [
+        (job.id, job.kind, job.state, show.credits(job.charged), _result(job, folder) or note(job, known))
+        for job in jobs
+    ]
     show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
 
 
@@ -98,8 +105,12 @@ def _by_state(jobs: Sequence[Job]) -> dict[str, int]:
     return by_state
 
 
-def note(job: Job) -> str:
-    """What a job that has no file waits for, or why it has none."""
+def note(job: Job, known: Mapping[str, Job]) -> str:
+    """What a job that has no file waits for, or why it has none; `known` has the jobs that it may wait for."""
+    from batchrunner.core import awaited
+
+    if (waits := awaited.words(job, known)) is not None:
+        return waits
     waiting = None if job.is_final else show.next_try(job)
     if waiting is not None:
         return waiting
@@ -111,19 +122,28 @@ def note(job: Job) -> str:
 
 
 def shape(
-    manifest: Path, state: Path, jobs: Sequence[Job], totals: Totals, typed: Typed, *, earlier: Iterable[Job] = ()
+    manifest: Path,
+    state: Path,
+    jobs: Sequence[Job],
+    totals: Totals,
+    typed: Typed,
+    *,
+    earlier: Iterable[Job] = (),
+    among: Iterable[Job] | None = None,
 ) -> dict[str, Any]:
     """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's.
 
-    `earlier` has the attempts that were followed by another; those of other jobs are left out.
+    `earlier` has the attempts that were followed by another; those of other jobs are left out. `among` are
+    the jobs that these may wait for, where they are more.
     """
+    known = {job.id: job for job in among or jobs}
     before: dict[str, list[Job]] = {}
     for attempt in earlier:
         before.setdefault(attempt.id, []).append(attempt)
     return {
         "manifest": str(manifest),
         "state_file": str(state),
-        "jobs": [_job(job, typed, before.get(job.id, ())) for job in jobs],
+        "jobs": [_job(job, typed, before.get(job.id, ()), known) for job in jobs],
         "totals": {
             "jobs": len(jobs),
             "by_state": _by_state(jobs),
@@ -137,13 +157,17 @@ def shape(
     }
 
 
-def _job(job: Job, typed: Typed, earlier: Iterable[Job]) -> dict[str, Any]:
+def _job(job: Job, typed: Typed, earlier: Iterable[Job], known: Mapping[str, Job]) -> dict[str, Any]:
+    from batchrunner.core import awaited
+    from batchrunner.core.selection import OPEN
+
     return {
         "id": job.id,
         "kind": job.kind,
         "tags": list(job.spec.tags),
         **_attempt(job),
-        "reason": note(job),
+        "reason": note(job, known),
+        "waits_for": list(awaited.missing(job, known)) if job.state in OPEN else [],
         "next_try_at": None if job.is_final else show.time_utc(job.again_at),
         "tries": job.tries,
         "of": job.most_tries,

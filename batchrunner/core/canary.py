@@ -110,8 +110,10 @@ class Canaries:
 def choose(jobs: Iterable[Job], mode: Mode) -> Canaries:
     """One job of every group that is to be bought, and of which none is good yet.
 
-    One that is bought already, and the cheapest of the others, the first of these. `jobs` in their order of preference.
+    One that is bought already, and the cheapest of the others, the first of these; with each, what it waits for, which
+    must be there before it can be tried. `jobs` in their order of preference.
     """
+    jobs = tuple(jobs)
     first: dict[Group, Job] = {}
     known: set[Group] = set()
     for job in jobs:
@@ -122,8 +124,20 @@ def choose(jobs: Iterable[Job], mode: Mode) -> Canaries:
                 first[group] = job
         elif job.state is State.DONE and doubt_of(job) is None:
             known.add(group_of(job))
-    ids = frozenset(job.id for group, job in first.items() if group not in known)
+    ids = _with_awaited({job.id for group, job in first.items() if group not in known}, jobs)
     return Canaries(ids=ids, mode=mode, pending=set(ids))
+
+
+def _with_awaited(ids: set[str], jobs: tuple[Job, ...]) -> frozenset[str]:
+    """The ids, and those of all that these jobs wait for and that is not over yet."""
+    by_id = {job.id: job for job in jobs if not job.is_final}
+    found, open_ = set(ids), list(ids)
+    while open_:
+        for other in by_id[open_.pop()].spec.waits_for:
+            if other in by_id and other not in found:
+                found.add(other)
+                open_.append(other)
+    return frozenset(found)
 
 
 def _rank(job: Job) -> tuple[bool, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchrunner.core import plain, templates, yamlout, yamltext
+from batchrunner.core import links, plain, templates, yamlout, yamltext
 from batchrunner.core.entries import Read
 from batchrunner.core.problem import Place
 from batchrunner.core.reader import DEFAULT_OUTPUT, VERSION, Opened
@@ -67,6 +67,7 @@ def job_values(read: Read) -> dict[str, Any]:
     values: dict[str, Any] = {"id": job_id, "kind": entry.kind.value}
     if entry.folder is not None:
         values["input"] = read.draft.values["input"]
+    values |= links.as_written(entry.links, is_open=entry.folder is not None)
     if entry.tags:
         values["tags"] = list(entry.tags)
     if entry.priority:
@@ -75,7 +76,7 @@ def job_values(read: Read) -> dict[str, Any]:
         values["hold"] = entry.hold
     if entry.output is not None:
         values["output"] = entry.output
-    return {**values, **entry.fields}
+    return {**values, **links.without_input(entry.fields)}
 
 
 def _leaves(values: Mapping[str, Any], at: Path = ()) -> Iterator[Path]:

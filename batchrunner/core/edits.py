@@ -15,7 +15,7 @@ from batchrunner.core.problem import Place, Problem
 from batchrunner.core.scalars import core_value
 from batchrunner.errors import ManifestError, UsageError
 
-_NOT_SET: Final = frozenset({"id", "kind", "output", "tags", "priority"})
+_NOT_SET: Final = frozenset({"id", "kind", "needs", "output", "tags", "priority"})
 """Keys of a job that a take has in common with the job, or that are made for it."""
 
 _PREFIX: Final = "jobs[0]."
@@ -50,6 +50,8 @@ def read(text: str, job: ResolvedJob) -> Edit:
         raise UsageError(f"--set {text}: {path[0]} is the job's own and the same for every take of it")
     if path[0] not in known:
         raise UsageError(f"--set {text}: {job.kind} has no field {path[0]}", hint=findings.did_you_mean(path[0], known))
+    if path[0] == "input" and len(path) > 1:
+        raise UsageError(f"--set {text}: which job it is made from is the same for every take of it")
     if path == ("input",):
         path = ("assets", checks.MAIN_ASSET[job.kind])
     return Edit(text=text, path=path, value=_value(value))
@@ -71,7 +73,10 @@ def manifest_of(job: ResolvedJob, edits: Sequence[Edit], catalog: Catalog, *, al
         ManifestError: every problem of it, each with the field that was set as its place.
     """
     values = emit.values_of(job, path=str)
+    main = ("assets", checks.MAIN_ASSET[job.kind])
     for edit in edits:
+        if edit.path == main:
+            values.pop("input", None)  # the take is made from a file, not from another job's render
         values = _with(values, edit.path, edit)
     text = emit.text_of({"version": reader.VERSION, "budget": {"unpriced": "allow"}}, [values])
     try:

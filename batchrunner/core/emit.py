@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from batchrunner.core import templates, yamlout
+from batchrunner.core import checks, links, templates, yamlout
 from batchrunner.core.expand import ResolvedJob
-from batchrunner.core.inputs import Source
+from batchrunner.core.inputs import Input, Source
+from batchrunner.errors import UsageError
 
 
 def values_of(job: ResolvedJob, *, path: Callable[[str], str]) -> dict[str, Any]:
@@ -18,9 +20,27 @@ def values_of(job: ResolvedJob, *, path: Callable[[str], str]) -> dict[str, Any]
         "id": job.id,
         "kind": str(job.kind),
         **{key: value for key, value in own.items() if value},
-        **job.request,
-        "assets": {**job.request["assets"], **local},
+        **links.as_written(job.links),
+        **(fields := links.without_input(job.request)),
+        "assets": {**fields["assets"], **local},
     }
+
+
+def apart(job: ResolvedJob, chosen: Container[str], files: Mapping[str, str]) -> ResolvedJob:
+    """A job without links to others than those chosen: made from the file of the render that it is made from.
+
+    Raises:
+        UsageError: `files` does not have that render.
+    """
+    links = tuple(link for link in job.links if link.job in chosen)
+    source = job.source
+    if len(links) == len(job.links) or source is None or source in chosen:
+        return replace(job, links=links)
+    if source not in files:
+        raise UsageError(f"{job.id} is made from the render of {source}, which is not on disk", hint="select both")
+    field, media = checks.main_asset(job.kind)
+    made = Input(field=field, source=Source.LOCAL, value=files[source], media=media, extension="mp4")
+    return replace(job, links=links, inputs=(made, *job.inputs))
 
 
 def text_of(head: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from batchrunner.core import (
     findings,
     folder as folders,
     layers,
+    links,
     matrix,
     naming,
     outputs,
@@ -152,6 +153,8 @@ class Jobs:
         outputs_ = [value_of(node, "output"), yamltext.exact(self.defaults.for_job(kind, tags[0]).node, ("output",))]
         written = [value_of(node, "id"), *outputs_]
         used = {name for each in written if each is not None for name in naming.names_of(each)}
+        base = {key: yamltext.plain(each.node) for key, each in node.entries.items() if key in {"input", "needs"}}
+        used.update(name for _, each in links.written(base) for name in naming.names_of(each))
         used.update(naming.names_of(self.output))
         for key, axis in own.items():
             if key not in used:
@@ -186,7 +189,8 @@ class Jobs:
         given, problems = checks.read_inputs(draft, self.catalog)
         self._tell(problems)
         folder = self._folder(draft)
-        is_folder = isinstance(draft.values.get("input"), dict)
+        is_folder = naming.is_of_folder(draft)
+        waits_for = links.read(draft, given, index=self.count, tell=self.found.add)
         job_id = self._id_for_files(draft) if is_folder else self._id(draft, given, of)
         output = self._output(draft, given, is_folder=is_folder)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
@@ -194,7 +198,8 @@ class Jobs:
         if self.found.errors_told > told or job_id is None:
             self._note_files(draft, given)
             return None
-        return Read(_job_entry(draft, given, job_id, output, folder), draft, below.layers)
+        entry = replace(_job_entry(draft, given, job_id, output, folder), links=waits_for)
+        return Read(_fed(entry, draft), draft, below.layers)
 
     def _checked(self, node: MapNode, kind: Kind | None, prefix: str, refused: list[Refused]) -> Checked:
         return checked(
@@ -381,6 +386,16 @@ def _job_entry(
         path=draft.prefix,
         folder=folder,
     )
+
+
+def _fed(entry: JobEntry, draft: checks.Draft) -> JobEntry:
+    """Return the job with the other one whose render it is made from in place of its main asset, if there is one."""
+    source = next((link for link in entry.links if link.is_input), None)
+    if source is None:
+        return entry
+    main = checks.MAIN_ASSET[draft.kind]
+    assets = {**entry.fields["assets"], main: {"job": source.job}}
+    return replace(entry, fields={**entry.fields, "assets": assets}, places={**entry.places, main: source.place})
 
 
 def _places(draft: checks.Draft, given: list[Input]) -> dict[str, Place]:

@@ -12,13 +12,13 @@ import json
 import posixpath
 from typing import Any
 
-from batchrunner.core import findings, folder as folders, naming, outputs, yamltext
+from batchrunner.core import chain, findings, folder as folders, naming, outputs, yamltext
 from batchrunner.core.entries import Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
-from batchrunner.core.manifest import JobEntry, Manifest
+from batchrunner.core.manifest import JobEntry, Link, Manifest
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END
 
@@ -62,7 +62,8 @@ class ResolvedJob:
     `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `places` tells
     where asset paths and seconds stand, by field name, and `path` where the job does (`jobs[3]`). `file` is
     that of a folder, as it was listed. With `end_seconds: end`, `request` says `end` and `seconds` is 0 until
-    `with_ends` has put the clip's own end there.
+    `with_ends` has put the clip's own end there. `links` are the jobs that it waits for; of one that it is made from,
+    `request` has `{"job": ID}` in place of the asset.
     """
 
     id: str
@@ -78,6 +79,12 @@ class ResolvedJob:
     hold: int | None = None
     path: str = ""
     file: Found | None = None
+    links: tuple[Link, ...] = ()
+
+    @property
+    def source(self) -> str | None:
+        """The id of the job whose render it is made from, if it is made from one."""
+        return next((link.job for link in self.links if link.is_input), None)
 
     @property
     def ends_with_clip(self) -> bool:
@@ -98,14 +105,16 @@ def expand(
     listing: Listing = folders.NOTHING,
     needed: Iterable[Needed] = (),
     found: Findings | None = None,
+    beside: Iterable[ResolvedJob] = (),
 ) -> tuple[ResolvedJob, ...]:
-    """Resolve every job; raises ManifestError with every problem of its files and outputs.
+    """Resolve every job; raises ManifestError with every problem of its files, outputs and links.
 
     `files` has a fact for each of `local_paths`, `listing` every file that `folders_of` ask for. With `found` and
     `needed`, what was found before and the files of jobs that are not among the manifest's, everything is told in one
-    go; warnings are in `found`, too.
+    go; warnings are in `found`, too. `beside` are jobs of elsewhere that these may be linked to.
     """
     found = found or Findings()
+    is_whole = not found.has_errors
     for entry in manifest.jobs:
         for problem in _file_problems(entry, files):
             found.add(problem)
@@ -118,6 +127,9 @@ def expand(
     if any(entry.folder is not None for entry in manifest.jobs):
         for problem in _id_problems(jobs):
             found.add(problem)
+    # With jobs left out for errors of their own, what is not there says nothing.
+    for problem in chain.problems(jobs, {each.id for each in beside}, knows_all=is_whole):
+        found.add(problem)
     found.raise_errors()
     return jobs
 
@@ -132,18 +144,43 @@ def ready(jobs: Iterable[ResolvedJob], unready: AbstractSet[str]) -> Iterator[Re
     return (job for job in jobs if job.file is None or job.file.path not in unready)
 
 
-def with_ends(jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected]) -> tuple[ResolvedJob, ...]:
+def with_ends(
+    jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected], *, beside: Iterable[ResolvedJob] = ()
+) -> tuple[ResolvedJob, ...]:
     """Return the jobs with the clip's own end in place of `end_seconds: end`, which the provider does not know.
 
     `found` has every local file of the jobs, by its path as written. The end is rounded down to milliseconds, and so
-    never beyond the clip.
+    never beyond the clip. Of another job's render, its end is what that job asks for, whether it is rendered or not:
+    what is asked for, and with it the price, must not move when it is. `beside` has jobs whose end is known.
     """
-    return tuple(_with_end(job, found) if job.ends_with_clip else job for job in jobs)
+    of_files = [_with_end(job, _length_of_clip(job, found)) if _ends_with_file(job) else job for job in jobs]
+    if not any(job.ends_with_clip for job in of_files):
+        return tuple(of_files)
+    settled = {job.id: job for job in beside}
+    for job in chain.ordered(of_files):
+        if job.ends_with_clip and job.source is not None:
+            settled[job.id] = _with_end(job, render_length(settled[job.source]))
+        else:
+            settled[job.id] = job
+    return tuple(settled[job.id] for job in jobs)
 
 
-def _with_end(job: ResolvedJob, found: Mapping[str, Inspected]) -> ResolvedJob:
+def render_length(job: ResolvedJob) -> Decimal:
+    """Return the seconds of the render that a job asks for; it says no `end_seconds: end` any more."""
+    end, start = (Decimal(str(job.request.get(key, 0))) for key in ("end_seconds", "start_seconds"))
+    return end - start
+
+
+def _ends_with_file(job: ResolvedJob) -> bool:
+    return job.ends_with_clip and job.source is None
+
+
+def _length_of_clip(job: ResolvedJob, found: Mapping[str, Inspected]) -> Decimal:
     clip = next(found[given.value] for given in job.inputs if given.media == "video" and given.value in found)
-    length = Decimal(str(clip.facts.seconds or 0))
+    return Decimal(str(clip.facts.seconds or 0))
+
+
+def _with_end(job: ResolvedJob, length: Decimal) -> ResolvedJob:
     end = float(length.quantize(Decimal("0.001"), rounding=ROUND_FLOOR))
     return replace(job, request={**job.request, "end_seconds": end}, seconds=end - job.request.get("start_seconds", 0))
 
@@ -189,6 +226,7 @@ def _job(entry: JobEntry, *, job_id: str, output: str) -> ResolvedJob:
         priority=entry.priority,
         hold=entry.hold,
         path=entry.path,
+        links=entry.links,
     )
 
 
@@ -275,6 +313,7 @@ def _of_folder(entry: JobEntry, folder: Folder, files: Sequence[Found], *, templ
             inputs=(main, *entry.inputs),
             places=places,
             file=file,
+            links=tuple(replace(link, job=naming.id_of_file(link.job, values)) for link in entry.links),
         )
 
 

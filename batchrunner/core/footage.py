@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 
-from batchrunner.core import folder, yamltext
+from batchrunner.core import expand, folder, yamltext
 from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.findings import Findings
@@ -74,14 +74,20 @@ def about_unready(jobs: Sequence[ResolvedJob], unready: AbstractSet[str]) -> Ite
 
 
 def check(
-    jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected], catalog: Catalog, *, tier: str | None
+    jobs: Sequence[ResolvedJob],
+    found: Mapping[str, Inspected],
+    catalog: Catalog,
+    *,
+    tier: str | None,
+    beside: Sequence[ResolvedJob] = (),
 ) -> tuple[Problem, ...]:
     """Return warnings; raises ManifestError with everything that cannot be rendered as it is asked for.
 
     `found` has every local file of the jobs, and the jobs have been through `expand.with_ends`. Without a tier only
-    what no plan takes is refused.
+    what no plan takes is refused. `beside` has jobs that these may be made from.
     """
     told = Findings()
+    sources = {job.id: job for job in (*beside, *jobs)} if any(job.source for job in jobs) else {}
     for job in jobs:
         prefix = job.path
         for given in _local(job):
@@ -89,10 +95,13 @@ def check(
             for problem in _size_problems(job, given, seen, catalog, tier=tier, prefix=prefix):
                 told.add(problem)
             if job.kind is Kind.VIDEO_TO_VIDEO:
-                problems = _range_problems(job, seen.facts, prefix=prefix)
+                problems = _range_problems(job, seen.facts)
             else:
                 problems = _aspect_warnings(job, given, seen.facts, catalog, prefix=prefix)
             for problem in problems:
+                told.add(problem)
+        if job.source is not None:
+            for problem in _chained_range_problems(job, sources[job.source]):
                 told.add(problem)
     told.raise_errors()
     return told.warnings()
@@ -102,24 +111,33 @@ def _local(job: ResolvedJob) -> Iterator[Input]:
     return (given for given in job.inputs if given.source is Source.LOCAL)
 
 
-def _range_problems(job: ResolvedJob, facts: Facts, *, prefix: str) -> Iterator[Problem]:
-    """Yield what is wrong between the range that is asked for and the clip's length."""
-    length = facts.seconds
-    if length is None:
-        return
+def _range_problems(job: ResolvedJob, facts: Facts) -> Iterator[Problem]:
+    if facts.seconds is not None:
+        # An end that is written to the hundredth may lie a part of a picture behind the last one.
+        slack = 0.5 / facts.fps if facts.fps else 0.0
+        yield from _beyond(job, facts.seconds, slack=slack, what="the clip")
+
+
+def _chained_range_problems(job: ResolvedJob, source: ResolvedJob) -> Iterator[Problem]:
+    """Yield what is wrong with the range of a job that is made from another's render, by what that one asks for."""
+    what = f"the render of {yamltext.quoted(source.id)}"
+    yield from _beyond(job, float(expand.render_length(source)), slack=0.0, what=what)
+
+
+def _beyond(job: ResolvedJob, length: float, *, slack: float, what: str) -> Iterator[Problem]:
+    """Yield what is wrong between the range that is asked for and a length; it may be passed by so many seconds."""
+    prefix = job.path
     start, end = job.request.get("start_seconds", 0), job.request["end_seconds"]
-    # An end that is written to the hundredth may lie a part of a picture behind the last one.
-    slack = 0.5 / facts.fps if facts.fps else 0.0
     if start >= length:
-        said = f"start_seconds is {start:g}, but the clip is only {length:.3f} seconds long"
+        said = f"start_seconds is {start:g}, but {what} is only {length:.3f} seconds long"
         yield _problem(job, "start_seconds", "beyond-clip", said, prefix=prefix)
     elif end > length + slack:
-        said = f"end_seconds is {end:g}, but the clip is only {length:.3f} seconds long"
+        said = f"end_seconds is {end:g}, but {what} is only {length:.3f} seconds long"
         hint = "write end_seconds: end for the clip's own end"
         yield _problem(job, "end_seconds", "beyond-clip", said, prefix=prefix, hint=hint)
     elif end < SHORTEST_S or end <= start:
         # Only the clip's own end gets here: what is written as a number was checked before.
-        said = f"the clip is only {length:.3f} seconds long, too short to be rendered from {start:g} seconds on"
+        said = f"{what} is only {length:.3f} seconds long, too short to be rendered from {start:g} seconds on"
         yield _problem(job, "end_seconds", "beyond-clip", said, prefix=prefix)
 
 

@@ -36,13 +36,24 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Another job that one waits for, by its id, and where that stands; `is_input` where it is made from its render."""
+
+    job: str
+    place: Place
+    path: str
+    is_input: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobEntry:
     """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
 
     `fields` holds the API's own fields under their own names; nested mappings may be shared between jobs.
     `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …),
     `path` is where the job stands in its file (`jobs[3]`), which the jobs of one matrix have in common.
-    With a `folder` it is one job for each file: `id` is a template, and the main asset is not among the `inputs`.
+    With a `folder` it is one job for each file: `id` is a template, as are the ids of `links`, and the main asset is
+    not among the `inputs`. `links` are the jobs that it waits for.
     """
 
     id: str
@@ -57,6 +68,7 @@ class JobEntry:
     hold: int | None = None
     path: str = ""
     folder: Folder | None = None
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

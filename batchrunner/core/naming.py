@@ -111,7 +111,15 @@ def id_of(template: str, draft: Draft, given: Sequence[Input], *, index: int) ->
     return templates.fill(template, value_of)
 
 
-def id_for_files(template: str, draft: Draft) -> str:
+def is_of_folder(draft: Draft) -> bool:
+    """Tell whether a job stands for one of each file."""
+    given = draft.values.get("input")
+    if not isinstance(given, dict):
+        return False
+    return "glob" in given or not ("job" in given or draft.is_broken("input", "job"))
+
+
+def id_for_files(template: str, draft: Draft, *, must_differ: bool = True) -> str:
     """Return a template in which only what differs from file to file is open; raises NoName."""
     if flaw := templates.flaw_of(template, what="bad-id"):
         raise NoName(flaw)
@@ -125,7 +133,7 @@ def id_for_files(template: str, draft: Draft) -> str:
         return None if value is None else outputs.in_one_part(value)
 
     filled = templates.fill_some(template, value_of)
-    if _OF_FOLDER.isdisjoint(templates.names_in(filled)):
+    if must_differ and _OF_FOLDER.isdisjoint(templates.names_in(filled)):
         said = "the id of a folder's jobs must differ from file to file"
         raise NoName(Flaw("bad-id", said, 'write id: "{stem}", or id: "{relpath}"'))
     return filled
@@ -195,6 +203,9 @@ def _lacking(name: str, draft: Draft, names: tuple[str, ...]) -> Flaw:
         case "parent" if draft.get("assets"):
             said = "{parent} has no value: the input lies in no folder but the manifest's own"
             return Flaw("unknown-placeholder", said, "write {relpath}")
+        case _ if name in OF_FILE and draft.get("input", "job"):
+            said = f"{{{name}}} has no value: the input is the render of another job"
+            return Flaw("unknown-placeholder", said, "write {id}")
         case _ if name in OF_FILE:
             return Flaw(NO_FILE, f"{{{name}}} has no value: the job has no input that can be used")
         case _:
@@ -220,7 +231,8 @@ def _of_job(draft: Draft, name: str) -> str | None:
     """Return the value of a key of the matrix, or of a field of the job; None where it has no single one."""
     if draft.variant is not None and (text := draft.variant.text_of(name)) is not None:
         return text
-    return _text(draft.get(*name.split("."))) if name not in OF_OUTPUT else None
+    text = _text(draft.get(*name.split("."))) if name not in OF_OUTPUT else None
+    return None if text is not None and name == "input.job" and "{" in text else text
 
 
 def _text(value: object) -> str | None:

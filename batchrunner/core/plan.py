@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -10,7 +10,7 @@ import json
 from statistics import median_low
 from typing import Any
 
-from batchrunner.core import budget, pricing
+from batchrunner.core import budget, chain, pricing, upstream
 from batchrunner.core.catalog import DEFAULT, Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
@@ -31,6 +31,7 @@ class Do(StrEnum):
 
 
 _NONE: Mapping[str, str] = {}
+_NO_SPECS: Mapping[str, Spec] = {}
 
 BUYS = frozenset({Do.RENDER, Do.RERENDER, Do.RETRY})
 """Actions that open a new attempt, and so lead to a new charge."""
@@ -66,6 +67,9 @@ class Entry:
         spec: what the manifest asks for now, None for a job that is no longer in it.
         is_selected: one that is not is there only because it is on the list, or because something of it was bought and
             is collected.
+        is_changed: what it is to be is no longer what is on record.
+        made_again: what it is made from was rendered again, or will be by this plan; in words, None where it is not.
+        waits: it is selected and would be bought, but what it waits for does not come; in words, None where it may.
         may_start_over: of an attempt that was submitted: it may be submitted again at no further cost, since it is
             selected, and what the manifest asks for now is what was submitted, at the same price.
     """
@@ -77,6 +81,9 @@ class Entry:
     spec: Spec | None
     known: Job | None
     is_selected: bool = True
+    is_changed: bool = False
+    made_again: str | None = None
+    waits: str | None = None
     may_start_over: bool = False
 
     @property
@@ -99,8 +106,7 @@ class Entry:
     @property
     def is_stale(self) -> bool:
         """Whether it is done, changed since, and not to be bought again."""
-        is_done = self.known is not None and self.known.state is State.DONE and self.spec is not None
-        return is_done and self.action is Do.SKIP and self.spec.fingerprint != self.known.spec.fingerprint  # type: ignore[union-attr]
+        return self.known is not None and self.known.state is State.DONE and self.action is Do.SKIP and self.is_changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +159,14 @@ class Plan:
         """Jobs that are done and would be another render by the manifest of now."""
         return tuple(entry for entry in self.entries if entry.is_stale)
 
+    def waiting(self) -> tuple[Entry, ...]:
+        """Jobs that would be bought if what they wait for came."""
+        return tuple(entry for entry in self.entries if entry.waits is not None)
+
+    def left_behind(self) -> tuple[Entry, ...]:
+        """Jobs that are done and made from what was rendered again, or will be by this plan, and are not themselves."""
+        return tuple(entry for entry in self.entries if entry.is_stale and entry.made_again is not None)
+
 
 _COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 """One for all: `json.dumps` makes a new one at every call."""
@@ -165,13 +179,19 @@ def spec_of(
     *,
     tier: str | None,
     history: pricing.History,
+    asked: Mapping[str, Spec] = _NO_SPECS,
 ) -> Spec:
     """What an attempt of `job` would render; `contents` by path as written in the manifest.
 
-    `history` is what this account was charged before: it makes the likely price likelier.
+    `history` is what this account was charged before: it makes the likely price likelier. `asked` is what the manifest
+    asks for by job id, of those at least that the job is made from.
     """
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
+    fps = clip.facts.fps if clip else None
+    if job.source is not None:
+        inputs += (upstream.input_of(job.source, asked[job.source]),)
+        fps = upstream.fps_of(asked[job.source])
     unpriced = Spec(
         kind=job.kind,
         request=_COMPACT.encode(job.request),
@@ -179,9 +199,10 @@ def spec_of(
         output=job.output,
         seconds=job.seconds,
         fingerprint=fingerprint(job.kind, job.request, inputs),
-        fps=clip.facts.fps if clip else None,
+        fps=fps,
         tags=job.tags,
         priority=job.priority,
+        needs=tuple(link.job for link in job.links if not link.is_input),
     )
     return _priced(unpriced, job.request, catalog, tier=tier, history=history, own_hold=job.hold)
 
@@ -220,7 +241,7 @@ def standing(spec: Spec, job: Job | None, catalog: Catalog, *, tier: str | None,
     """
     if job is None or job.spec.asked is None or job.spec.asked != spec.fingerprint:
         return spec
-    take = replace(job.spec, tags=spec.tags, priority=spec.priority)
+    take = replace(job.spec, tags=spec.tags, priority=spec.priority, needs=spec.needs)
     own_hold = None if take.is_priced else take.hold
     return _priced(take, take.body(), catalog, tier=tier, history=history, own_hold=own_hold)
 
@@ -228,10 +249,12 @@ def standing(spec: Spec, job: Job | None, catalog: Catalog, *, tier: str | None,
 def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input]) -> str:
     """SHA-256 over the request and the content of its inputs: what decides whether a job changed.
 
-    A local file counts by what is in it, not by where it lies; the output's place does not count.
+    A local file counts by what is in it, not by where it lies; another job's render by what is asked of that job, not
+    by its id; the output's place does not count.
     """
     assets = dict(request.get("assets", {}))
     assets |= {each.field: f"sha256:{each.sha256}" for each in inputs if each.sha256}
+    assets |= {each.field: f"job:{each.made_from}" for each in inputs if each.made_from}
     return request_hash({"kind": kind, "request": {**request, "assets": assets}})
 
 
@@ -276,12 +299,23 @@ def make_plan(
     gone = [job for job in known.values() if job.id not in asked]
     selection = wishes.selection
     selected = selection.choose(_facts(job_id, spec, known.get(job_id)) for job_id, spec in asked.items())
-    entries = [_entry(job_id, spec, known.get(job_id), wishes, selected) for job_id, spec in asked.items()]
+    made: dict[str, Entry] = {}
+    for job_id in _in_order(asked):
+        is_selected = job_id in selected
+        made[job_id] = _entry(job_id, asked[job_id], known.get(job_id), wishes, is_selected=is_selected, before=made)
+    entries = [made[job_id] for job_id in asked]
     done = {job.spec.fingerprint: job.id for job in gone if job.state is State.DONE}
     told = (_twin(entry, done) for entry in entries) if done else entries
     # Nothing of those that are gone is bought, so they take no place in a limit or a sample.
     left = (_orphan(job, absences.get(job.id), is_selected=selection.picks(facts_of(job))) for job in gone)
     return Plan(entries=(*told, *left))
+
+
+def _in_order(asked: Mapping[str, Spec]) -> Iterable[str]:
+    """The ids so that what a job waits for is decided before it."""
+    if not any(spec.waits_for for spec in asked.values()):
+        return asked
+    return chain.order_of({job_id: spec.waits_for for job_id, spec in asked.items()})
 
 
 def _twin(entry: Entry, done: Mapping[str, str]) -> Entry:
@@ -298,15 +332,24 @@ def _facts(job_id: str, spec: Spec, job: Job | None) -> Facts:
     return replace(recorded, kind=spec.kind, tags=spec.tags, priority=spec.priority)
 
 
-def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes, selected: Collection[str]) -> Entry:
-    is_selected = job_id in selected
+def _entry(
+    job_id: str, spec: Spec, job: Job | None, wishes: Wishes, *, is_selected: bool, before: Mapping[str, Entry]
+) -> Entry:
+    """What is done with a job; `before` has the entries of all that it waits for."""
     may_start_over = False
+    again = upstream.made_again(job, spec, before) if job is not None else None
+    changed = _changed(job, spec, again) if job is not None else ""
+    waits = upstream.waits(spec, before)
+    is_held = False
     if job is not None and job.state in BOUGHT:
-        why_not = _forbids_again(job, spec) if is_selected else "it is not selected"
-        action, reason = _decide_bought(job, spec, why_not)
+        why_not = (_forbids_again(job, spec, changed) or waits) if is_selected else "it is not selected"
+        action, reason = _decide_bought(job, changed, why_not)
         may_start_over = action is Do.RESUME and why_not is None
     elif is_selected:
-        action, reason = _decide(spec, job, wishes)
+        action, reason = _decide(spec, job, changed, wishes)
+        is_held = action is not Do.SKIP and waits is not None
+        if is_held and waits is not None:
+            action, reason = Do.SKIP, _waiting(job, changed, waits)
     else:
         action, reason = Do.SKIP, "not selected"
     return Entry(
@@ -317,8 +360,18 @@ def _entry(job_id: str, spec: Spec, job: Job | None, wishes: Wishes, selected: C
         spec=spec,
         known=job,
         is_selected=is_selected,
+        is_changed=bool(changed),
+        made_again=again,
+        waits=waits if is_held else None,
         may_start_over=may_start_over,
     )
+
+
+def _waiting(job: Job | None, changed: str, waits: str) -> str:
+    """Why a job that would be bought is not: what it waits for does not come."""
+    if job is not None and job.state is State.DONE:
+        return f"done, but changed since ({changed}); {waits}"
+    return f"{job.state}: {code_of(job)}; {waits}" if job is not None and job.state in BROKEN else waits
 
 
 FAR_DEARER = 10
@@ -410,17 +463,16 @@ def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return files + fields + others
 
 
-def _decide(spec: Spec, job: Job | None, wishes: Wishes) -> tuple[Do, str]:
+def _decide(spec: Spec, job: Job | None, changed: str, wishes: Wishes) -> tuple[Do, str]:
     if job is None:
-        return Do.RENDER, "new"
-    changed = _changed(job, spec)
+        return Do.RENDER, f"new{upstream.order_words(spec)}"
     if job.id in wishes.redo:
         return (Do.RERENDER if job.state is State.DONE else Do.RETRY), f"redo: {changed or 'the same again'}"
     if job.state is State.DONE:
         return _decide_done(job, changed, wishes)
     if job.state in BROKEN:
         return _decide_failed(job, changed, wishes)
-    differs = _differs(job, spec)
+    differs = _differs(job, spec, changed)
     if differs is None:
         return Do.RESUME, f"not submitted yet, with {_edits(job.spec)}" if job.spec.edits else "not submitted yet"
     what, how = differs
@@ -432,17 +484,22 @@ def _edits(spec: Spec) -> str:
     return f"{', '.join(_cut(each) for each in spec.edits)} (set by redo)"
 
 
-def _changed(job: Job, spec: Spec) -> str:
-    return what_changed(job.spec, spec) if job.spec.fingerprint != spec.fingerprint else ""
+def _changed(job: Job, spec: Spec, again: str | None) -> str:
+    own = what_changed(job.spec, spec, is_input_told=again is not None) if _is_other(job.spec, spec) else ""
+    return "; ".join(words for words in (own, again) if words)
 
 
-def _differs(job: Job, spec: Spec) -> tuple[str, str] | None:
+def _is_other(old: Spec, new: Spec) -> bool:
+    return old.fingerprint != new.fingerprint
+
+
+def _differs(job: Job, spec: Spec, changed: str) -> tuple[str, str] | None:
     """What forbids to submit an attempt as it was opened: what changed, if not the request, and how; None if nothing.
 
     What is asked for and reserved must be what the manifest says now.
     """
     old = job.spec
-    if changed := _changed(job, spec):
+    if changed:
         return "", changed
     if (old.hold, old.low, old.is_priced) != (spec.hold, spec.low, spec.is_priced):
         return "its price ", f"{_credits(old)} -> {_credits(spec)}"
@@ -450,6 +507,8 @@ def _differs(job: Job, spec: Spec) -> tuple[str, str] | None:
         return "its model ", f"{old.model or 'not recorded'} -> {spec.model}"
     if old.output != spec.output:
         return "its output ", f"{old.output} -> {spec.output}"
+    if old.needs != spec.needs:
+        return "what it needs ", f"{', '.join(old.needs) or 'nothing'} -> {', '.join(spec.needs) or 'nothing'}"
     return None
 
 
@@ -459,19 +518,18 @@ def _credits(spec: Spec) -> str:
     return f"{spec.hold:,} credits" if spec.is_priced else f"{spec.hold:,} credits by the manifest's own hold"
 
 
-def _forbids_again(job: Job, spec: Spec) -> str | None:
-    differs = _differs(job, spec)
+def _forbids_again(job: Job, spec: Spec, changed: str) -> str | None:
+    differs = _differs(job, spec, changed)
     return None if differs is None else "{}changed: {}".format(*differs)
 
 
-def _decide_bought(job: Job, spec: Spec, why_not: str | None) -> tuple[Do, str]:
+def _decide_bought(job: Job, changed: str, why_not: str | None) -> tuple[Do, str]:
     """An attempt that was submitted; `why_not` is why it may not be submitted again, if it may not."""
     if job.state is State.UNCERTAIN:
         return Do.SKIP, f"uncertain, a person must decide: {job.trouble.message if job.trouble else 'no evidence'}"
     if job.state is State.SUBMITTING:
         then = "if not, it is bought" if why_not is None else f"if not, it is not bought now: {why_not}"
         return Do.RESUME, f"{_LOST}; {then}"
-    changed = _changed(job, spec)
     is_rendering = job.state is State.RENDERING
     doing = f"rendering as project {job.project_id}" if is_rendering else "rendered and paid for, not on disk yet"
     return Do.RESUME, f"{doing}; it also changed ({changed}) and is collected as it was" if changed else doing
@@ -520,8 +578,11 @@ def _orphan(job: Job, why: str | None, *, is_selected: bool) -> Entry:
     return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job, is_selected=is_selected)
 
 
-def what_changed(old: Spec, new: Spec) -> str:
-    """The differences between two specs, as a person would name them: `style.prompt: 'a' -> 'b'`, changed files."""
+def what_changed(old: Spec, new: Spec, *, is_input_told: bool = False) -> str:
+    """The differences between two specs, as a person would name them: `style.prompt: 'a' -> 'b'`, changed files.
+
+    With `is_input_told`, that the job which it is made from changed is not said once more.
+    """
     if old.kind is not new.kind:
         return f"kind: {old.kind} -> {new.kind}"
     contents = {each.field: each for each in old.inputs}
@@ -530,6 +591,12 @@ def what_changed(old: Spec, new: Spec) -> str:
         for each in new.inputs
         if each.sha256 and (before := contents.get(each.field)) and before.sha256 not in {None, each.sha256}
     ]
+    if not is_input_told:
+        files += [
+            f"its input, job {each.job}, changed"
+            for each in new.inputs
+            if each.job is not None and (before := contents.get(each.field)) and before.made_from != each.made_from
+        ]
     return "; ".join(files + _differences("", old.body(), new.body()))
 
 

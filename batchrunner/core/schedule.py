@@ -164,6 +164,7 @@ def exit_code(
     held_back: int = 0,
     is_too_dear: bool = False,
     not_fetched: int = 0,
+    left_out: int = 0,
 ) -> Exit:
     """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
 
@@ -176,8 +177,9 @@ def exit_code(
         held_back: jobs that were not bought because they fit no cap.
         is_too_dear: whether a charge far above its hold stopped buying, or one above its hold passed a cap.
         not_fetched: finished jobs whose file is missing and could not be fetched.
+        left_out: jobs that were to be bought and are not in the run, since what they wait for does not come.
     """
-    left = sum(n for state, n in jobs.items() if state in UNFINISHED) + not_fetched
+    left = sum(n for state, n in jobs.items() if state in UNFINISHED) + not_fetched + left_out
     if stop is Stop.INTERRUPTED and left:
         return Exit.INTERRUPTED
     checks = (

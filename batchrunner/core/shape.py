@@ -178,33 +178,75 @@ class Folder(Block):
     newer_than: Annotated[Text, AfterValidator(_moment)] = optional("Only files changed since: 7d, 12h or 2026-11-01.")
 
 
-def _file_or_folder(value: Any) -> str:
-    return explain.FORM + ("folder" if isinstance(value, dict) else "file")
+class Chained(Block):
+    """`input` of a job that is made from the render of another."""
+
+    job: Name = required("Id of the job whose finished render is the input.")
 
 
-GivenInput = Annotated[
-    Annotated[Text, Tag(explain.FORM + "file")] | Annotated[Folder, Tag(explain.FORM + "folder")],
-    Discriminator(_file_or_folder),
+def _input_form(value: Any) -> str:
+    return explain.FORM + ("file" if not isinstance(value, dict) else "job" if "job" in value else "folder")
+
+
+def _never_both(value: Any) -> Any:
+    if isinstance(value, dict) and "job" in value and "glob" in value:
+        raise PydanticCustomError(
+            "input_twice", "job and glob exclude each other: the input is the render of a job, or each file of a folder"
+        )
+    return value
+
+
+def _never_a_job(value: Any) -> Any:
+    if _input_form(value) == explain.FORM + "job":
+        raise PydanticCustomError(
+            "no_still", "every job renders a video, and image-to-video takes a picture; only video-to-video takes a job"
+        )
+    return value
+
+
+ClipInput = Annotated[
+    Annotated[
+        Annotated[Text, Tag(explain.FORM + "file")]
+        | Annotated[Folder, Tag(explain.FORM + "folder")]
+        | Annotated[Chained, Tag(explain.FORM + "job")],
+        Discriminator(_input_form),
+    ],
+    BeforeValidator(_never_both),
 ]
+StillInput = Annotated[
+    Annotated[
+        Annotated[Text, Tag(explain.FORM + "file")] | Annotated[Folder, Tag(explain.FORM + "folder")],
+        Discriminator(_input_form),
+    ],
+    BeforeValidator(_never_a_job),
+]
+Needs = Annotated[
+    Annotated[Name, Tag(explain.FORM + "text")]
+    | Annotated[Annotated[list[Name], Field(min_length=1, max_length=1000)], Tag(explain.FORM + "list")],
+    Discriminator(_form),
+]
+NEEDS = "Ids of jobs that must be done before this one starts; one, or a list."
 
 
 class VideoJob(VideoDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
-    input: GivenInput = optional(
+    input: ClipInput = optional(
         "The clip: local path, https address, library address or path of an earlier upload; or a glob, for one job"
-        " a file."
+        " a file; or a job, for its render."
     )
+    needs: Needs = optional(NEEDS)
     matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 
 class ImageJob(ImageDefaults):
     id: Name = required("Name of the job, unique in the manifest; / makes sub-folders of the output.")
     kind: str = required("What is rendered from what.")
-    input: GivenInput = optional(
+    input: StillInput = optional(
         "The picture: local path, https address, library address or path of an earlier upload; or a glob, for one job"
         " a file."
     )
+    needs: Needs = optional(NEEDS)
     matrix: Any = optional("Makes many jobs of this one: fields, by their path, and the values that each takes.")
 
 
@@ -341,4 +383,4 @@ JOBS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoJob, Kind.IMAGE_TO
 DEFAULTS: Mapping[Kind, type[Block]] = {Kind.VIDEO_TO_VIDEO: VideoDefaults, Kind.IMAGE_TO_VIDEO: ImageDefaults}
 
 # Keys of a job that are ours; the others travel to the provider.
-OWN_KEYS = frozenset({"id", "kind", "input", "matrix", "tags", "priority", "output", "hold"})
+OWN_KEYS = frozenset({"id", "kind", "input", "needs", "matrix", "tags", "priority", "output", "hold"})

@@ -21,6 +21,8 @@ class Input:
         media: `video` or `image`, as the upload endpoint calls it.
         sha256: of a local file's content when the attempt was opened, lower-case hex.
         size: of a local file, in bytes.
+        job: for another job's render, that job's id.
+        made_from: for another job's render, the fingerprint of what the manifest asks of that job.
     """
 
     field: str
@@ -29,6 +31,8 @@ class Input:
     reference: str | None = None
     sha256: str | None = None
     size: int = 0
+    job: str | None = None
+    made_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Spec:
         asked: the fingerprint of what the manifest asked for, where a person had another take made, perhaps with
             other fields (`redo`); None where the attempt is the manifest's own.
         edits: the fields that were set for that take alone, as `path=value`.
+        needs: ids of jobs that must be done before it is bought.
     """
 
     kind: Kind
@@ -72,6 +77,17 @@ class Spec:
     priority: int = 0
     asked: str | None = None
     edits: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str | None:
+        """The id of the job whose render it is made from, if it is made from one."""
+        return next((each.job for each in self.inputs if each.job is not None), None)
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Ids of the jobs that it cannot be bought before, the one that it is made from first."""
+        return (self.source, *self.needs) if self.source is not None else self.needs
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""
@@ -85,12 +101,14 @@ class Asset:
 
     Attributes:
         is_reused: it had been sent before this job asked for it.
+        project_id: of another job's render, the project that made it, however it was brought there.
     """
 
     field: str
     file_path: str
     expires_at: Instant
     is_reused: bool = False
+    project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

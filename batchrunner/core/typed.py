@@ -17,8 +17,6 @@ from batchrunner.core.variables import Refused
 # than the person meant. Whoever builds one deletes its word here.
 NOT_YET: Mapping[str, frozenset[str]] = {
     "manifest": frozenset({"window"}),
-    "job": frozenset({"needs"}),
-    "input": frozenset({"job"}),
 }
 
 
@@ -95,7 +93,7 @@ def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
     """Return what a job, or the defaults for jobs, may not have although it is no slip."""
     if not isinstance(node, yamltext.MapNode):
         return []
-    refused = not_yet_keys(node, "job", prefix)
+    refused = []
     if "name" in node.entries:
         problem = problem_at(
             node.entries["name"],
@@ -105,10 +103,6 @@ def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
             hint="remove name; the job is known by its id",
         )
         refused.append(Refused(("name",), problem))
-    given = value_of(node, "input")
-    if isinstance(given, yamltext.MapNode) and NOT_YET["input"].intersection(given.entries):
-        keys = f"input: {{{', '.join(given.entries)}}}"
-        refused.append(Refused(("input",), not_yet(given, keys, path=explain.joined(prefix, ("input",)))))
     return refused
 
 

@@ -40,13 +40,15 @@ class Call:
     """Something about to happen, as far as it tells: a request to be handled, or a project to be rendered.
 
     `job` is the name the client gave the job, `model` the one it asked for (`default` when it asked for none;
-    none at all for video-to-video). `event` is what a notice announces.
+    none at all for video-to-video), `input` the clip or still as the request names it. `event` is what a notice
+    announces.
     """
 
     step: Step
     job: str | None = None
     kind: str | None = None
     model: str | None = None
+    input: str | None = None
     event: Event | None = None
 
 
@@ -151,7 +153,17 @@ def ordinary(_project: Project) -> Fate:
 
 def call_of(step: Step, project: Project) -> Call:
     """A call about a project that exists."""
-    return Call(step=step, job=project.name, kind=project.order.kind, model=model_of(project.order.kind, project.body))
+    kind, body = project.order.kind, project.body
+    return Call(step=step, job=project.name, kind=kind, model=model_of(kind, body), input=input_of(body))
+
+
+def input_of(body: object) -> str | None:
+    """The clip or still that a request asks to be rendered, as it names it."""
+    assets = body.get("assets") if isinstance(body, dict) else None
+    if not isinstance(assets, dict):
+        return None
+    named = (assets.get(key) for key in ("video_file_path", "image_file_path", "youtube_url"))
+    return next((each for each in named if isinstance(each, str)), None)
 
 
 def model_of(kind: str, body: object) -> str | None:

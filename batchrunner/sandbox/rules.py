@@ -3,7 +3,7 @@
 A fault file is a list of objects; of those that match, the first one decides. What is matched (all optional):
 
     {"step": "create", "job": "night/*", "kind": "image-to-video", "model": "kling-*",
-     "skip": 2, "count": 3, "probability": 0.5}
+     "input": "https://magichour.ai/my-library*", "skip": 2, "count": 3, "probability": 0.5}
 
 Answers, at any step but `render` and `webhook`:
 
@@ -83,8 +83,8 @@ class Output:
 class Rule:
     """One object of a fault file: the keys are the fields, `spec` is the object itself.
 
-    Matching: `steps` is `step`, or wherever all effects mean something; `job` and `model` are globs, and what a
-    request does not tell matches no glob. The first `skip` matches pass, and at most `count` of the others are
+    Matching: `steps` is `step`, or wherever all effects mean something; `job`, `model` and `input` are globs, and
+    what a request does not tell matches no glob. The first `skip` matches pass, and at most `count` of the others are
     taken, each with `probability`.
 
     Answers: `status` instead of the answer (of handling it first, if `processed`); `drop` the connection before or
@@ -99,6 +99,7 @@ class Rule:
     job: str | None = None
     kind: str | None = None
     model: str | None = None
+    input: str | None = None
     event: str | None = None
     skip: int = 0
     count: float = math.inf
@@ -152,6 +153,7 @@ class Rule:
             and (self.kind is None or self.kind == call.kind)
             and _is_like(self.job, call.job)
             and _is_like(self.model, call.model)
+            and _is_like(self.input, call.input)
             and _is_like(self.event, call.event)
         )
 
@@ -163,7 +165,7 @@ def _is_like(pattern: str | None, text: str | None) -> bool:
 _REQUESTS: Final[tuple[Step, ...]] = tuple(step for step in STEPS if step not in ("render", "webhook"))
 _RENDER: Final[tuple[Step, ...]] = ("render",)
 _WEBHOOK: Final[tuple[Step, ...]] = ("webhook",)
-_MATCHING: Final = ("step", "job", "kind", "model", "event", "skip", "count", "probability")
+_MATCHING: Final = ("step", "job", "kind", "model", "input", "event", "skip", "count", "probability")
 _STEPS_OF: Final[Mapping[str, tuple[Step, ...]]] = {
     "charge": ("create",),
     "freeze_balance": ("account",),
@@ -411,6 +413,7 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "job": _text,
     "kind": _one_of("video-to-video", "image-to-video"),
     "model": _text,
+    "input": _text,
     "event": _text,
     "skip": _whole,
     "count": _whole,

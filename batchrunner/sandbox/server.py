@@ -137,7 +137,8 @@ class Sandbox:
                 body = json.loads(await request.body())
             name = body.get("name") if isinstance(body, dict) else None
             job = name if isinstance(name, str) else None
-            return Call(step=step, job=job, kind=kind, model=passage.model_of(kind, body))
+            model, given = passage.model_of(kind, body), passage.input_of(body)
+            return Call(step=step, job=job, kind=kind, model=model, input=given)
         project = self._books.projects.get(request.path_params.get("id", ""))
         return Call(step=step) if project is None else passage.call_of(step, project)
 

@@ -123,7 +123,7 @@ def test_status_is_the_published_shape(program, batch):
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:
         wanted = {"id", "kind", "state", "attempt", "project_id", "credits", "outputs", "error", "suspect", "reason"}
-        wanted |= {"next_try_at", "tries", "of", "uncertain", "tags", "set", "earlier"}
+        wanted |= {"next_try_at", "tries", "of", "uncertain", "tags", "set", "earlier", "waits_for"}
         assert set(job) == wanted
         assert set(job["credits"]) == {"estimated", "held", "charged"}
         assert set(job["outputs"][0]) == {"path", "bytes", "sha256"}

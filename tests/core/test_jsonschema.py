@@ -26,6 +26,9 @@ LENIENT = Draft7Validator(jsonschema.json_schema(CATALOG, allow_unlisted=True))
 
 # What only the reader can know: of YAML itself, of files, of defaults and jobs together, of the text of a value.
 BEYOND = {
+    "bad-chain-circle",
+    "bad-chain-names",
+    "bad-chain-unknown",
     "bad-complex-key",
     "bad-default-meets-job",
     "bad-duplicate-ids",

@@ -35,7 +35,16 @@ def emitted(text: str, around: Around) -> str:
 
 def meaning(read: Manifest) -> Manifest:
     """Return a manifest without where things stand."""
-    jobs = tuple(replace(job, place=NOWHERE, places={}, path="") for job in read.jobs)
+    jobs = tuple(
+        replace(
+            job,
+            place=NOWHERE,
+            places={},
+            path="",
+            links=tuple(replace(each, place=NOWHERE, path="") for each in job.links),
+        )
+        for job in read.jobs
+    )
     return replace(read, source="", warnings=(), jobs=jobs)
 
 

@@ -126,8 +126,7 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing() -> None:
 
 
 def test_not_yet_supported_keys_are_not_keys_of_the_schema() -> None:
-    for where, model in (("manifest", shape.Head), ("job", shape.VideoJob)):
-        assert typed.NOT_YET[where].isdisjoint(model.model_fields)
+    assert typed.NOT_YET["manifest"].isdisjoint(shape.Head.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,27 @@ def test_a_status_is_answered_and_nothing_is_done(caller: Any) -> None:
     assert creates(caller) == before + 1
 
 
+def test_an_input_is_matched_as_the_request_names_it(caller: Any) -> None:
+    caller.rules({"step": "create", "input": "https://magichour.ai/my-library*", "status": 422, "message": "not here"})
+    project = still(caller).json()["id"]
+    later(lambda: caller.project(project)["status"] == "complete")
+    assets = {"video_source": "file", "video_file_path": f"https://magichour.ai/my-library?videoId={project}"}
+    refused = caller.api("POST", "/v1/video-to-video", {**CLIP, "assets": assets})
+    assert (refused.status_code, refused.json()["message"]) == (422, "not here")
+    assert caller.api("POST", "/v1/video-to-video", CLIP).status_code == 200
+    caller.rules()
+    assert caller.api("POST", "/v1/video-to-video", {**CLIP, "assets": assets}).status_code == 200
+
+
+def test_a_library_address_leads_to_finished_renders_of_the_account_alone(caller: Any) -> None:
+    caller.rules({"step": "render", "slow_queue": 600})
+    for project in (still(caller).json()["id"], "somebody-elses"):
+        assets = {"video_source": "file", "video_file_path": f"https://magichour.ai/my-library?videoId={project}"}
+        refused = caller.api("POST", "/v1/video-to-video", {**CLIP, "assets": assets})
+        assert refused.status_code == 422
+        assert project in refused.json()["message"]
+
+
 def test_a_status_in_the_words_of_the_api(caller: Any) -> None:
     for code in ("insufficient_credits", "subscription_required", "plan_upgrade_required"):
         caller.rules({"step": "create", "status": 402, "code": code, "message": "no"})

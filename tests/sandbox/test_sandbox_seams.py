@@ -71,8 +71,8 @@ def test_every_step_passes_with_the_name_of_its_job(base_url: str, trouble: Trou
     assert http.get(f"{base_url}/v1/video-projects/{project_id}", headers=BEARER).status_code == 200
     assert trouble.calls == [
         Call(step="account"),
-        Call(step="create", job="a/1", kind="image-to-video", model="default"),
-        Call(step="project", job="a/1", kind="image-to-video", model="default"),
+        Call(step="create", job="a/1", kind="image-to-video", model="default", input="https://example.com/a.png"),
+        Call(step="project", job="a/1", kind="image-to-video", model="default", input="https://example.com/a.png"),
     ]
 
 
