@@ -54,7 +54,7 @@ def check_video(path: Path) -> Video:
     except DamagedFile:
         raise
     except Exception as error:  # whatever it is, a file did it: FFmpeg's errors, and PyAV's own on odd streams
-        raise DamagedFile(f"{path.name} cannot be played: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
 def _video(container: InputContainer, path: Path) -> Video:
@@ -123,7 +123,7 @@ def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
     return _Span(begin=begin or 0, end=end, last_key=last_key, is_blank=is_blank)
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     """The error in FFmpeg's words, without our own path in them."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(said.split())
@@ -170,7 +170,7 @@ def _clip(path: Path) -> Facts:
     except DamagedFile:
         raise
     except Exception as error:  # whatever it is, a file did it
-        raise DamagedFile(f"{path.name} cannot be played: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
 def _checked_clip(container: InputContainer, path: Path) -> tuple[VideoFrame, float, bool]:
@@ -234,7 +234,7 @@ def _still(path: Path) -> Facts:
             ) from error
         raise DamagedFile(f"{path.name} is no picture that can be read, or a damaged one") from error
     except Exception as error:  # whatever it is, a file did it: Pillow raises what its decoders raise
-        raise DamagedFile(f"{path.name} cannot be read as a picture: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be read as a picture: {words(error)}") from error
 
 
 def _decoded(image: Image, path: Path) -> Facts:
