@@ -139,7 +139,8 @@ class Pictures:
         try:
             made = _make(wanted)
         except Exception as error:  # noqa: BLE001 - whatever it is, a file did it: FFmpeg's errors, and Pillow's own
-            return Missing(why=f"it cannot be decoded: {media.words(error)}")
+            said = media.words(error).replace(str(wanted.path), wanted.path.name)
+            return Missing(why=f"it cannot be decoded: {said}")
         self._keep(wanted, made)
         return made
 

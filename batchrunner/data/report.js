@@ -116,6 +116,12 @@
     button.addEventListener("click", () => { isHeld = !isHeld; play(figure, isHeld); });
   }
 
+  // On paper nothing is scrolled to, so nothing may wait for that.
+  addEventListener("beforeprint", () => {
+    for (const image of list.querySelectorAll(".card:not([hidden]) img")) image.loading = "eager";
+  });
+
   filter();
   controls.hidden = false;
+  document.getElementById("unscripted").hidden = true;
 })();

@@ -16,8 +16,8 @@ import leather
 from batchrunner.core.retry import Instant
 from batchrunner.report.model import Model, Report, Series
 
-WIDTH: Final = 520
-HEIGHT: Final = 250
+WIDTH: Final = 400
+HEIGHT: Final = 220
 
 MOST_POINTS: Final = 400
 """Points of a line; more than a screen has columns for would only make the page heavy."""
