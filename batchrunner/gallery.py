@@ -129,13 +129,13 @@ def placed(made: Sequence[Pictured], *, assets: Path | None, page_folder: Path, 
         return Gallery(shown={clean(each.id): _shown(each, address.of, address.of, clean) for each in made})
     stills, loops = _Embedded(MOST_EMBEDDED), _Embedded(MOST_LOOPS)
     shown = {clean(each.id): _shown(each, stills.of, loops.of, clean) for each in made}
-    left = [f"{count:,} {what}" for count, what in ((stills.left, "pictures"), (loops.left, "loops")) if count]
-    note = (
-        f"{' and '.join(left)} are left out to keep this page small; --assets FOLDER puts all beside it."
-        if left
-        else ""
-    )
+    left = [each for each in (_count(stills.left, "picture"), _count(loops.left, "loop")) if each]
+    note = f"Left out to keep this page small: {', '.join(left)}. --assets FOLDER puts all beside it." if left else ""
     return Gallery(shown=shown, note=note)
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}" if count else ""
 
 
 Address = Callable[[Made], str | None]

@@ -163,7 +163,7 @@ def test_junit_has_a_case_for_each_job_and_counts_that_fit():
     assert suspect[0].attrib == {"type": "suspect", "message": EVIL}
     assert (broken.attrib["name"], broken[0].attrib["type"], broken[0].text) == (EVIL, "x<y", EVIL)
     assert lost[0].attrib["type"] == "uncertain"
-    properties = {each.attrib["name"]: each.attrib["value"] for each in suite.find("properties")}
+    properties = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
     assert properties["credits.charged"] == "480"
 
 

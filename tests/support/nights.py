@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,24 @@ def bought(job_id: str, *, at: float = START, attempt: int = 1, credits: int = 2
     return [(job_id, attempt, event) for event in happened]
 
 
-def done(job_id: str, *, at: float = START, took_s: float = 60, suspect: str | None = None, **given: Any) -> Life:
+def done(
+    job_id: str,
+    *,
+    at: float = START,
+    took_s: float = 60,
+    suspect: str | None = None,
+    file: Path | None = None,
+    **given: Any,
+) -> Life:
     life = bought(job_id, at=at, **given)
     _, attempt, _ = life[0]
-    output = Output(path=f"renders/{job_id}.mp4", bytes=1000, sha256="bb", suspect_at_s=1.5 if suspect else None)
+    data = b"x" * 1000 if file is None else file.read_bytes()
+    output = Output(
+        path=f"renders/{job_id}.mp4",
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        suspect_at_s=1.5 if suspect else None,
+    )
     return [
         *life,
         (job_id, attempt, events.Rendered(at=at + 3 + took_s, status="complete", credits=None)),
