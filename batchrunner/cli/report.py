@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner import __version__
-from batchrunner.cli import options, recorder, show
+from batchrunner.cli import options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
@@ -93,7 +93,7 @@ def _clock(at: float) -> datetime:
 
 
 def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
-    from batchrunner import batch, clock, store
+    from batchrunner import batch, clock, recorder, store
     from batchrunner.core import plain
     from batchrunner.report import read as reading
     from batchrunner.report.model import Origin
@@ -180,6 +180,7 @@ class _Words:
 
 
 def _text(read: _Read, form: str) -> str:
+    from batchrunner import recorder
     from batchrunner.core import plain
 
     match form:
@@ -216,7 +217,14 @@ def _shape(read: _Read) -> dict[str, Any]:
         **status_shape,
         "ledger": ledger.totals_shape(list(record.lines)),
         "failures": [asdict(group) for group in made.groups],
-        "suspects": [{"id": card.id, "suspect": card.now.suspect} for card in made.suspects],
+        "suspects": [
+            {
+                "id": card.id,
+                "suspect": card.now.suspect,
+                "at_s": next((file.suspect_at_s for file in card.now.files if file.suspect_at_s is not None), None),
+            }
+            for card in made.suspects
+        ],
         "refunds_due": [ledger.due_shape(job) for job in refunds_due([*record.earlier, *record.jobs])],
         "models": [asdict(model) for model in made.models],
         "spend": [{"at": show.time_utc(at), "credits": net} for at, net in made.spend],

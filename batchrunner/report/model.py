@@ -42,11 +42,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file on disk: its path seen from the manifest's folder, and whether it is still there."""
+    """A file on disk.
+
+    Attributes:
+        path: seen from the manifest's folder.
+        is_there: whether it is still where it was put.
+        suspect_at_s: seconds into it of the picture that shows why the job is suspect.
+    """
 
     path: str
     bytes: int
     is_there: bool = True
+    suspect_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

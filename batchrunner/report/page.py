@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import timedelta
 from functools import cache
 import hashlib
 from importlib import resources
@@ -174,8 +173,9 @@ def _span(seconds: float | None) -> str:
     """A duration in words that are read at a glance."""
     if seconds is None:
         return "-"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
-    return f"{timedelta(seconds=round(seconds)).total_seconds() // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}\N{NO-BREAK SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}\N{NO-BREAK SPACE}min {whole % 60:02}\N{NO-BREAK SPACE}s"
+    return f"{whole // 3600}\N{NO-BREAK SPACE}h {whole % 3600 // 60:02}\N{NO-BREAK SPACE}min"

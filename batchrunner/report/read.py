@@ -135,7 +135,13 @@ class _Reader:
             suspect=None if job.suspect is None else self.clean(job.suspect),
             edits=tuple(map(self.clean, job.spec.edits)),
             files=tuple(
-                File(path=each.path, bytes=each.bytes, is_there=each.path not in self.missing) for each in job.outputs
+                File(
+                    path=each.path,
+                    bytes=each.bytes,
+                    is_there=each.path not in self.missing,
+                    suspect_at_s=each.suspect_at_s,
+                )
+                for each in job.outputs
             ),
             opened_at=job.opened_at,
             submitted_at=job.submitted_at,

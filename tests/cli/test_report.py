@@ -64,6 +64,7 @@ def test_json_has_the_figures_of_status_and_ledger(night, capsys):
     assert made["cap"] == 6000
     assert made["spend"][-1]["credits"] == ledger["totals"]["net"] == status["totals"]["credits"]["charged"]
     assert made["in_flight"][-1]["renders"] == 1
+    assert made["suspects"] == [{"id": "dark", "suspect": "renders/dark.mp4: it is black", "at_s": 1.5}]
     assert [group["code"] for group in made["failures"]] == ["nsfw", "unknown_error"]
 
 
