@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -17,11 +17,19 @@ from batchrunner.pictures import Made, Missing, Wanted
 from batchrunner.report.model import Gallery, Picture, Shown
 from batchrunner.report.page import link_from
 
-MOST_EMBEDDED: Final = 24_000_000
+MOST_EMBEDDED: Final = 16_000_000
 """Bytes of posters in a page; a browser on a phone still opens it. Beyond that they are left out, with a note."""
 
-MOST_LOOPS: Final = 12_000_000
+COARSE_BYTES: Final = 3_500
+"""Of a poster in a page where there is no room for finer ones: every job is to be seen before any is seen well."""
+
+MOST_LOOPS: Final = 6_000_000
 """Bytes of loops in a page; they are the first that are left out."""
+
+LOOPED: Final = 200
+"""Jobs of which a page holds a loop: about as many as there is room for, so that none is made in vain."""
+
+LEFT_OUT: Final = Missing(why="left out to keep this page small")
 
 POSTER_AT: Final = 0.4
 """The part of a clip after which its poster is taken: after a fade-in, before the end."""
@@ -39,10 +47,26 @@ class Pictured:
 
 
 def make(
-    jobs: Sequence[Job], *, root: Path, cache: Path | None, done: Callable[[int, int], None] | None = None
+    jobs: Sequence[Job],
+    *,
+    root: Path,
+    cache: Path | None,
+    embedded: bool = True,
+    done: Callable[[int, int], None] | None = None,
 ) -> list[Pictured]:
-    """The pictures of these jobs; takes its time the first time."""
-    plans = [(job, _before(job, root), _after(job, root), _loop(job, root)) for job in jobs]
+    """The pictures of these jobs, small enough for a page that holds them all; takes its time the first time."""
+    most_bytes = _poster_bytes(len(jobs)) if embedded else pictures.POSTER_BYTES
+    with_result = [job.id for job in jobs if job.outputs]
+    unlooped = frozenset(with_result[LOOPED:] if embedded else ())
+    plans = [
+        (
+            job,
+            _coarse(_before(job, root), most_bytes),
+            _coarse(_after(job, root), most_bytes),
+            LEFT_OUT if job.id in unlooped else _loop(job, root),
+        )
+        for job in jobs
+    ]
     wanted = [each for _, *three in plans for each in three if isinstance(each, Wanted)]
     tell = None if done is None else lambda count: done(count, len(wanted))
     made = dict(zip(wanted, pictures.every(cache, wanted, done=tell), strict=True))
@@ -60,6 +84,15 @@ def make(
         )
         for job, before, after, loop in plans
     ]
+
+
+def _poster_bytes(jobs: int) -> int:
+    """Of a poster in a page of so many jobs, each of which has two."""
+    return pictures.POSTER_BYTES if 2 * jobs * pictures.POSTER_BYTES <= MOST_EMBEDDED else COARSE_BYTES
+
+
+def _coarse(wanted: Wanted | Missing, most_bytes: int) -> Wanted | Missing:
+    return replace(wanted, most_bytes=most_bytes) if isinstance(wanted, Wanted) else wanted
 
 
 def _before(job: Job, root: Path) -> Wanted | Missing:
@@ -129,7 +162,8 @@ def placed(made: Sequence[Pictured], *, assets: Path | None, page_folder: Path, 
         return Gallery(shown={clean(each.id): _shown(each, address.of, address.of, clean) for each in made})
     stills, loops = _Embedded(MOST_EMBEDDED), _Embedded(MOST_LOOPS)
     shown = {clean(each.id): _shown(each, stills.of, loops.of, clean) for each in made}
-    left = [each for each in (_count(stills.left, "picture"), _count(loops.left, "loop")) if each]
+    no_loop = loops.left + sum(each.loop is LEFT_OUT for each in made)
+    left = [each for each in (_count(stills.left, "picture"), _count(no_loop, "loop")) if each]
     note = f"Left out to keep this page small: {', '.join(left)}. --assets FOLDER puts all beside it." if left else ""
     return Gallery(shown=shown, note=note)
 
@@ -159,7 +193,7 @@ def _picture(made: Made | Missing, address: Address) -> tuple[Picture | None, st
         return None, made.why
     src = address(made)
     if src is None:
-        return None, "left out to keep this page small"
+        return None, LEFT_OUT.why
     return Picture(src=src, width=made.width, height=made.height), ""
 
 

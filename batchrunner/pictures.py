@@ -34,7 +34,7 @@ SIZE: Final = (288, 288)
 """Pixels into which a picture is fitted; a card on a page is about so wide."""
 
 POSTER_BYTES: Final = 7_000
-"""A poster that comes out larger is made coarser."""
+"""A poster that comes out larger is made coarser, and in the end smaller."""
 
 LOOP_SIZE: Final = (240, 240)
 LOOP_BYTES: Final = 45_000
@@ -67,6 +67,7 @@ class Wanted:
         known_at: when the file was known to have that content; one that was written since is read again.
         at_s: of a clip, the moment; None for a loop.
         start_s: of a loop, where it begins.
+        most_bytes: of a poster.
     """
 
     path: Path
@@ -76,11 +77,12 @@ class Wanted:
     media: Media = "video"
     at_s: float | None = None
     start_s: float = 0.0
+    most_bytes: int = POSTER_BYTES
 
     @property
     def key(self) -> str:
         """The name of it in the cache."""
-        what = f"{self.media}/{self.at_s}/{self.start_s}"
+        what = f"{self.media}/{self.at_s}/{self.start_s}/{self.most_bytes}"
         return hashlib.sha256(f"{_RECIPE}/{self.sha256}/{what}".encode()).hexdigest()
 
 
@@ -213,11 +215,11 @@ def _measured(data: bytes) -> Made:
 
 def _make(wanted: Wanted) -> Made:
     if wanted.media == "image":
-        return _poster(_still(wanted.path))
+        return _poster(_still(wanted.path), wanted.most_bytes)
     with media.opened(wanted.path) as container:
         if wanted.at_s is None:
             return _loop(_some(container, wanted.start_s))
-        return _poster(_moment(container, wanted.at_s))
+        return _poster(_moment(container, wanted.at_s), wanted.most_bytes)
 
 
 def _still(path: Path) -> Image:
@@ -283,13 +285,18 @@ def _small(frame: VideoFrame, size: tuple[int, int]) -> Image:
     return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
-def _poster(image: Image) -> Made:
-    data = b""
-    for quality in (62, 45, 30, 15):
-        data = _saved([image], quality=quality)
-        if len(data) <= POSTER_BYTES:
+def _poster(image: Image, most_bytes: int) -> Made:
+    made = _coarser(image, quality=62, share=1.0)
+    for quality, share in ((40, 1.0), (20, 1.0), (20, 0.7), (10, 0.5)):
+        if len(made.data) <= most_bytes:
             break
-    return Made(data=data, width=image.width, height=image.height)
+        made = _coarser(image, quality=quality, share=share)
+    return made
+
+
+def _coarser(image: Image, *, quality: int, share: float) -> Made:
+    shown = image if share == 1 else image.resize((round(image.width * share), round(image.height * share)))
+    return Made(data=_saved([shown], quality=quality), width=shown.width, height=shown.height)
 
 
 def _loop(pictures: list[Image]) -> Made:

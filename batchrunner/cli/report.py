@@ -254,7 +254,7 @@ def _gallery(read: _Read, folder: Path, given: Mapping[str, Any]) -> Gallery:
         return Gallery(note="Made without pictures (--no-pictures).")
     cache = places.cache_folder(os.environ) / "pictures"
     with show.counting("making pictures") as done:
-        made = gallery.make(read.record.jobs, root=read.root, cache=cache, done=done)
+        made = gallery.make(read.record.jobs, root=read.root, cache=cache, embedded=given["assets"] is None, done=done)
     try:
         return gallery.placed(made, assets=given["assets"], page_folder=folder, clean=read.clean)
     except OSError as error:

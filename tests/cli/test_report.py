@@ -183,7 +183,7 @@ def test_pictures_beside_are_written_once_and_named_by_what_they_are(night, caps
 
 def test_a_page_that_would_grow_too_large_leaves_pictures_out_and_says_so(night, capsys, monkeypatch):
     monkeypatch.setattr("batchrunner.gallery.MOST_EMBEDDED", 100)
-    monkeypatch.setattr("batchrunner.gallery.MOST_LOOPS", 100)
+    monkeypatch.setattr("batchrunner.gallery.LOOPED", 0)
     page = told(capsys, "report", "night.yaml", "-o", "-")
-    assert "Left out to keep this page small: 1 picture. --assets FOLDER puts all beside it." in page
+    assert "Left out to keep this page small: 1 picture, 2 loops. --assets FOLDER puts all beside it." in page
     assert "data:image" not in page
