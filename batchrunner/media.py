@@ -49,12 +49,12 @@ def check_video(path: Path) -> Video:
     try:
         # Edit lists are left out of account, since they hide pictures, and the number found could not be compared
         # with the number announced.
-        with _open(path, ignore_editlist="1") as container:
+        with opened(path, ignore_editlist="1") as container:
             return _video(container, path)
     except DamagedFile:
         raise
     except Exception as error:  # whatever it is, a file did it: FFmpeg's errors, and PyAV's own on odd streams
-        raise DamagedFile(f"{path.name} cannot be played: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
 def _video(container: InputContainer, path: Path) -> Video:
@@ -123,7 +123,7 @@ def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
     return _Span(begin=begin or 0, end=end, last_key=last_key, is_blank=is_blank)
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     """The error in FFmpeg's words, without our own path in them."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(said.split())
@@ -152,9 +152,9 @@ def probe(path: Path, media: Media) -> Facts:
 def _clip(path: Path) -> Facts:
     try:
         # Without edit lists for the packets, whose number is announced without them; with them for the length.
-        with _open(path, ignore_editlist="1") as container:
+        with opened(path, ignore_editlist="1") as container:
             first, seconds, is_indexed = _checked_clip(container, path)
-        with _open(path) as container:
+        with opened(path) as container:
             stream = container.streams.video[0]
             if is_indexed and stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
@@ -170,7 +170,7 @@ def _clip(path: Path) -> Facts:
     except DamagedFile:
         raise
     except Exception as error:  # whatever it is, a file did it
-        raise DamagedFile(f"{path.name} cannot be played: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
 def _checked_clip(container: InputContainer, path: Path) -> tuple[VideoFrame, float, bool]:
@@ -187,7 +187,7 @@ def _seconds(span: _Span, stream: VideoStream) -> float:
     return float((span.end - span.begin) * stream.time_base) if stream.time_base else 0.0
 
 
-def _open(path: Path, **options: str) -> InputContainer:
+def opened(path: Path, **options: str) -> InputContainer:
     """The file as a container; the prefix keeps a name with a colon from being read as an address."""
     guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     return av.open(f"file:{path}", "r", options=guards | options)
@@ -209,26 +209,32 @@ _TURNED = frozenset({5, 6, 7, 8})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
-def _still(path: Path) -> Facts:
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - loaded for those who render stills
+def opened_still(path: Path) -> Image:
+    """The file as a picture, not decoded yet; of the formats that are read and of no other."""
+    from PIL import Image  # noqa: PLC0415 - loaded for those who render stills
 
-    # Pillow's own limit is a warning on standard error, and only an error at twice of it; ours is checked below.
+    # Pillow's own limit is a warning on standard error, and only an error at twice of it; ours is checked by `probe`.
     Image.MAX_IMAGE_PIXELS = None
-    has_heif = _read_heif()
+    return Image.open(path, formats=STILL_FORMATS if _read_heif() else STILL_FORMATS[:-1])
+
+
+def _still(path: Path) -> Facts:
+    from PIL import UnidentifiedImageError  # noqa: PLC0415 - loaded for those who render stills
+
     try:
-        with Image.open(path, formats=STILL_FORMATS if has_heif else STILL_FORMATS[:-1]) as image:
+        with opened_still(path) as image:
             return _decoded(image, path)
     except DamagedFile:
         raise
     except UnidentifiedImageError as error:
-        if not has_heif and _is_heif(path):
+        if not _read_heif() and _is_heif(path):
             raise DamagedFile(
                 f"{path.name} is a HEIC picture, which needs one more package to be read",
                 hint="pip install 'batchrunner[heic]', or save it as JPEG",
             ) from error
         raise DamagedFile(f"{path.name} is no picture that can be read, or a damaged one") from error
     except Exception as error:  # whatever it is, a file did it: Pillow raises what its decoders raise
-        raise DamagedFile(f"{path.name} cannot be read as a picture: {_words(error)}") from error
+        raise DamagedFile(f"{path.name} cannot be read as a picture: {words(error)}") from error
 
 
 def _decoded(image: Image, path: Path) -> Facts:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, assert_never
 
-from batchrunner import feeding, media, partial, reserve, transfer
+from batchrunner import feeding, media, partial, reserve, transfer, watch
 from batchrunner.core import events, result, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
+from batchrunner.core.inputs import Media
 from batchrunner.core.job import Action, Job, history
 from batchrunner.core.outputs import mark_of
 from batchrunner.core.retry import USUAL, Again, Failure, GiveUp, Instant, Policy, Step, Verdict
@@ -324,9 +325,35 @@ class Performer:
             check=_check,
             meter=self.traffic.received,
         )
-        found = saved.found
-        doubt = result.suspicion(asked_s=job.spec.seconds, found_s=found.seconds, fps=found.fps)
-        return Output(path=_relative(saved.path, self._root), bytes=saved.bytes, sha256=saved.sha256), doubt
+        doubt = await asyncio.to_thread(self._doubt, job, saved.path, saved.found)
+        output = Output(
+            path=_relative(saved.path, self._root),
+            bytes=saved.bytes,
+            sha256=saved.sha256,
+            suspect_at_s=None if doubt is None else round(doubt.at_s, 3),
+        )
+        return output, None if doubt is None else doubt.words
+
+    def _doubt(self, job: Job, path: Path, video: media.Video) -> result.Doubt | None:
+        """Look at a result, and at its input where that decides; reads files and takes its time."""
+        wants_sound = job.spec.body().get("audio") is True
+        seen = watch.clip(path, seconds=video.seconds, listens=wants_sound)
+        found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
+        source = self._source(job) if result.asks_for_input(found) else None
+        return result.doubt(asked_s=job.spec.seconds, found=found, wants_sound=wants_sound, source=source)
+
+    def _source(self, job: Job) -> result.Seen | None:
+        """What the first local input of a job shows; None where there is none, or it is not what was sent."""
+        given = next((each for each in job.spec.inputs if each.path is not None), None)
+        if given is None or given.path is None:
+            return None
+        path = self._root / PurePosixPath(given.path)
+        with suppress(OSError):
+            if path.stat().st_size == given.size:
+                start_s = float(job.spec.body().get("start_seconds") or 0)
+                media_kind: Media = "image" if given.media == "image" else "video"
+                return watch.of(path, media_kind, start_s=start_s, seconds=job.spec.seconds)
+        return None
 
     def sweep(self, jobs: Iterable[Job]) -> None:
         """Remove what unfinished downloads of these jobs left on disk; waits for the disk."""

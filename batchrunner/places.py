@@ -33,6 +33,15 @@ def _config_folder(environ: Mapping[str, str]) -> Path:
     return configured if configured.is_absolute() else home / ".config"
 
 
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where what can be made again is kept; nothing of it need be backed up."""
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "batchrunner" / "cache"
+    configured = Path(environ.get("XDG_CACHE_HOME") or "")
+    return (configured if configured.is_absolute() else home / ".cache") / "batchrunner"
+
+
 def around(variables: Mapping[str, str], environ: Mapping[str, str]) -> Around:
     """What a manifest is read with beside its text: words for its variables, the environment, the files it includes."""
     return Around(

@@ -23,7 +23,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from batchrunner import __version__, statefile
-from batchrunner.core import ledger, lostlog, record
+from batchrunner.core import ledger, lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline, Quiet
@@ -32,7 +32,6 @@ from batchrunner.core.job import Job
 from batchrunner.core.ledger import Line
 from batchrunner.core.lostlog import Lost
 from batchrunner.core.retry import Instant
-from batchrunner.core.selection import BROKEN
 from batchrunner.errors import IllegalTransition, StateLocked, StateUnusable
 
 Entry = tuple[Event, Job]
@@ -40,30 +39,11 @@ Entry = tuple[Event, Job]
 
 path_for = statefile.path_for
 
+Totals = totals.Totals
+totals_of = totals.totals_of
+
 Told = Callable[[Sequence[Entry]], None]
 """Told of events that are on disk, all of one transaction at once, on the thread that wrote them; must not raise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Credits over every attempt: first charged, charged now, given back; and attempts whose charge was never told."""
-
-    held: int = 0
-    charged: int = 0
-    refunded: int = 0
-    unknown: int = 0
-
-
-def totals_of(attempts: Iterable[Job]) -> Totals:
-    """The totals of some attempts, as `View.totals` adds them up over all."""
-    some = list(attempts)
-    lost = [job for job in some if job.state in BROKEN]
-    return Totals(
-        held=sum(job.held or 0 for job in some),
-        charged=sum(job.charged or 0 for job in some),
-        refunded=sum(max(0, (job.held or 0) - job.charged) for job in lost if job.charged is not None),
-        unknown=sum(job.project_id is not None and job.charged is None for job in some),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

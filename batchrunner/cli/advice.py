@@ -37,7 +37,7 @@ TAKES: Mapping[str, Sequence[str]] = {
     "validate": ("allow_unlisted", "var"),
     "plan": ("state", "rerender", "retry_failed", "selection", "allow_unlisted", "var", "history"),
     "run": ("state", "sandbox", "canary", "rerender", "retry_failed", "selection", *_BUYING, "plan"),
-    "retry": ("state", "sandbox", "selection", *_BUYING),
+    "retry": ("state", "sandbox", "selection", "code", *_BUYING),
     "download": ("state", "sandbox", "selection"),
     "reconcile": ("state", "sandbox"),
     "adopt": ("state", "sandbox"),
@@ -74,6 +74,10 @@ class Typed:
 
         selection: Selection = self.flags.get("selection") or EVERYTHING
         return selection
+
+    def selected(self) -> str:
+        """The words that selected the jobs it was for; empty where it was for all."""
+        return shlex.join(_written("selection", self.selection))
 
     def command(self, name: str, *words: str, **more: Any) -> str:
         """The command to type, with what was typed before as far as it takes that, and `more` flags."""

@@ -29,6 +29,7 @@ COMMANDS = {
     "status": "batchrunner.cli.status",
     "download": "batchrunner.cli.download",
     "ledger": "batchrunner.cli.ledger",
+    "report": "batchrunner.cli.report",
     "reconcile": "batchrunner.cli.reconcile",
     "adopt": "batchrunner.cli.settle",
     "resolve": "batchrunner.cli.settle",

@@ -69,14 +69,17 @@ def _row(line: Line) -> dict[str, Any]:
 
 def _by(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, int]:
     """What remains charged, by something a line tells."""
+    from batchrunner.core.ledger import MONEY
+
     totals: dict[str, int] = {}
     for line in lines:
-        if line.move in {"charged", "settled", "refunded"}:
+        if line.move in MONEY:
             totals[key(line)] = totals.get(key(line), 0) + line.credits
     return totals
 
 
-def _totals(lines: list[Line]) -> dict[str, Any]:
+def totals_shape(lines: list[Line]) -> dict[str, Any]:
+    """What the lines add up to, as JSON."""
     moves: dict[str, int] = dict.fromkeys(("reserved", "released", "charged", "settled", "refunded"), 0)
     for line in lines:
         if line.move in moves:
@@ -95,8 +98,8 @@ def _shape(manifest: Path, lines: list[Line], due: list[Job], drift: Drift | Non
     return {
         "manifest": str(manifest),
         "lines": [_row(line) for line in lines],
-        "totals": _totals(lines),
-        "refunds_due": [_due(job) for job in due],
+        "totals": totals_shape(lines),
+        "refunds_due": [due_shape(job) for job in due],
         "drift": None if drift is None else asdict(drift) | {"unexplained": drift.unexplained},
     }
 
@@ -105,17 +108,12 @@ DUE = ("job", "attempt", "project_id", "credits", "accepted_at", "ended_at", "er
 """What is told of a refund that has not come."""
 
 
-def _due(job: Job) -> dict[str, Any]:
-    return {
-        "job": job.id,
-        "attempt": job.attempt,
-        "project_id": job.project_id,
-        "credits": job.charged,
-        "accepted_at": _time(job.accepted_at) if job.accepted_at else None,
-        "ended_at": _time(job.ended_at) if job.ended_at else None,
-        "error": "suspect" if job.suspect else job.trouble.code if job.trouble else None,
-        "message": job.suspect or (job.trouble.message if job.trouble else None),
-    }
+def due_shape(job: Job) -> dict[str, Any]:
+    """A refund that is due, as JSON."""
+    from batchrunner.core.ledger import due_of
+
+    due = asdict(due_of(job))
+    return due | {key: _time(due[key]) if due[key] else None for key in ("accepted_at", "ended_at")}
 
 
 def _print_csv(lines: list[Line]) -> None:
@@ -140,13 +138,13 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int) -> None:
         for line in lines
     ]
     show.table(("time", "job", "attempt", "move", "credits", "source", "project"), rows, right=frozenset({2, 4}))
-    totals = _totals(lines)
+    summed = totals_shape(lines)
     show.line(
-        f"\n{totals['net']:,} credits net: {totals['charged']:,} charged, {totals['settled']:+,} settled,"
-        f" {totals['refunded']:+,} refunded; {totals['still_reserved']:,} still reserved"
+        f"\n{summed['net']:,} credits net: {summed['charged']:,} charged, {summed['settled']:+,} settled,"
+        f" {summed['refunded']:+,} refunded; {summed['still_reserved']:,} still reserved"
     )
     for heading, key in (("kind", "by_kind"), ("model", "by_model"), ("day", "by_day")):
-        shown = ", ".join(f"{name} {amount:,}" for name, amount in totals[key].items())
+        shown = ", ".join(f"{name} {amount:,}" for name, amount in summed[key].items())
         show.line(f"by {heading}: {shown or 'nothing'}")
     if drift is not None:
         show.line(_drift_words(drift, uncertain))
@@ -165,15 +163,17 @@ def _drift_words(drift: Drift, uncertain: int) -> str:
 
 def _print_due(due: list[Job], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
-        show.as_json([_due(job) for job in due])
+        show.as_json([due_shape(job) for job in due])
         return
     if as_csv:
         writer = csv.DictWriter(sys.stdout, fieldnames=DUE, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(_due, due))
+        writer.writerows(map(due_shape, due))
         return
     columns = ("project_id", "credits", "accepted_at", "ended_at", "job", "error", "message")
-    told = ({**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(_due, due))
+    told = (
+        {**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(due_shape, due)
+    )
     rows = [tuple(str(each[column] or "") for column in columns) for each in told]
     headings = ("project", "credits", "accepted", "ended", "job", "error", "reason")
     show.table(headings, rows, right=frozenset({1}))

@@ -51,6 +51,21 @@ def looking() -> Iterator[Callable[[int, int, int], None] | None]:
         yield lambda done, total, _bytes: bar.update(task, completed=done, total=total, far=f"{done} of {total}")
 
 
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar for something that takes a while, on a terminal; what to tell how many there are, and of how many."""
+    if not sys.stderr or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def problems(found: Iterable[Problem]) -> None:
     """Print problems, one a line, as `file:line:column: message`; on a terminal with the line each one points at."""
     columns = shutil.get_terminal_size().columns if sys.stderr and sys.stderr.isatty() else None

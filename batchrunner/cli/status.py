@@ -15,7 +15,7 @@ from batchrunner.errors import Exit
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
-    from batchrunner.store import Totals
+    from batchrunner.core.totals import Totals
 
 
 @click.command()
@@ -88,7 +88,9 @@ def _result(job: Job, folder: Path) -> str:
 
 def print_summary(jobs: Sequence[Job], totals: Totals, *, on_stdout: bool = False) -> None:
     """Jobs by state and the credits of every attempt, in one line."""
-    states = ", ".join(f"{count:,} {state}" for state, count in _by_state(jobs).items())
+    from batchrunner.core.totals import by_state
+
+    states = ", ".join(f"{count:,} {state}" for state, count in by_state(jobs).items())
     text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {totals.charged:,} credits charged"
     suspects = sum(job.suspect is not None for job in jobs)
     if suspects:
@@ -96,13 +98,6 @@ def print_summary(jobs: Sequence[Job], totals: Totals, *, on_stdout: bool = Fals
     if totals.unknown:
         text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
     (show.line if on_stdout else show.say)(text)
-
-
-def _by_state(jobs: Sequence[Job]) -> dict[str, int]:
-    by_state: dict[str, int] = {}
-    for job in jobs:
-        by_state[job.state] = by_state.get(job.state, 0) + 1
-    return by_state
 
 
 def note(job: Job, known: Mapping[str, Job]) -> str:
@@ -136,6 +131,8 @@ def shape(
     `earlier` has the attempts that were followed by another; those of other jobs are left out. `among` are
     the jobs that these may wait for, where they are more.
     """
+    from batchrunner.core.totals import by_state, estimated
+
     known = {job.id: job for job in among or jobs}
     before: dict[str, list[Job]] = {}
     for attempt in earlier:
@@ -146,9 +143,9 @@ def shape(
         "jobs": [_job(job, typed, before.get(job.id, ()), known) for job in jobs],
         "totals": {
             "jobs": len(jobs),
-            "by_state": _by_state(jobs),
+            "by_state": by_state(jobs),
             "credits": {
-                "estimated": sum(job.spec.expected or 0 for job in jobs),
+                "estimated": estimated(jobs),
                 "held": totals.held,
                 "charged": totals.charged,
                 "refunded": totals.refunded,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from batchrunner.core import events, job as machine
 from batchrunner.core.budget import group
@@ -30,6 +31,10 @@ class Move(StrEnum):
     SETTLED = "settled"
     REFUNDED = "refunded"
     WRITTEN_OFF = "written off"
+
+
+MONEY: Final = frozenset({Move.CHARGED, Move.SETTLED, Move.REFUNDED})
+"""Movements of what is charged; the others move what is reserved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,3 +162,42 @@ def refunds_due(attempts: Iterable[Job]) -> list[Job]:
     ended = {machine.State.FAILED, machine.State.CANCELED}
     came_to_nothing = (job for job in attempts if job.state in ended or job.suspect is not None)
     return [job for job in came_to_nothing if job.project_id is not None and job.charged != 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What to tell support about a refund that has not come; credits are None where the charge was never told."""
+
+    job: str
+    attempt: int
+    project_id: str | None
+    credits: int | None
+    accepted_at: Instant | None
+    ended_at: Instant | None
+    error: str | None
+    message: str | None
+
+
+def due_of(job: Job) -> Due:
+    """An attempt of `refunds_due`, as support needs it."""
+    trouble = job.trouble
+    return Due(
+        job=job.id,
+        attempt=job.attempt,
+        project_id=job.project_id,
+        credits=job.charged,
+        accepted_at=job.accepted_at,
+        ended_at=job.ended_at,
+        error="suspect" if job.suspect else trouble.code if trouble else None,
+        message=job.suspect or (trouble.message if trouble else None),
+    )
+
+
+def over_time(lines: Iterable[Line]) -> list[tuple[Instant, int]]:
+    """What was charged, refunds taken off, after each movement that changed it."""
+    net, points = 0, []
+    for line in lines:
+        if line.move in MONEY:
+            net += line.credits
+            points.append((line.at, net))
+    return points

@@ -113,8 +113,14 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A file on disk, whole and checked; `path` is relative to the manifest's folder, with forward slashes."""
+    """A file on disk, whole and checked.
+
+    Attributes:
+        path: relative to the manifest's folder, with forward slashes.
+        suspect_at_s: where the job is suspect for this file: seconds into it of a picture that shows why.
+    """
 
     path: str
     bytes: int
     sha256: str
+    suspect_at_s: float | None = None

@@ -186,6 +186,22 @@ def test_a_result_of_half_the_length_is_done_and_suspect(own: Start) -> None:
     assert reason in program.run("ledger", manifest.name, "--refunds-due").out
 
 
+def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own: Start) -> None:
+    program = own({"step": "render", "job": "night/one*", "black": True})
+    manifest = written(program, TWO)
+    assert program.run("run", manifest.name).code == 0
+    jobs = {job["id"]: job for job in program.status(manifest)["jobs"]}
+    assert jobs["one"]["suspect"] == "out/one.mp4: it is black"
+    assert jobs["two"]["suspect"] is None
+    (downloaded,) = (
+        event["body"]
+        for event in _events(manifest)
+        if event["type"] == "Downloaded" and event["body"]["suspect"] is not None
+    )
+    assert 0 < downloaded["outputs"][0]["suspect_at_s"] < 3
+    assert "it is black" in program.run("ledger", manifest.name, "--refunds-due").out
+
+
 # --- room ---
 
 

@@ -1,0 +1,44 @@
+"""What a number of jobs comes to: by state, and in credits. Every command that adds up asks here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from batchrunner.core.job import Job
+from batchrunner.core.selection import BROKEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Credits over every attempt: first charged, charged now, given back; and attempts whose charge was never told."""
+
+    held: int = 0
+    charged: int = 0
+    refunded: int = 0
+    unknown: int = 0
+
+
+def totals_of(attempts: Iterable[Job]) -> Totals:
+    """The totals of some attempts, as the state file's `View.totals` adds them up over all."""
+    some = list(attempts)
+    lost = [job for job in some if job.state in BROKEN]
+    return Totals(
+        held=sum(job.held or 0 for job in some),
+        charged=sum(job.charged or 0 for job in some),
+        refunded=sum(max(0, (job.held or 0) - job.charged) for job in lost if job.charged is not None),
+        unknown=sum(job.project_id is not None and job.charged is None for job in some),
+    )
+
+
+def by_state(jobs: Iterable[Job]) -> dict[str, int]:
+    """How many jobs are in each state, in the order in which the states are met."""
+    counts: dict[str, int] = {}
+    for job in jobs:
+        counts[job.state] = counts.get(job.state, 0) + 1
+    return counts
+
+
+def estimated(jobs: Iterable[Job]) -> int:
+    """Credits that the current attempts were expected to cost; one without a known price counts nothing."""
+    return sum(job.spec.expected or 0 for job in jobs)

@@ -1,0 +1,228 @@
+"""The pictures of a batch, part of the composition: which are wanted of each job, and where a page finds them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from batchrunner import pictures
+from batchrunner.core.inputs import Media
+from batchrunner.core.job import Job
+from batchrunner.core.spec import Input
+from batchrunner.pictures import Made, Missing, Wanted
+from batchrunner.report.model import Gallery, Picture, Shown
+from batchrunner.report.page import link_from
+
+MOST_EMBEDDED: Final = 16_000_000
+"""Bytes of posters in a page; a browser on a phone still opens it. Beyond that they are left out, with a note."""
+
+COARSE_BYTES: Final = 3_500
+"""Of a poster in a page where there is no room for finer ones: every job is to be seen before any is seen well."""
+
+MOST_LOOPS: Final = 6_000_000
+"""Bytes of loops in a page; they are the first that are left out."""
+
+LOOPED: Final = 200
+"""Jobs of which a page holds a loop: about as many as there is room for, so that none is made in vain."""
+
+LEFT_OUT: Final = Missing(why="left out to keep this page small")
+
+POSTER_AT: Final = 0.4
+"""The part of a clip after which its poster is taken: after a fade-in, before the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictured:
+    """What was made of one job."""
+
+    id: str
+    before: Made | Missing
+    after: Made | Missing
+    loop: Made | Missing
+    is_moment: bool
+
+
+def make(
+    jobs: Sequence[Job],
+    *,
+    root: Path,
+    cache: Path | None,
+    embedded: bool = True,
+    done: Callable[[int, int], None] | None = None,
+) -> list[Pictured]:
+    """The pictures of these jobs, small enough for a page that holds them all; takes its time the first time."""
+    most_bytes = _poster_bytes(len(jobs)) if embedded else pictures.POSTER_BYTES
+    with_result = [job.id for job in jobs if job.outputs]
+    unlooped = frozenset(with_result[LOOPED:] if embedded else ())
+    plans = [
+        (
+            job,
+            _coarse(_before(job, root), most_bytes),
+            _coarse(_after(job, root), most_bytes),
+            LEFT_OUT if job.id in unlooped else _loop(job, root),
+        )
+        for job in jobs
+    ]
+    wanted = [each for _, *three in plans for each in three if isinstance(each, Wanted)]
+    tell = None if done is None else lambda count: done(count, len(wanted))
+    made = dict(zip(wanted, pictures.every(cache, wanted, done=tell), strict=True))
+
+    def found(each: Wanted | Missing) -> Made | Missing:
+        return made[each] if isinstance(each, Wanted) else each
+
+    return [
+        Pictured(
+            id=job.id,
+            before=found(before),
+            after=found(after),
+            loop=found(loop),
+            is_moment=job.suspect is not None and isinstance(after, Wanted) and _moment(job) is not None,
+        )
+        for job, before, after, loop in plans
+    ]
+
+
+def _poster_bytes(jobs: int) -> int:
+    """Of a poster in a page of so many jobs, each of which has two."""
+    return pictures.POSTER_BYTES if 2 * jobs * pictures.POSTER_BYTES <= MOST_EMBEDDED else COARSE_BYTES
+
+
+def _coarse(wanted: Wanted | Missing, most_bytes: int) -> Wanted | Missing:
+    return replace(wanted, most_bytes=most_bytes) if isinstance(wanted, Wanted) else wanted
+
+
+def _before(job: Job, root: Path) -> Wanted | Missing:
+    """The picture of what goes in, at the moment at which the result is shown."""
+    given = next((each for each in job.spec.inputs if each.media in {"video", "image"}), None)
+    if given is None:
+        return Missing(why="nothing goes in")
+    if given.path is None or given.sha256 is None:
+        return Missing(why=_elsewhere(given))
+    media: Media = "image" if given.media == "image" else "video"
+    moment = _moment(job)
+    shown_s = POSTER_AT * job.spec.seconds if moment is None else moment
+    start_s = float(job.spec.body().get("start_seconds") or 0)
+    return Wanted(
+        path=root / given.path,
+        sha256=given.sha256,
+        size=given.size,
+        known_at=job.opened_at,
+        media=media,
+        at_s=None if media == "image" else round(start_s + shown_s, 2),
+    )
+
+
+def _elsewhere(given: Input) -> str:
+    reference = given.reference or ""
+    return "it comes from the web" if "://" in reference else "it is with the provider"
+
+
+def _after(job: Job, root: Path) -> Wanted | Missing:
+    moment = _moment(job)
+    return _result(job, root, at_s=round(POSTER_AT * job.spec.seconds if moment is None else moment, 2))
+
+
+def _loop(job: Job, root: Path) -> Wanted | Missing:
+    return _result(job, root, at_s=None)
+
+
+def _result(job: Job, root: Path, *, at_s: float | None) -> Wanted | Missing:
+    if not job.outputs:
+        return Missing(why=f"nothing yet: {job.state}" if not job.is_final else f"nothing: {job.state}")
+    output = next((each for each in job.outputs if each.suspect_at_s is not None), job.outputs[0])
+    return Wanted(
+        path=root / output.path,
+        sha256=output.sha256,
+        size=output.bytes,
+        known_at=job.ended_at or job.updated_at,
+        at_s=at_s,
+    )
+
+
+def _moment(job: Job) -> float | None:
+    """The seconds into a result that show why it is suspect."""
+    return next((each.suspect_at_s for each in job.outputs if each.suspect_at_s is not None), None)
+
+
+# --- where a page finds them -----------------------------------------------------------------------------------------
+
+
+def placed(made: Sequence[Pictured], *, assets: Path | None, page_folder: Path, clean: Callable[[str], str]) -> Gallery:
+    """The pictures for a page in a folder: in it, as far as there is room, or in a folder of files.
+
+    Raises:
+        OSError: that folder cannot be written.
+    """
+    if assets is not None:
+        address = _Beside(assets, page_folder)
+        return Gallery(shown={clean(each.id): _shown(each, address.of, address.of, clean) for each in made})
+    stills, loops = _Embedded(MOST_EMBEDDED), _Embedded(MOST_LOOPS)
+    shown = {clean(each.id): _shown(each, stills.of, loops.of, clean) for each in made}
+    no_loop = loops.left + sum(each.loop is LEFT_OUT for each in made)
+    left = [each for each in (_count(stills.left, "picture"), _count(no_loop, "loop")) if each]
+    note = f"Left out to keep this page small: {', '.join(left)}. --assets FOLDER puts all beside it." if left else ""
+    return Gallery(shown=shown, note=note)
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}" if count else ""
+
+
+Address = Callable[[Made], str | None]
+
+
+def _shown(each: Pictured, still: Address, loop: Address, clean: Callable[[str], str]) -> Shown:
+    before, before_why = _picture(each.before, still)
+    after, after_why = _picture(each.after, still)
+    return Shown(
+        before=before,
+        before_why=clean(before_why),
+        after=after,
+        after_why=clean(after_why),
+        loop=loop(each.loop) if after is not None and isinstance(each.loop, Made) else None,
+        is_moment=each.is_moment,
+    )
+
+
+def _picture(made: Made | Missing, address: Address) -> tuple[Picture | None, str]:
+    if isinstance(made, Missing):
+        return None, made.why
+    src = address(made)
+    if src is None:
+        return None, LEFT_OUT.why
+    return Picture(src=src, width=made.width, height=made.height), ""
+
+
+class _Embedded:
+    """Addresses that hold the picture, as long as there is room."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.left = 0
+
+    def of(self, made: Made) -> str | None:
+        if len(made.data) > self._room:
+            self.left += 1
+            return None
+        self._room -= len(made.data)
+        return f"data:image/webp;base64,{base64.b64encode(made.data).decode()}"
+
+
+class _Beside:
+    """Addresses of files in a folder, written when they are asked for; named by what is in them."""
+
+    def __init__(self, folder: Path, page_folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._link = link_from(page_folder, folder.resolve())
+
+    def of(self, made: Made) -> str:
+        name = f"{hashlib.sha256(made.data).hexdigest()[:32]}.webp"
+        path = self._folder / name
+        if not path.exists():
+            path.write_bytes(made.data)
+        return self._link(name)

@@ -1,0 +1,161 @@
+"""What a clip shows and whether it can be heard, from a few of its pictures: the measures that `core.result` judges.
+
+Bounded whatever the clip's length: of a short one the pictures are decoded as they come, of a long one only those that
+need no other. Runs in the caller's thread; call it off the event loop.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from batchrunner import media
+from batchrunner.core.inputs import Media
+from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Seen, Shot
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOMENTS: Final = 12
+"""Pictures that are looked at."""
+
+MOST_DECODED: Final = 600
+"""Pictures that are decoded in a row; of a clip with more, only those that need no other are."""
+
+MOST_LISTENED_S: Final = 600.0
+"""Seconds of sound after which a track counts as silent."""
+
+_SPOTS: Final = (64, 36)
+"""To so many spots a picture is reduced: an encoder's noise is averaged away, a small movement is not."""
+
+
+def clip(path: Path, *, start_s: float = 0.0, seconds: float, listens: bool = False) -> Seen:
+    """What the part of a clip shows that begins at `start_s`; nothing where it cannot be looked at."""
+    try:
+        with media.opened(path) as container:
+            shots = tuple(_shots(_pictures(container, start_s, seconds)))
+        return Seen(shots=shots, is_silent=is_silent(path, start_s=start_s, seconds=seconds) if listens else None)
+    except Exception:  # noqa: BLE001 - whatever it is, a file did it, and it was found to be playable before
+        return Seen()
+
+
+def still(path: Path) -> Seen:
+    """What a still shows; nothing where it cannot be looked at."""
+    try:
+        with media.opened_still(path) as image:
+            image.draft("RGB", (_SPOTS[0] * 4, _SPOTS[1] * 4))
+            return Seen(shots=(Shot(at_s=0.0, black=_blackness(image.convert("RGB").resize(_SPOTS))),), is_clip=False)
+    except Exception:  # noqa: BLE001 - whatever it is, a file did it
+        return Seen(is_clip=False)
+
+
+def of(path: Path, kind: Media, *, start_s: float, seconds: float) -> Seen:
+    """What an input shows in the part that is asked for."""
+    return still(path) if kind == "image" else clip(path, start_s=start_s, seconds=seconds)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def _pictures(container: InputContainer, start_s: float, seconds: float) -> Iterator[tuple[float, VideoFrame]]:
+    """Pictures at moments spread evenly over the part, with their seconds into it."""
+    stream = container.streams.video[0]
+    moments = [start_s + (number + 0.5) * seconds / MOMENTS for number in range(MOMENTS)]
+    if float(stream.average_rate or 30) * seconds > MOST_DECODED:
+        found = _keys(container, stream, moments)
+    else:
+        found = _in_a_row(container, stream, moments)
+    yield from ((at_s - start_s, frame) for at_s, frame in found)
+
+
+def _in_a_row(
+    container: InputContainer, stream: VideoStream, moments: list[float]
+) -> Iterator[tuple[float, VideoFrame]]:
+    stream.codec_context.skip_frame = "NONREF"  # pictures that no other needs are half of them, and not missed
+    if moments[0] > 1:
+        _seek(container, stream, moments[0])
+    due = deque(moments)
+    for number, frame in enumerate(container.decode(stream)):
+        at_s = _time(frame, stream)
+        if at_s >= due[0]:
+            yield at_s, frame
+        while due and due[0] <= at_s:
+            due.popleft()
+        if not due or number >= 2 * MOST_DECODED:  # where the last picture that needs no other lies far back
+            return
+
+
+def _keys(container: InputContainer, stream: VideoStream, moments: list[float]) -> Iterator[tuple[float, VideoFrame]]:
+    stream.codec_context.skip_frame = "NONKEY"
+    last_s = None
+    for moment in moments:
+        _seek(container, stream, moment)
+        frame = next(container.decode(stream), None)
+        if frame is not None and (at_s := _time(frame, stream)) != last_s:
+            last_s = at_s
+            yield at_s, frame
+
+
+def _seek(container: InputContainer, stream: VideoStream, at_s: float) -> None:
+    if stream.time_base:
+        container.seek(int(at_s / stream.time_base) + (stream.start_time or 0), stream=stream, backward=True)
+
+
+def _time(frame: VideoFrame, stream: VideoStream) -> float:
+    return float(((frame.pts or 0) - (stream.start_time or 0)) * (stream.time_base or 0))
+
+
+def _shots(pictures: Iterator[tuple[float, VideoFrame]]) -> Iterator[Shot]:
+    before: Image | None = None
+    for at_s, frame in pictures:
+        small = frame.reformat(*_SPOTS, format="rgb24", interpolation="AREA").to_image()  # type: ignore[no-untyped-call]
+        changed, spot = (None, None) if before is None else _difference(before, small)
+        yield Shot(at_s=max(0.0, at_s), black=_blackness(small), changed=changed, spot=spot)
+        before = small
+
+
+def _blackness(small: Image) -> float:
+    histogram = small.convert("L").histogram()
+    return sum(histogram[: round(BLACK_BELOW * 255) + 1]) / (small.width * small.height)
+
+
+def _difference(before: Image, after: Image) -> tuple[float, float]:
+    """The mean difference of two pictures, and that of the spot that differs most; shares of 1."""
+    from PIL import ImageChops, ImageStat  # noqa: PLC0415 - loaded with the first result
+
+    statistics = ImageStat.Stat(ImageChops.difference(before, after))
+    return sum(statistics.mean) / 3 / 255, max(high for _, high in statistics.extrema) / 255
+
+
+# --- sound -----------------------------------------------------------------------------------------------------------
+
+
+def is_silent(path: Path, *, start_s: float, seconds: float) -> bool:
+    """Whether nothing is to be heard in that part; stops listening at the first sound."""
+    with media.opened(path) as container:
+        if not container.streams.audio:
+            return True
+        stream = container.streams.audio[0]
+        if start_s > 1 and stream.time_base:
+            container.seek(int(start_s / stream.time_base) + (stream.start_time or 0), stream=stream)
+        mono = av.AudioResampler(format="s16", layout="mono", rate=8000)
+        loudest = round(SILENT_BELOW * 32767)
+        for frame in container.decode(stream):
+            at_s = (frame.time or 0.0) - start_s
+            if at_s > min(seconds, MOST_LISTENED_S):
+                break
+            if at_s < 0:
+                continue
+            for each in mono.resample(frame):
+                samples = array("h", bytes(each.planes[0])[: 2 * each.samples])
+                if max(map(abs, samples), default=0) > loudest:
+                    return False
+        return True
