@@ -1000,6 +1000,22 @@ def test_an_outage_without_end_ends_the_run_and_loses_nothing():
     assert table.clock.now() - 1_000_000 < HOUR
 
 
+def test_an_outage_that_shows_in_several_ways_ends_the_run_too():
+    table = bench([a_job(n) for n in range(6)])
+    lost = Failure(code="no_answer", message="reset")
+    sorts = itertools.cycle([lost, Failure(code="http_503", message="HTTP 503", status=503)])
+    table.world.overrides[Action.POLL] = lambda job: (
+        events.StepFailed(at=table.clock.now(), failure=next(sorts), verdict=Again(at=table.clock.now() + 1))
+        if table.clock.now() < 1_000_000 + 2 * HOUR
+        else None
+    )
+    outcome = table.run()
+    assert outcome.is_unreachable
+    assert outcome.by_state[State.RENDERING] == 6
+    assert table.world.times(Action.POLL).total() <= 40, "probed, not asked by each in turn"
+    assert table.clock.now() - 1_000_000 < HOUR
+
+
 def test_a_group_that_is_always_refused_is_left_alone_and_the_others_go_on():
     jobs = [a_job(n, kind=Kind.VIDEO_TO_VIDEO if n % 2 else Kind.IMAGE_TO_VIDEO) for n in range(40)]
     jobs = [replace(job, spec=replace(job.spec, kind=job.kind)) for job in jobs]
