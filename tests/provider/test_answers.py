@@ -180,12 +180,13 @@ async def test_a_huge_answer_does_not_fill_the_memory(*, packed: bool) -> None:
         (402, b'{"message":"x"}', OutOfCredits, None, "x"),
         (402, b'{"code":"plan_upgrade_required","message":"x"}', Rejected, "plan_upgrade_required", "x"),
         (402, b'{"code":"subscription_required","message":"x"}', Rejected, "subscription_required", "x"),
-        (403, b"<html>no</html>", Rejected, None, "HTTP 403: <html>no</html>"),
+        (403, b"<html>no</html>", Rejected, None, "HTTP 403"),
         (422, b"[1]", Rejected, None, "HTTP 422"),
-        (429, b"slow down", Rejected, None, "slow down"),
+        (429, b"slow down", Rejected, None, "HTTP 429"),
         (500, b"\xff\xfe\x1b[31m", Rejected, None, "HTTP 500"),
-        (502, b"Bad Gateway\r\n", Rejected, None, "HTTP 502: Bad Gateway"),
-        (503, b"x" * 100_000, Rejected, None, "HTTP 503: xxx"),
+        (502, b"Bad Gateway\r\n", Rejected, None, "HTTP 502"),
+        (503, b"x" * 100_000, Rejected, None, "HTTP 503"),
+        (503, json.dumps({"message": "x" * 100_000}).encode(), Rejected, None, "HTTP 503: xxx"),
         (599, b"", Rejected, None, "HTTP 599"),
         (304, b"", Rejected, None, "HTTP 304"),
     ],
@@ -197,6 +198,11 @@ async def test_an_error_status(status: int, said: bytes, kind: type[Rejected], c
     assert text in str(error)
     assert str(error).isprintable()
     assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize("said", [b"<html> <head><title>503 Service Unavailable", b"Bad Gateway\r\n", b"[1]", b'"no"'])
+async def test_a_page_of_a_proxy_is_no_part_of_an_error(said: bytes) -> None:
+    assert str(await refused(chaos.answer(said, status=503))) == "HTTP 503"
 
 
 @pytest.mark.parametrize(
