@@ -11,7 +11,7 @@ from batchrunner.core import (
     lostlog,
 )
 from batchrunner.core.job import Job
-from batchrunner.errors import Rejected, UsageError
+from batchrunner.errors import KeyRefused, Rejected, UsageError
 from batchrunner.provider import wire
 from batchrunner.provider.client import BASE_URL, Client
 from batchrunner.provider.watched import Heard
@@ -19,6 +19,13 @@ from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
 
 LIBRARY = "https://magichour.ai/my-library"
 """Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
+
+FORBIDDEN_HINT = (
+    "the key is known and may not be used: its plan may not include the API, or it was restricted at"
+    " https://magichour.ai/developer; a proxy or firewall on the way answers 403 as well"
+)
+"""The provider's quick start (2026-08) gives 403 to a key whose plan lacks what was asked for, no specification has it,
+and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +102,14 @@ async def account(client: Client) -> wire.Account:
     known; its answer has shown that the key is accepted.
 
     Raises:
-        KeyRefused: the key is wrong.
+        KeyRefused: the key is wrong, or may not read the account.
         ProviderError: no answer.
     """
     try:
         return await client.account()
     except Rejected as error:
+        if error.status == 403:
+            raise KeyRefused(str(error), status=403, code=error.code, hint=FORBIDDEN_HINT) from error
         if error.status != 404:
             raise
         return wire.Account(id="", tier=None, credits=None, has_subscription=False)

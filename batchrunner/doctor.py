@@ -78,7 +78,7 @@ async def _contact(access: Access) -> Contact:
             account = await read_account(client)
             found = replace(found, tier=account.tier, credits=account.credits)
         except ProviderError as error:
-            found = replace(found, trouble=str(error), exit_code=error.exit_code)
+            found = replace(found, trouble=str(error), advice=error.hint, exit_code=error.exit_code)
     answered = [(at, exchange) for at, exchange in heard if exchange.status is not None]
     if not answered:
         return found

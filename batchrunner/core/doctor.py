@@ -138,6 +138,7 @@ class Contact:
         tier: the account's plan.
         credits: its balance.
         trouble: what went wrong, if it did.
+        advice: what helps against that, if it is known.
         exit_code: what that comes to.
     """
 
@@ -147,6 +148,7 @@ class Contact:
     tier: str | None = None
     credits: int | None = None
     trouble: str | None = None
+    advice: str | None = None
     exit_code: Exit = Exit.OK
 
 
@@ -161,7 +163,7 @@ def about_contact(found: Contact) -> list[Finding]:
     if found.skew_s is not None:
         findings.append(_clock(found.skew_s))
     if found.exit_code is Exit.KEY_REFUSED:
-        advice = "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
+        advice = found.advice or "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
         text = f"the key is refused: {found.trouble}"
         problem = Finding(subject="key", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.KEY_REFUSED)
         return [*findings, problem]
