@@ -27,6 +27,7 @@ from batchrunner import __version__
 from batchrunner.core.redact import Redactor
 from batchrunner.errors import NeverSent, NoAnswer
 from batchrunner.provider import speed, wire
+from batchrunner.provider.coding import unpacker
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
 from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
 from batchrunner.provider.guard import guard_of
@@ -69,7 +70,7 @@ class Reply:
             self.start, self.end, self.total = (int(number) for number in told.groups())
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body, piece by piece.
+        """The body, piece by piece, as it travels, whatever coding it is said to be in: the file's check judges it.
 
         Raises:
             TransferError: the connection broke before the end, or was slower than the least speed.
@@ -115,7 +116,8 @@ class Client:
         # Nothing that the provider says may carry the key into an event, a log or an error.
         self._hide = Redactor([key]).known
         self._timeouts = timeouts or Timeouts()
-        agent = {"User-Agent": f"batchrunner/{__version__}"}
+        # Answers and files as they are: what has no coding needs no undoing, and is what its length says.
+        agent = {"User-Agent": f"batchrunner/{__version__}", "Accept-Encoding": "identity"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         self._api = carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
         once = {"Connection": "close"}
@@ -254,7 +256,7 @@ class Client:
             AddressExpired: the address is no longer accepted.
             TransferError: nothing usable came.
         """
-        headers = {"Accept-Encoding": "identity"}
+        headers = {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if etag:
@@ -274,11 +276,23 @@ class Client:
 
 
 async def _collect(response: httpx.Response, received: bytearray, *, most: int) -> None:
-    """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it."""
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
+    """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it.
+
+    Stops beyond `most` bytes, of those that came as well as of what they hold.
+
+    Raises:
+        ValueError: it is in a content coding that cannot be undone.
+    """
+    unpack, came = unpacker(response.headers.get("content-encoding", ""), most=most), 0
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
         async for chunk in chunks:
-            received += chunk
-            if len(received) > most:
+            came += len(chunk)
+            try:
+                received += unpack(chunk)
+            except ValueError:
+                received += chunk  # an id may stand in it, in the clear
+                raise
+            if max(came, len(received)) > most:
                 return
 
 

@@ -124,9 +124,41 @@ async def test_an_id_in_a_broken_compression_is_rescued() -> None:
     assert error.project_id == ID
 
 
-async def test_what_is_called_gzip_and_is_none() -> None:
-    error = await created(chaos.answer(b'{"id":"%s"}' % ID.encode(), headers="Content-Encoding: gzip\r\n"))
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "compress", "gzip, gzip", "deflate, identity", "\xff"])
+async def test_a_coding_that_cannot_be_undone_is_no_answer(coding: str) -> None:
+    error = await created(chaos.answer(b'{"id":"%s"}' % ID.encode(), headers=f"Content-Encoding: {coding}\r\n"))
     assert isinstance(error, NoAnswer)
+    assert error.project_id == ID, "it may have been stripped on the way, and its header left"
+    refusal = await refused(chaos.answer(b"\x1f\x8bxx", status=422, headers=f"Content-Encoding: {coding}\r\n"))
+    assert str(refusal) == "HTTP 422", "what the status proves holds whatever the body is"
+
+
+async def test_no_coding_is_asked_for() -> None:
+    async with answers(chaos.answer(b'{"id":"%s"}' % ID.encode())) as server, client(server.url) as provider:
+        await provider.create("video-to-video", {"name": "x"})
+        await provider.account()
+    assert [request.header("accept-encoding") for request in server.requests] == ["identity"] * 2
+
+
+def wrapped(layers: int, size: int) -> bytes:
+    packed = bytes(size)
+    for _ in range(layers):
+        packed = gzip.compress(packed)
+    return packed
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_small_answer_that_unpacks_to_a_huge_one_does_not_fill_the_memory(coding: str, status: int) -> None:
+    bomb = wrapped(coding.count("gzip"), 200_000_000)
+    tracemalloc.start()
+    try:
+        error = await created(chaos.answer(bomb, status=status, headers=f"Content-Encoding: {coding}\r\n"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(error, NoAnswer if status == 200 else Rejected)
+    assert peak < 4 * client_module.LARGEST_ANSWER
 
 
 @pytest.mark.parametrize("packed", [False, True])
