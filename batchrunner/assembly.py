@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 import random
 import secrets
 
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
-from batchrunner.clock import WallClock
+from batchrunner.clock import WallClock, time_of
 from batchrunner.core import canary, looks, pace as pacing
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
@@ -21,7 +20,7 @@ from batchrunner.core.retry import Instant, Policy
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable
 from batchrunner.following import Following
-from batchrunner.governor import PACE, Governor
+from batchrunner.governor import COOLDOWNS, PACE, Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -173,15 +172,10 @@ def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) ->
             now=now,
         ),
         past=looks.past_of(session.store.all_attempts()),
-        show=lambda at: _time_of(at, now),
+        show=time_of,
         tell=tell,
+        cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
     )
-
-
-def _time_of(at: Instant, now: Instant) -> str:
-    """A time for people, with its day where that is not today."""
-    when, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:
