@@ -72,7 +72,7 @@ async def provider(environ: Mapping[str, str]) -> list[Finding]:
 
 async def _contact(access: Access) -> Contact:
     heard: list[tuple[float, Exchange]] = []
-    found = Contact(base_url=access.base_url)
+    found = Contact(base_url=access.base_url, proxy=access.proxy_words())
     async with client_of(access, heard=lambda exchange: heard.append((clock.now(), exchange))) as client:
         try:
             account = await read_account(client)

@@ -31,6 +31,7 @@ from batchrunner.provider.coding import unpacker
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
 from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
 from batchrunner.provider.guard import guard_of
+from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.watched import Heard, watched
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Client:
         timeouts: Timeouts | None = None,
         read_attempts: int = 3,
         read_wait_s: float = 0.3,
+        proxies: Proxies | None = None,
     ) -> None:
         """Prepare the connections; nothing is sent yet.
 
@@ -109,8 +111,9 @@ class Client:
             timeouts: replaces the usual ones.
             read_attempts: how often a read is tried before its failure is reported.
             read_wait_s: first wait between those, in seconds; 0 makes every wait 0.
+            proxies: what connections with TLS go through; none by default.
         """
-        self._owned = Connections(guard_of(base_url)) if transports is None else None
+        self._owned = Connections(guard_of(base_url), proxies) if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
         carried = carried if heard is None else watched(carried, heard)
         # Nothing that the provider says may carry the key into an event, a log or an error.
