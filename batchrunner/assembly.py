@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 import random
@@ -42,6 +42,7 @@ class Patience:
         refund_wait_s: the refund of a failed render is waited for; None leaves it to the manifest's policy.
         top_up_check_s: between two looks at the balance of an account that ran out of credits.
         between_readings_s: between the two readings of the evidence that must agree.
+        hints: renders are said to take so long, by kind.
     """
 
     grace_s: float
@@ -49,13 +50,21 @@ class Patience:
     refund_wait_s: float | None
     top_up_check_s: float
     between_readings_s: float
+    hints: Mapping[str, float]
 
 
-PROVIDER = Patience(grace_s=120.0, life_s=2 * 3600.0, refund_wait_s=None, top_up_check_s=180.0, between_readings_s=3.0)
+PROVIDER = Patience(
+    grace_s=120.0,
+    life_s=2 * 3600.0,
+    refund_wait_s=None,
+    top_up_check_s=180.0,
+    between_readings_s=3.0,
+    hints=looks.HINTS,
+)
 """Longer than gateways wait for what is behind them. The provider's median renders take 74 s and 772 s, and its queue
 is longer at its worst."""
 
-SANDBOX = Patience(grace_s=1.5, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3)
+SANDBOX = Patience(grace_s=1.5, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3, hints={})
 """A sandbox on this machine is done in a moment."""
 
 
@@ -92,7 +101,7 @@ def engine(
         settings=settings,
         money=_money(session, account, till),
         purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
-        governor=_governor(session, now=WallClock().now(), tell=tell),
+        governor=_governor(session, patience, now=WallClock().now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
@@ -159,7 +168,7 @@ def _money(session: Session, account: wire.Account, till: Till) -> Money:
     )
 
 
-def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) -> Governor:
+def _governor(session: Session, patience: Patience, *, now: Instant, tell: Callable[[str], None]) -> Governor:
     """What the last nights taught: the pace that the provider took, and how long its renders are out."""
     limits = session.batch.manifest.limits
     stored = session.store.learned(PACE)
@@ -175,6 +184,7 @@ def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) ->
         show=time_of,
         tell=tell,
         cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
+        hints=patience.hints,
     )
 
 

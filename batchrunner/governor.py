@@ -93,6 +93,7 @@ class Governor:
         show: Callable[[Instant], str],
         tell: Callable[[str], None],
         cooldowns: Mapping[Step, Cooldown] | None = None,
+        hints: Mapping[str, float] = looking.HINTS,
     ) -> None:
         """Start with what was learned before.
 
@@ -103,6 +104,7 @@ class Governor:
             show: writes a time for people.
             tell: is given every warning once.
             cooldowns: of the last night, as far as they last still.
+            hints: seconds that renders are said to take, by kind.
         """
         self._limits = limits
         self._show = show
@@ -111,7 +113,7 @@ class Governor:
         self._outages: dict[Step, Outage] = {}
         self._cooldowns = dict(cooldowns or {})
         self._streaks: dict[str, Streak] = {}
-        self._looks = Looks(past=past)
+        self._looks = Looks(past=past, hints=hints)
         self._in_flight: Counter[str] = Counter()
         self._groups: dict[tuple[str, int], str] = {}
         self._parked: dict[str, list[tuple[int, str]]] = {}
