@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+import os
 from urllib.parse import urlsplit
 
 from batchrunner.core import (
@@ -11,26 +12,40 @@ from batchrunner.core import (
     lostlog,
 )
 from batchrunner.core.job import Job
-from batchrunner.errors import Rejected, UsageError
+from batchrunner.errors import KeyRefused, Rejected, UsageError
 from batchrunner.provider import wire
 from batchrunner.provider.client import BASE_URL, Client
+from batchrunner.provider.proxies import Proxies, proxies_of
 from batchrunner.provider.watched import Heard
 from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
 
 LIBRARY = "https://magichour.ai/my-library"
 """Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
 
+FORBIDDEN_HINT = (
+    "the key is known and may not be used: its plan may not include the API, or it was restricted at"
+    " https://magichour.ai/developer; a proxy or firewall on the way answers 403 as well"
+)
+"""The provider's quick start (2026-08) gives 403 to a key whose plan lacks what was asked for, no specification has it,
+and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """Where the provider is and with which key; the key shows in no text of this value.
 
+    Attributes:
+        key: the API key.
+        base_url: where the API is.
+        proxies: what leads there; by default what the environment names.
+
     Raises:
-        UsageError: the key or the address cannot be one.
+        UsageError: the key or the address cannot be one, or the proxy is one that cannot be used.
     """
 
     key: str
     base_url: str = BASE_URL
+    proxies: Proxies = field(default_factory=lambda: proxies_of(os.environ))
 
     def __post_init__(self) -> None:
         if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
@@ -46,6 +61,12 @@ class Access:
         """Whether the provider is a sandbox on this machine; nothing else takes that key, and it opens nothing else."""
         return self.key == SANDBOX_KEY and urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
 
+    def proxy_words(self) -> str | None:
+        """The proxy that leads to the provider, and the variable that names it; None where there is none."""
+        parts = urlsplit(self.base_url)
+        proxy = self.proxies.of(scheme=parts.scheme, host=parts.hostname, port=parts.port)
+        return None if proxy is None else f"{proxy.url} ({proxy.name})"
+
     @property
     def provider(self) -> str:
         """Whose projects these are: host and port, or `sandbox`, whose port differs from run to run."""
@@ -57,7 +78,7 @@ def access(environ: Mapping[str, str]) -> Access:
     """The provider's address and the key, from the environment.
 
     Raises:
-        UsageError: there is no key, or the address is none.
+        UsageError: there is no key, the address is none, or the proxy is one that cannot be used.
     """
     key = (environ.get("MAGIC_HOUR_API_KEY") or environ.get("MAGIC_HOUR_API_TOKEN") or "").strip()
     if not key:
@@ -70,7 +91,9 @@ def access(environ: Mapping[str, str]) -> Access:
     base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
     if not _is_address(base_url):
         raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name")
-    return Access(base_url=base_url, key=key)
+    # What has no TLS is this machine's sandbox, and needs no proxy, be it one that we could use or not.
+    proxies = proxies_of(environ) if base_url.startswith("https:") else Proxies()
+    return Access(base_url=base_url, key=key, proxies=proxies)
 
 
 def _is_address(url: str) -> bool:
@@ -85,7 +108,7 @@ def _is_address(url: str) -> bool:
 
 def client(access: Access, *, heard: Heard | None = None) -> Client:
     """A client for it; use as an async context manager. `heard` is told of every request."""
-    return Client(base_url=access.base_url, key=access.key, heard=heard)
+    return Client(base_url=access.base_url, key=access.key, heard=heard, proxies=access.proxies)
 
 
 async def account(client: Client) -> wire.Account:
@@ -95,12 +118,14 @@ async def account(client: Client) -> wire.Account:
     known; its answer has shown that the key is accepted.
 
     Raises:
-        KeyRefused: the key is wrong.
+        KeyRefused: the key is wrong, or may not read the account.
         ProviderError: no answer.
     """
     try:
         return await client.account()
     except Rejected as error:
+        if error.status == 403:
+            raise KeyRefused(str(error), status=403, code=error.code, hint=FORBIDDEN_HINT) from error
         if error.status != 404:
             raise
         return wire.Account(id="", tier=None, credits=None, has_subscription=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 import random
 import secrets
 
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
-from batchrunner.clock import WallClock
+from batchrunner.clock import WallClock, time_of
 from batchrunner.core import canary, looks, pace as pacing
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
@@ -21,7 +20,7 @@ from batchrunner.core.retry import Instant, Policy
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable
 from batchrunner.following import Following
-from batchrunner.governor import PACE, Governor
+from batchrunner.governor import COOLDOWNS, PACE, Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -43,6 +42,7 @@ class Patience:
         refund_wait_s: the refund of a failed render is waited for; None leaves it to the manifest's policy.
         top_up_check_s: between two looks at the balance of an account that ran out of credits.
         between_readings_s: between the two readings of the evidence that must agree.
+        hints: renders are said to take so long, by kind.
     """
 
     grace_s: float
@@ -50,13 +50,21 @@ class Patience:
     refund_wait_s: float | None
     top_up_check_s: float
     between_readings_s: float
+    hints: Mapping[str, float]
 
 
-PROVIDER = Patience(grace_s=120.0, life_s=2 * 3600.0, refund_wait_s=None, top_up_check_s=180.0, between_readings_s=3.0)
+PROVIDER = Patience(
+    grace_s=120.0,
+    life_s=2 * 3600.0,
+    refund_wait_s=None,
+    top_up_check_s=180.0,
+    between_readings_s=3.0,
+    hints=looks.HINTS,
+)
 """Longer than gateways wait for what is behind them. The provider's median renders take 74 s and 772 s, and its queue
 is longer at its worst."""
 
-SANDBOX = Patience(grace_s=1.5, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3)
+SANDBOX = Patience(grace_s=1.5, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3, hints={})
 """A sandbox on this machine is done in a moment."""
 
 
@@ -93,7 +101,7 @@ def engine(
         settings=settings,
         money=_money(session, account, till),
         purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
-        governor=_governor(session, now=WallClock().now(), tell=tell),
+        governor=_governor(session, patience, now=WallClock().now(), tell=tell),
         observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
@@ -160,7 +168,7 @@ def _money(session: Session, account: wire.Account, till: Till) -> Money:
     )
 
 
-def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) -> Governor:
+def _governor(session: Session, patience: Patience, *, now: Instant, tell: Callable[[str], None]) -> Governor:
     """What the last nights taught: the pace that the provider took, and how long its renders are out."""
     limits = session.batch.manifest.limits
     stored = session.store.learned(PACE)
@@ -173,15 +181,11 @@ def _governor(session: Session, *, now: Instant, tell: Callable[[str], None]) ->
             now=now,
         ),
         past=looks.past_of(session.store.all_attempts()),
-        show=lambda at: _time_of(at, now),
+        show=time_of,
         tell=tell,
+        cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
+        hints=patience.hints,
     )
-
-
-def _time_of(at: Instant, now: Instant) -> str:
-    """A time for people, with its day where that is not today."""
-    when, today = datetime.fromtimestamp(at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 import time
 
 from batchrunner.core.retry import Instant
@@ -45,6 +46,12 @@ class WallClock:
             with suppress(TimeoutError):
                 async with asyncio.timeout(nap):
                     await event.wait()
+
+
+def time_of(at: Instant, *, now: Instant | None = None) -> str:
+    """A time for people, where this machine is; with its day where that is not the day of `now`."""
+    when, today = (datetime.fromtimestamp(each).astimezone() for each in (at, time.time() if now is None else now))
+    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def now() -> Instant:

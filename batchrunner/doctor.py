@@ -72,13 +72,13 @@ async def provider(environ: Mapping[str, str]) -> list[Finding]:
 
 async def _contact(access: Access) -> Contact:
     heard: list[tuple[float, Exchange]] = []
-    found = Contact(base_url=access.base_url)
+    found = Contact(base_url=access.base_url, proxy=access.proxy_words())
     async with client_of(access, heard=lambda exchange: heard.append((clock.now(), exchange))) as client:
         try:
             account = await read_account(client)
             found = replace(found, tier=account.tier, credits=account.credits)
         except ProviderError as error:
-            found = replace(found, trouble=str(error), exit_code=error.exit_code)
+            found = replace(found, trouble=str(error), advice=error.hint, exit_code=error.exit_code)
     answered = [(at, exchange) for at, exchange in heard if exchange.status is not None]
     if not answered:
         return found

@@ -13,7 +13,7 @@ are handed in. No event costs more because there are more jobs: heaps and counte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 import itertools
@@ -25,7 +25,7 @@ from batchrunner.core.evidence import Observation, Quiet
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
-from batchrunner.core.schedule import Gate, Load, Stop
+from batchrunner.core.schedule import Gate, Load, Stop, Wait
 from batchrunner.errors import ProviderError, StateUnusable
 from batchrunner.following import Following
 from batchrunner.governor import Governor, Held
@@ -168,7 +168,17 @@ class Engine:
         words = [held.why for held in self._held.values() if held.until is not None]
         is_in_doubt = gate.is_reconciling or gate.holds_until is not None or gate.awaits_credits
         reason = schedule.refuses(Step.SUBMIT, self.load, self._settings.limits, gate) if is_in_doubt else None
-        return words if reason is None else [*words, reason]
+        words += [] if reason is None else [reason]
+        return words or self._idle_words()
+
+    def _idle_words(self) -> list[str]:
+        """What the next job waits for, where nothing is under way and nothing else is waited for."""
+        waits = list(self._waits())
+        if self._tasks or not waits or any(wait.is_own for wait in waits):
+            return []
+        at, job_id = min((at, job_id) for step in Step for job_id, at in self._lines.dates(step))
+        trouble = self._jobs[job_id].trouble
+        return [f"nothing can be done before {self._governor.when(at)}; {job_id}: {trouble.message if trouble else ''}"]
 
     # --- the loop ---
 
@@ -210,6 +220,7 @@ class Engine:
             far_off=self._purse.far_off,
             canaries=self._canaries,
             passed=self._purse.passed,
+            again_at=self._run_again_at(),
             ended_at=self._clock.now(),
         )
 
@@ -600,11 +611,35 @@ class Engine:
 
     def _next_time(self) -> Instant | None:
         """When something can be done that cannot be done now; None where only an event can change that."""
-        now, wants_to_buy = self._clock.now(), self._wants_to_buy()
-        due = self._inquiry.next_at(now, wants_to_buy=wants_to_buy) if self._may_inquire() else None
-        steps = set(Step) - (schedule.BUYING if self._stop else set())
+        steps = self._steps()
         held = [self._held[step].until for step in steps if step in self._held]
-        return min((at for at in (self._lines.next_at(steps), due, *held) if at is not None), default=None)
+        dates = (self._lines.next_at(steps), self._next_inquiry(), *held)
+        return min((at for at in dates if at is not None), default=None)
+
+    def _steps(self) -> set[Step]:
+        return set(Step) - (schedule.BUYING if self._stop else set())
+
+    def _next_inquiry(self) -> Instant | None:
+        now, wants_to_buy = self._clock.now(), self._wants_to_buy()
+        return self._inquiry.next_at(now, wants_to_buy=wants_to_buy) if self._may_inquire() else None
+
+    def _waits(self) -> Iterator[Wait]:
+        """What is waited for, by everyone who waits for a time."""
+        now = self._clock.now()
+        for step in self._steps():
+            held = self._held.get(step)
+            if held is not None and held.until is not None:
+                yield Wait(step=step, until=held.until, is_own=not held.is_asked)
+            for job_id, at in self._lines.dates(step):
+                job = self._jobs[job_id]
+                asked = schedule.believable(job.again_at, since=job.updated_at, now=now)
+                yield Wait(step=step, until=asked or at, is_own=asked is None)
+
+    def _run_again_at(self) -> Instant | None:
+        """When another run can do something for the jobs that are left; None where that is now, or nothing is left."""
+        now = self._clock.now()
+        left = [job for job in self._jobs.values() if job.state in schedule.UNFINISHED]
+        return schedule.run_again_at((self._governor.may_go_at(job, now=now) for job in left), now=now)
 
     def _is_over(self) -> bool:
         """Whether nothing more can be done in this run, now or later, under what is known."""
@@ -616,9 +651,15 @@ class Engine:
             return False
         if self._stop is Stop.KEY_REFUSED:
             return True
-        if self._next_time() is not None or self._wake.is_set():
-            return False
-        return not self._has_question()
+        return not self._wake.is_set() and not self._can_wait()
+
+    def _can_wait(self) -> bool:
+        """Whether something will come of it if nothing is done now."""
+        if self._next_inquiry() is not None:
+            return True
+        if self._next_time() is not None:
+            return schedule.is_worth_waiting(self._waits(), self._settings.policy, now=self._clock.now())
+        return self._has_question()
 
     def _has_question(self) -> bool:
         """Whether a lost submission is still to be judged in this run, where nothing is under way and nothing dated."""

@@ -9,7 +9,7 @@
     │   ├── NeverSent                 5    no byte of the request left; surely not accepted
     │   ├── NoAnswer                  5    it may have been accepted; nobody can tell from here
     │   └── Rejected                  5    the provider answered with an error status
-    │       ├── KeyRefused            6    401
+    │       ├── KeyRefused            6    401, and 403 where the account is asked for
     │       └── OutOfCredits          7    402 with the code insufficient_credits
     ├── TransferError                 3    bytes did not arrive; the transfer can be repeated
     │   ├── AddressExpired            3    the presigned address is no longer valid
@@ -119,16 +119,22 @@ class Rejected(ProviderError):
     """The provider answered with an error status; `code` is its own word for it, where it sent one."""
 
     def __init__(
-        self, message: str, *, status: int, code: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
 
 
 class KeyRefused(Rejected):
-    """401: the API key is wrong, missing or revoked."""
+    """401: the API key is wrong, missing or revoked; also 403, where not even the account may be read with it."""
 
     exit_code = Exit.KEY_REFUSED
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import heapq
 from typing import Any
 
-from batchrunner.core import breaker as breakers, events, looks as looking, pace as pacing
+from batchrunner.core import breaker as breakers, events, looks as looking, pace as pacing, schedule
 from batchrunner.core.breaker import Breaker, Pause, Streak
 from batchrunner.core.budget import group
 from batchrunner.core.events import Event
@@ -43,6 +43,7 @@ _FAILED_IN: Mapping[State, Step] = {
 
 PACE = "pace"
 PAUSES = "pauses"
+COOLDOWNS = "cooldowns"
 """What is remembered, by name."""
 
 OUTAGE_S = 1800.0
@@ -63,10 +64,14 @@ class Outage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Why a step may not start now, in words, and when it may; None where another event decides."""
+    """Why a step may not start now, in words, and when it may; None where another event decides.
+
+    `is_asked` where the provider asked for it.
+    """
 
     why: str
     until: Instant | None
+    is_asked: bool = False
 
 
 def _may_be_of_group(event: Event) -> bool:
@@ -87,6 +92,8 @@ class Governor:
         past: Mapping[str, Sequence[float]],
         show: Callable[[Instant], str],
         tell: Callable[[str], None],
+        cooldowns: Mapping[Step, Cooldown] | None = None,
+        hints: Mapping[str, float] = looking.HINTS,
     ) -> None:
         """Start with what was learned before.
 
@@ -96,21 +103,23 @@ class Governor:
             past: seconds that past renders took, by group (see `looks.group_of_job`).
             show: writes a time for people.
             tell: is given every warning once.
+            cooldowns: of the last night, as far as they last still.
+            hints: seconds that renders are said to take, by kind.
         """
         self._limits = limits
         self._show = show
         self._tell = tell
-        self._known: dict[str, Mapping[str, Any] | None] = {PACE: pacing.learned(pace), PAUSES: None}
         self._breakers = dict.fromkeys(Step, Breaker())
         self._outages: dict[Step, Outage] = {}
-        self._cooldowns: dict[Step, Cooldown] = {}
+        self._cooldowns = dict(cooldowns or {})
         self._streaks: dict[str, Streak] = {}
-        self._looks = Looks(past=past)
+        self._looks = Looks(past=past, hints=hints)
         self._in_flight: Counter[str] = Counter()
         self._groups: dict[tuple[str, int], str] = {}
         self._parked: dict[str, list[tuple[int, str]]] = {}
         self._stopped: set[str] = set()
-        self.pace = pace
+        self.pace = replace(pace, cooldown=self._cooldowns.pop(Step.SUBMIT, pace.cooldown))
+        self._known: dict[str, Mapping[str, Any] | None] = {**self._worth_knowing(), PAUSES: None}
 
     # --- following along ---
 
@@ -147,16 +156,16 @@ class Governor:
         pause = self.pause(step, now=now)
         if pause is not None:
             return Held(why=pause.words(self._show), until=None if pause.is_probing else pause.until)
-        until = pacing.may_ask_at(self._cooldowns.get(step), now=now)
-        if until is not None:
-            return Held(why=f"the provider asked for a slower pace; goes on {self._show(until)}", until=until)
+        cooldown = self._all_cooldowns().get(step)
+        if cooldown is not None and cooldown.is_on(now):
+            return Held(why=cooldown.words(self._show), until=cooldown.until, is_asked=True)
         return self._holds_submit(in_flight, now) if step is Step.SUBMIT else None
 
     def _holds_submit(self, in_flight: int, now: Instant) -> Held | None:
         until = pacing.may_submit_at(self.pace, now=now)
         if until is not None:
-            rate = f"{self.pace.per_minute:.3g} a minute" if self.pace.per_minute else "slower"
-            return Held(why=f"submissions go out at {rate}; the next {self._show(until)}", until=until)
+            rate = f"{self.pace.per_minute or 0.0:.3g} a minute"
+            return Held(why=f"submissions go out at {rate}; the next at {self._show(until)}", until=until)
         if in_flight >= self.pace.allowed_in_flight:
             return Held(why=f"{in_flight} renders are in flight, as many as the provider took lately", until=None)
         return None
@@ -202,12 +211,36 @@ class Governor:
     # --- what is worth knowing outside, and the next time ---
 
     def news(self) -> list[tuple[str, Mapping[str, Any] | None]]:
-        """What has changed since it was last asked, by name: the pace learned, and the pauses of breakers in words."""
-        pauses = {str(step): {"words": self._words(each)} for step, each in self._breakers.items() if each.is_open}
-        now: dict[str, Mapping[str, Any] | None] = {PACE: pacing.learned(self.pace), PAUSES: pauses or None}
+        """What has changed since it was last asked, by name: the pace learned, cooldowns, and pauses in words."""
+        now = self._worth_knowing()
         changed = [(name, value) for name, value in now.items() if value != self._known[name]]
         self._known = now
         return changed
+
+    def _worth_knowing(self) -> dict[str, Mapping[str, Any] | None]:
+        pauses = {str(step): {"words": self._words(each)} for step, each in self._breakers.items() if each.is_open}
+        return {
+            PACE: pacing.learned(self.pace),
+            COOLDOWNS: pacing.kept(self._all_cooldowns()),
+            PAUSES: pauses or None,
+        }
+
+    def _all_cooldowns(self) -> dict[Step, Cooldown]:
+        """The last one of each endpoint, that of buying included."""
+        mine = {} if self.pace.cooldown is None else {Step.SUBMIT: self.pace.cooldown}
+        return {**self._cooldowns, **mine}
+
+    def may_go_at(self, job: Job, *, now: Instant) -> Instant | None:
+        """When a job that is left may go on by the provider's word; None where nothing stands in its way."""
+        step = schedule.step_after(job)
+        steps = {step, Step.SUBMIT} if step in schedule.BUYING else {step}
+        asked = (pacing.may_ask_at(each, now=now) for at, each in self._all_cooldowns().items() if at in steps)
+        dates = (schedule.believable(job.again_at, since=job.updated_at, now=now), *asked)
+        return max((at for at in dates if at is not None), default=None)
+
+    def when(self, at: Instant) -> str:
+        """A time for people."""
+        return self._show(at)
 
     def _words(self, breaker: Breaker) -> str:
         assert breaker.opened_at is not None

@@ -18,43 +18,43 @@ class _Line:
 
     later: list[tuple[Instant, int, str]] = field(default_factory=list)
     ready: list[tuple[int, str]] = field(default_factory=list)
-    _dates: dict[str, Instant] = field(default_factory=dict)
+    dates: dict[str, Instant] = field(default_factory=dict)
 
     def add(self, job_id: str, *, order: int, at: Instant | None) -> None:
         if at is None:
             heapq.heappush(self.ready, (order, job_id))
         else:
-            self._dates[job_id] = at
+            self.dates[job_id] = at
             heapq.heappush(self.later, (at, order, job_id))
 
     def ripen(self, now: Instant) -> None:
         while self.later and self.later[0][0] <= now:
             at, order, job_id = heapq.heappop(self.later)
-            if self._dates.get(job_id) == at:
-                del self._dates[job_id]
+            if self.dates.get(job_id) == at:
+                del self.dates[job_id]
                 heapq.heappush(self.ready, (order, job_id))
         self._forget_hastened()
 
     def hasten(self, job_id: str, *, order: int) -> bool:
-        if self._dates.pop(job_id, None) is None:
+        if self.dates.pop(job_id, None) is None:
             return False
         heapq.heappush(self.ready, (order, job_id))
         self._forget_hastened()
         return True
 
     def move(self, job_id: str, *, order: int, at: Instant) -> None:
-        if job_id in self._dates:
-            self._dates[job_id] = at
+        if job_id in self.dates:
+            self.dates[job_id] = at
             heapq.heappush(self.later, (at, order, job_id))
             self._forget_hastened()
 
     @property
     def size(self) -> int:
-        return len(self.ready) + len(self._dates)
+        return len(self.ready) + len(self.dates)
 
     def _forget_hastened(self) -> None:
         """What stands first waits for its time in truth; an entry of a job that went early is left where it is."""
-        while self.later and self._dates.get(self.later[0][2]) != self.later[0][0]:
+        while self.later and self.dates.get(self.later[0][2]) != self.later[0][0]:
             heapq.heappop(self.later)
 
 
@@ -99,6 +99,10 @@ class Lines:
     def has_later(self, steps: Iterable[Step]) -> bool:
         """Whether anyone waits for a time to start one of these steps."""
         return any(self._lines[step].later for step in steps)
+
+    def dates(self, step: Step) -> Iterable[tuple[str, Instant]]:
+        """Who waits for a time to start a step, and for which; in no order."""
+        return self._lines[step].dates.items()
 
     def next_at(self, steps: Iterable[Step]) -> Instant | None:
         """When the next time comes that somebody waits for to start one of these steps."""

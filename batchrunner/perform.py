@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar, assert_never
 
 from batchrunner import feeding, media, partial, reserve, transfer, watch
-from batchrunner.core import events, result, retry
+from batchrunner.core import events, result, retry, space
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
@@ -321,6 +321,7 @@ class Performer:
             address.url,
             target=self._root / PurePosixPath(job.spec.output),
             mark=_mark(job) + (f"-{number}" if number else ""),
+            bound=space.bound_of(job.spec),
             fetch=self._client.fetch,
             check=_check,
             meter=self.traffic.received,

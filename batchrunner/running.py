@@ -27,6 +27,7 @@ from batchrunner.errors import Exit
 from batchrunner.herald import Herald
 from batchrunner.perform import Traffic
 from batchrunner.provider.client import Client
+from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.webhooks import Notice
 from batchrunner.recorder import Recorder
 from batchrunner.seams import Outcome
@@ -87,7 +88,7 @@ def provider(
 
     data = batch.root / f"{batch.path.stem}.sandbox"
     with launch.start(Settings(data_dir=data, scale=scale)) as running:
-        yield Access(base_url=running.base_url, key=API_KEY)
+        yield Access(base_url=running.base_url, key=API_KEY, proxies=Proxies())
 
 
 async def carry_out(

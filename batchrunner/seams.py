@@ -85,6 +85,7 @@ class Outcome:
         far_off: the charge that stopped buying because it was far above its hold, with the figures.
         canaries: the jobs that were to be good before the others were bought, if there were to be any.
         passed: the cap that a charge above its hold has passed, with the figures.
+        again_at: when another run can do something for what is left; None where that is now, or nothing is left.
         ended_at: when.
     """
 
@@ -98,4 +99,5 @@ class Outcome:
     far_off: str | None
     canaries: Canaries | None
     passed: str | None
+    again_at: Instant | None
     ended_at: Instant

@@ -20,6 +20,7 @@ from pathlib import Path
 import threading
 from typing import BinaryIO, Generic, Protocol, TypeVar
 
+from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
 from batchrunner.partial import Kept, Partial, keep_names
 from batchrunner.reserve import Claim
@@ -169,7 +170,7 @@ class _Reader:
 
 
 async def download(
-    url: str, *, target: Path, mark: str, fetch: Fetch, check: Callable[[Path], T], meter: Meter
+    url: str, *, target: Path, mark: str, bound: Bound, fetch: Fetch, check: Callable[[Path], T], meter: Meter
 ) -> Saved[T]:
     """Fetch an address into `target`, or beside it if another file has that name; whole and checked, or not at all.
 
@@ -178,6 +179,7 @@ async def download(
         target: the final name; its folder is made.
         mark: unique to the render; part of the partial name, so that two downloads never share one, and the next try
             finds what this one leaves.
+        bound: how large it can be; what is announced or comes beyond it is damaged, and is not written.
         fetch: opens the address.
         check: raises `DamagedFile` if the file is not what it should be; called in a thread.
         meter: told of each piece that came over the wire.
@@ -189,7 +191,7 @@ async def download(
     partial = Partial(target, mark)
     try:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        digest, size = await _receive(url, partial, fetch=fetch, meter=meter)
+        digest, size = await _receive(url, partial, bound, fetch=fetch, meter=meter)
         found = await asyncio.to_thread(check, partial.path)
         path = await asyncio.to_thread(_publish, partial, target, digest)
     except OSError as error:
@@ -206,7 +208,7 @@ async def download(
     return Saved(path=path, bytes=size, sha256=digest, found=found)
 
 
-async def _receive(url: str, partial: Partial, *, fetch: Fetch, meter: Meter) -> tuple[str, int]:
+async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, meter: Meter) -> tuple[str, int]:
     """Bring all of a file into the partial one, by the rest of what is kept if that can be had; SHA-256 and size."""
     kept = await asyncio.to_thread(partial.kept)
     if kept is not None and kept.size == kept.total:
@@ -214,14 +216,14 @@ async def _receive(url: str, partial: Partial, *, fetch: Fetch, meter: Meter) ->
     if kept is not None:
         async with fetch(url, offset=kept.size, etag=kept.etag) as reply:
             if _is_the_rest(reply, kept):
-                return await _store(reply, partial, kept, meter=meter)
+                return await _store(reply, partial, kept, bound, meter=meter)
             if reply.status == 200:
-                return await _store(reply, partial, None, meter=meter)
+                return await _store(reply, partial, None, bound, meter=meter)
     # Nothing is kept, or the storage offers something that cannot be its rest.
     async with fetch(url) as reply:
         if reply.status != 200:
             raise DamagedFile(f"the storage sent a part (HTTP {reply.status}) where the whole file was asked for")
-        return await _store(reply, partial, None, meter=meter)
+        return await _store(reply, partial, None, bound, meter=meter)
 
 
 def _is_the_rest(reply: Reply, kept: Kept) -> bool:
@@ -236,25 +238,38 @@ def _is_the_rest(reply: Reply, kept: Kept) -> bool:
     )
 
 
-async def _store(reply: Reply, partial: Partial, kept: Kept | None, *, meter: Meter) -> tuple[str, int]:
+async def _store(reply: Reply, partial: Partial, kept: Kept | None, bound: Bound, *, meter: Meter) -> tuple[str, int]:
     """Write what comes, behind what is kept or from the beginning; SHA-256 and size of the whole."""
     if kept is None:
         digest, size = hashlib.sha256(), 0
     else:
         digest, size = kept.digest, kept.size
-    needed = 0 if reply.total is None else reply.total - size
-    async with aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
-        with Claim(partial.path.parent) as claim:
-            await asyncio.to_thread(claim.add, needed)
-            with await asyncio.to_thread(_opened, partial, reply, kept) as file:
-                async for piece in pieces:
-                    digest.update(piece)
-                    size += len(piece)
-                    meter(len(piece))
-                    await asyncio.to_thread(_write, file, piece, claim)
-                await asyncio.to_thread(os.fsync, file.fileno())
+    announced = reply.total or 0
+    _check_bound(announced, bound)
+    try:
+        async with aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
+            with Claim(partial.path.parent) as claim:
+                await asyncio.to_thread(claim.add, max(0, announced - size))
+                with await asyncio.to_thread(_opened, partial, reply, kept) as file:
+                    async for piece in pieces:
+                        digest.update(piece)
+                        size += len(piece)
+                        _check_bound(size, bound)
+                        meter(len(piece))
+                        await asyncio.to_thread(_write, file, piece, claim)
+                    await asyncio.to_thread(os.fsync, file.fileno())
+    except (DiskFull, OSError) as error:
+        if max(size, announced) > bound.likely and _is_of_a_full_disk(error):
+            raise DamagedFile(f"{error}; and results of this job have {bound.likely:,} bytes at the most") from error
+        raise
     _check_length(size, reply.total)
     return digest.hexdigest(), size
+
+
+def _check_bound(size: int, bound: Bound) -> None:
+    objection = bound.objection(size)
+    if objection is not None:
+        raise DamagedFile(objection)
 
 
 def _opened(partial: Partial, reply: Reply, kept: Kept | None) -> RawIOBase:
@@ -364,6 +379,10 @@ def _unreadable(path: Path, error: OSError) -> InputProblem:
 
 
 def _disk_error(error: OSError, target: Path) -> TransferError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if _is_of_a_full_disk(error):
         return DiskFull(f"the disk is full: cannot write {target}")
     return TransferError(f"cannot write {target}: {error.strerror or error}")
+
+
+def _is_of_a_full_disk(error: DiskFull | OSError) -> bool:
+    return isinstance(error, DiskFull) or error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from batchrunner.clock import WallClock
+from datetime import datetime
+
+from batchrunner.clock import WallClock, time_of
 
 
 class Machine:
@@ -35,3 +37,10 @@ def test_a_machine_that_slept_wakes_up_later():
     assert clock.now() == 1000 + 8 * 3600
     machine.pass_(1)
     assert clock.now() == 1001 + 8 * 3600
+
+
+def test_a_time_has_its_day_where_that_is_another():
+    noon = datetime(2026, 11, 21, 12).astimezone().timestamp()
+    assert time_of(noon + 3600, now=noon) == "13:00:00"
+    assert time_of(noon + 86400, now=noon) == "2026-11-22 12:00:00"
+    assert time_of(noon - 86400, now=noon) == "2026-11-20 12:00:00"

@@ -22,8 +22,8 @@ from batchrunner.core.evidence import Baseline, Quiet, Reading
 from batchrunner.core.job import Action, Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import Limits
-from batchrunner.core.pace import Pace
-from batchrunner.core.retry import Again, Failure, GiveUp, Leave
+from batchrunner.core.pace import Cooldown, Pace
+from batchrunner.core.retry import Again, Failure, GiveUp, Leave, Policy, Step
 from batchrunner.core.schedule import Stop
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.engine import Engine
@@ -199,6 +199,7 @@ def bench(
     canaries: Canaries | None = None,
     permitted: Collection[tuple[str, int]] | None = None,
     following: Following | None = None,
+    cooldowns: Mapping[Step, Cooldown] | None = None,
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
@@ -228,6 +229,7 @@ def bench(
             past={},
             show=str,
             tell=told.append,
+            cooldowns=cooldowns,
         ),
         observe=observe,
         fetch_again=fetch_again,
@@ -930,6 +932,80 @@ def test_a_pause_holds_from_the_moment_it_begins():
     assert not [at for at in submits if submits[2] < at < submits[2] + 30]
 
 
+DAY_OFF = Failure(code="http_429", message="HTTP 429", status=429, retry_after_s=24 * HOUR)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_wait_that_is_longer_than_a_step_is_tried_for_ends_the_run_and_the_next_one_alike(count):
+    first = bench([a_job(n) for n in range(count)], limits=Limits(in_flight=9, uploads=1))
+    until = 1_000_000 + 24 * HOUR
+    first.world.overrides[Action.SUBMIT] = lambda job: (
+        events.Refused(at=first.clock.now(), failure=DAY_OFF, verdict=Leave(until=first.clock.now() + 24 * HOUR))
+        if job.id == "j1" or count == 1
+        else None
+    )
+    outcome = first.run()
+    assert first.clock.now() - 1_000_000 < HOUR, "it does not sit there for a day"
+    assert first.states()[State.DONE] == (0 if count == 1 else 1), "what was bought before is collected"
+    assert outcome.again_at == pytest.approx(until, abs=60)
+    assert schedule.exit_code(outcome.by_state, stop=outcome.stop) is Exit.INCOMPLETE
+
+    kept = pacing.from_kept(first.memory.learned["cooldowns"], now=1_000_600.0)
+    second = bench(list(first.engine.jobs().values()), cooldowns=kept)
+    second.clock.time = 1_000_600.0
+    assert second.run().again_at == outcome.again_at
+    assert not second.world.times(Action.SUBMIT), "nor are the others bought at once"
+    assert second.clock.now() < 1_000_000 + HOUR
+
+    third = bench(
+        list(first.engine.jobs().values()),
+        cooldowns=pacing.from_kept(first.memory.learned["cooldowns"], now=until + 60),
+    )
+    third.clock.time = until + 60
+    ended = third.run()
+    assert third.states() == {State.DONE: count}
+    assert ended.again_at is None
+
+
+def test_a_wait_that_is_worth_it_is_waited_for_and_told():
+    busy = replace(DAY_OFF, retry_after_s=HOUR / 2)
+    job = replace(
+        a_job(0), state=State.READY, tries=1, again_at=1_000_000 + HOUR / 2, trouble=busy, updated_at=999_999.0
+    )
+    table = bench([job])
+    words: list[str] = []
+    wait = table.clock.wait
+
+    async def waiting(event: asyncio.Event, until: float | None) -> None:
+        words.extend(table.engine.stalls())
+        await wait(event, until)
+
+    table.clock.wait = waiting  # type: ignore[method-assign]
+    assert table.run().by_state[State.DONE] == 1
+    assert f"nothing can be done before {1_000_000 + HOUR / 2}; j0: HTTP 429" in words
+
+
+def test_looks_that_are_to_be_left_alone_for_a_day_end_the_run_too():
+    table = bench([a_job(n) for n in range(3)])
+    table.world.overrides[Action.POLL] = lambda job: events.StepFailed(
+        at=table.clock.now(), failure=DAY_OFF, verdict=Leave(until=table.clock.now() + 24 * HOUR)
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.RENDERING] == 3
+    assert table.clock.now() - 1_000_000 < HOUR
+    assert outcome.again_at is not None
+    assert table.world.times(Action.POLL).total() == 1
+
+
+def test_a_rate_of_ours_is_waited_for_however_little_a_step_is_tried():
+    pace = pacing.unthrottled(most_in_flight=20, most_per_minute=1)
+    table = bench([a_job(n) for n in range(3)], limits=Limits(submits_per_minute=1), pace=pace)
+    table.engine._settings = replace(
+        table.engine._settings, policy=Policy.of({"submit": {"for": "1s"}, "poll": {"for": "1s"}})
+    )
+    assert table.run().by_state[State.DONE] == 3
+
+
 def test_a_laptop_that_sleeps_in_an_outage_goes_on_when_it_wakes():
     table = bench([a_job(n) for n in range(6)])
     awake_at = 1_000_000 + 9 * HOUR
@@ -997,6 +1073,22 @@ def test_an_outage_without_end_ends_the_run_and_loses_nothing():
     assert outcome.is_unreachable
     assert outcome.stop is Stop.UNREACHABLE
     assert outcome.by_state[State.DONE] == 12
+    assert table.clock.now() - 1_000_000 < HOUR
+
+
+def test_an_outage_that_shows_in_several_ways_ends_the_run_too():
+    table = bench([a_job(n) for n in range(6)])
+    lost = Failure(code="no_answer", message="reset")
+    sorts = itertools.cycle([lost, Failure(code="http_503", message="HTTP 503", status=503)])
+    table.world.overrides[Action.POLL] = lambda job: (
+        events.StepFailed(at=table.clock.now(), failure=next(sorts), verdict=Again(at=table.clock.now() + 1))
+        if table.clock.now() < 1_000_000 + 2 * HOUR
+        else None
+    )
+    outcome = table.run()
+    assert outcome.is_unreachable
+    assert outcome.by_state[State.RENDERING] == 6
+    assert table.world.times(Action.POLL).total() <= 40, "probed, not asked by each in turn"
     assert table.clock.now() - 1_000_000 < HOUR
 
 

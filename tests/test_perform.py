@@ -479,6 +479,7 @@ async def test_an_expired_address_is_asked_for_anew(root: Path, status: int) -> 
     [
         (chaos.answer(b"<html>no video</html>"), "damaged_file"),
         (chaos.answer(b""), "damaged_file"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\nabc", "damaged_file"),
         (chaos.answer(status=503), "transfer"),
         (b"", "transfer"),
     ],

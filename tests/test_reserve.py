@@ -15,12 +15,14 @@ from batchrunner.core import events
 from batchrunner.core.job import Action, advance
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import DISK_FULL
-from batchrunner.errors import DiskFull, TransferError
+from batchrunner.core.space import Bound
+from batchrunner.errors import DamagedFile, DiskFull, TransferError
 from batchrunner.perform import Performer
 from batchrunner.provider.client import Client
 from tests.support import chaos
 from tests.support.chaos import Connection, answers, serving
 from tests.test_perform import NOW, STILL, opened, submitting
+from tests.test_transfer import ANY_SIZE, endless
 
 SIZE = 6_000 * 1024
 LEFT = SIZE // 50
@@ -46,13 +48,16 @@ def sizes(disk: Path) -> list[int]:
     return [each.stat().st_size for each in disk.iterdir()]
 
 
-async def fetched(client: Client, url: str, target: Path, least: list[int]) -> BaseException | None:
+async def fetched(
+    client: Client, url: str, target: Path, least: list[int], *, bound: Bound = ANY_SIZE
+) -> BaseException | None:
     """How a download ends; notes how much was free with each piece."""
     try:
         await transfer.download(
             url,
             target=target,
             mark=target.stem,
+            bound=bound,
             fetch=client.fetch,
             check=lambda _path: None,
             meter=lambda _count: least.append(free(target.parent)),
@@ -63,13 +68,6 @@ async def fetched(client: Client, url: str, target: Path, least: list[int]) -> B
 
 
 async def test_a_length_that_is_not_told_does_not_fill_the_disk(disk: Path) -> None:
-    async def endless(connection: Connection) -> None:
-        await connection.head()
-        connection.writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not connection.writer.is_closing():
-            connection.writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
-            await connection.writer.drain()
-
     least: list[int] = []
     async with serving(endless) as server, Client(base_url=server.url, key="k") as client:
         ends = await asyncio.gather(
@@ -77,6 +75,18 @@ async def test_a_length_that_is_not_told_does_not_fill_the_disk(disk: Path) -> N
         )
     assert all(isinstance(each, DiskFull) for each in ends), ends
     assert min(least) >= LEFT
+    assert sizes(disk) == []
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_file_larger_than_results_are_says_nothing_of_the_disk(disk: Path, *, is_told: bool) -> None:
+    """What is of the usual size may fit beside it, once it is gone."""
+    bound = Bound(likely=2_000_000, most=10**9)
+    told = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\nabc")
+    async with told if is_told else serving(endless) as server, Client(base_url=server.url, key="k") as client:
+        end = await fetched(client, server.url, disk / "a.mp4", [], bound=bound)
+    assert isinstance(end, DamagedFile)
+    assert "the disk is full" in str(end)
     assert sizes(disk) == []
 
 

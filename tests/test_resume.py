@@ -18,6 +18,7 @@ from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from batchrunner.transfer import PIECE, Saved
 from tests.support.chaos import Connection, Request, Server, serving
+from tests.test_transfer import ANY_SIZE
 
 PATIENT = Timeouts(connect_s=20, read_s=20, write_s=20, pool_s=20)
 FIRST = os.urandom(16 * PIECE + 5)
@@ -95,7 +96,9 @@ async def download(
     """What was saved, and the bytes that came over the wire for it. Each try has a new address, as they expire."""
     passed: list[int] = []
     url = f"{server.url}/output.mp4?try={len(server.requests)}"
-    saved = await transfer.download(url, target=target, mark="m1", fetch=client.fetch, check=check, meter=passed.append)
+    saved = await transfer.download(
+        url, target=target, mark="m1", bound=ANY_SIZE, fetch=client.fetch, check=check, meter=passed.append
+    )
     return saved, sum(passed)
 
 

@@ -17,6 +17,7 @@ import tracemalloc
 import pytest
 
 from batchrunner import transfer
+from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
@@ -226,6 +227,7 @@ async def test_a_large_upload_is_not_held_in_memory(client: Client, tmp_path: Pa
 # --- download ---
 
 CONTENT = os.urandom(2 * PIECE + 3)
+ANY_SIZE = Bound(likely=10**15, most=10**15)
 
 
 @pytest.fixture
@@ -238,9 +240,17 @@ def anything_goes(_path: Path) -> None:
 
 
 async def download(
-    client: Client, url: str, target: Path, *, mark: str = "m1", check: Callable[[Path], None] = anything_goes
+    client: Client,
+    url: str,
+    target: Path,
+    *,
+    mark: str = "m1",
+    check: Callable[[Path], None] = anything_goes,
+    bound: Bound = ANY_SIZE,
 ) -> Saved[None]:
-    return await transfer.download(url, target=target, mark=mark, fetch=client.fetch, check=check, meter=lambda _: None)
+    return await transfer.download(
+        url, target=target, mark=mark, bound=bound, fetch=client.fetch, check=check, meter=lambda _: None
+    )
 
 
 def files(folder: Path) -> list[str]:
@@ -291,6 +301,27 @@ async def test_what_does_not_arrive_whole_leaves_no_file(client: Client, folder:
     async with answers(answer) as server:
         with pytest.raises(TransferError):
             await download(client, server.url, folder / "a.mp4")
+    assert files(folder) == []
+
+
+async def endless(connection: Connection) -> None:
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await connection.send(b"10000\r\n", bytes(0x10000), b"\r\n")
+
+
+async def test_a_length_that_no_result_has_is_damage_before_a_byte_is_written(client: Client, folder: Path) -> None:
+    async with answers(b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: 9999999999999\r\n\r\nabc') as server:
+        with pytest.raises(DamagedFile, match="9,999,999,999,999 bytes or more are no result of this job"):
+            await download(client, server.url, folder / "a.mp4", bound=Bound(likely=10**6, most=10**9))
+    assert files(folder) == []
+
+
+async def test_a_file_without_end_is_damage_and_leaves_nothing(client: Client, folder: Path) -> None:
+    async with serving(endless) as server:
+        with pytest.raises(DamagedFile, match="has 3,000,000 at the very most"):
+            await download(client, server.url, folder / "a.mp4", bound=Bound(likely=1, most=3_000_000))
     assert files(folder) == []
 
 

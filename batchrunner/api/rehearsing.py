@@ -14,6 +14,7 @@ from batchrunner import demo
 from batchrunner.access import Access
 from batchrunner.api.twins import twin
 from batchrunner.errors import UsageError
+from batchrunner.provider.proxies import Proxies
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 
@@ -77,7 +78,7 @@ class Sandbox:
             )
             running = stack.enter_context(launch.start(settings))
             self._stack = stack.pop_all()
-        return Access(base_url=running.base_url, key=API_KEY)
+        return Access(base_url=running.base_url, key=API_KEY, proxies=Proxies())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -259,6 +259,7 @@ class RunResult:
         held_back: jobs that were not bought because they fit no cap, and why.
         passed: the cap that a charge above its hold has passed, with the figures.
         far_off: the charge that stopped buying because it was far above its hold, with the figures.
+        again_at: when another run can do something for what is left, in seconds since 1970; None where that is now.
         canary: why canaries stopped the run, if they did.
         missing: finished jobs whose file is not where it was put; `download` fetches them.
         named: projects that the provider's notices named, by the name they were submitted under.
@@ -274,6 +275,7 @@ class RunResult:
     held_back_why: str | None
     passed: str | None
     far_off: str | None
+    again_at: float | None
     canary: str | None
     missing: int
     named: Mapping[str, str]
@@ -303,6 +305,7 @@ def result_of(report: Report, root: Path, *, missed_events: int) -> RunResult:
         held_back_why=outcome.held_back_why,
         passed=outcome.passed,
         far_off=outcome.far_off,
+        again_at=outcome.again_at,
         canary=outcome.canaries.stops if outcome.canaries is not None else None,
         missing=report.missing,
         named=dict(report.named),

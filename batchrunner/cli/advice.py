@@ -201,6 +201,7 @@ def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
 
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
+    from batchrunner.clock import time_of
     from batchrunner.core.job import BOUGHT
     from batchrunner.core.selection import OPEN
 
@@ -220,7 +221,9 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
             yield f"next: {typed.command('download')}    collects what was bought"
         yield f"next: raise the cap, then {again}    goes on with what is left"
     elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
-        yield f"next: {again}    goes on where it was"
+        at = report.outcome.again_at
+        when = "" if at is None else f", not before {time_of(at)}: the provider asked for patience"
+        yield f"next: {again}    goes on where it was{when}"
     elif report.exit_code is Exit.JOBS_FAILED:
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
         if any(job.state in OPEN for job in report.jobs):

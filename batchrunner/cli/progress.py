@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli import show
+from batchrunner.clock import time_of
 from batchrunner.core import events, job as machine, plain, schedule
 from batchrunner.core.assets import is_by_address
 from batchrunner.core.events import Event
@@ -88,7 +89,7 @@ def _brought(event: events.Uploaded, job: Job) -> str:
 
 def _then(verdict: object) -> str:
     if isinstance(verdict, Again):
-        return f"; next try {time.strftime('%H:%M:%S', time.localtime(verdict.at))}"
+        return f"; next try {time_of(verdict.at)}"
     return ""
 
 
@@ -197,8 +198,9 @@ class Live:
         lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._recent]
         states = "  ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
         moved = f"↑ {show.bytes_(traffic.up)}  ↓ {show.bytes_(traffic.down)}  {self._credits:,} credits this run"
-        held = [Text(f"waiting: {why}", style="yellow") for step, (n, why) in _held(engine) if n]
-        return Group(*lines, bar, Text(states, style="bold"), Text(moved), *held[:2])
+        held = dict.fromkeys([*(why for _, (n, why) in _held(engine) if n), *engine.stalls()])
+        waiting = [Text(f"waiting: {why}", style="yellow") for why in held]
+        return Group(*lines, bar, Text(states, style="bold"), Text(moved), *waiting[:2])
 
     def _time_left(self, engine: Engine) -> str:
         """From this run's own render times; nothing until one has finished."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 import shutil
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -154,7 +153,9 @@ def next_try(job: Job) -> str | None:
     """When a job's step that failed is tried again, and why it has to be; None when nothing failed."""
     if not job.tries or job.trouble is None:
         return None
-    clock = "" if job.again_at is None else time.strftime("%H:%M:%S", time.localtime(job.again_at))
+    from batchrunner.clock import time_of
+
+    clock = "" if job.again_at is None else time_of(job.again_at)
     if job.is_left:
         wait = f", not before {clock}" if clock else ""
         return f"left to the next run after {plural(job.tries, 'failure')}{wait}: {job.trouble.message}"

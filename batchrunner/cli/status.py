@@ -28,9 +28,11 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
     from batchrunner import batch, store
+    from batchrunner.clock import now, time_of
+    from batchrunner.core import pace
     from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
-    from batchrunner.governor import PAUSES
+    from batchrunner.governor import COOLDOWNS, PAUSES
 
     path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
@@ -40,7 +42,9 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
         learned = (view.learned(PAUSES) or {}) if view else {}
-    pauses = {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
+        cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=now())
+    pauses = {str(step): each.words(time_of) for step, each in cooldowns.items()}
+    pauses |= {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:

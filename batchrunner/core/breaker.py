@@ -3,8 +3,8 @@
 Two kinds, with different meanings:
 
 - `Breaker`, one for each endpoint: the provider cannot be talked to there (unreachable, no answer, HTTP 5xx). After
-  some failures of one sort in a row it opens; when its wait is over exactly one request goes through as a probe. A
-  success closes it, another failure opens it again for twice as long.
+  some such failures in a row, of whatever sort, it opens; when its wait is over exactly one request goes through as a
+  probe. A success closes it, another failure opens it again for twice as long.
 - `Streak`, one for each group of jobs (kind and model): the provider answers, and always the same definite no. Buying
   of that group stops; what else is in the batch goes on.
 
@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from batchrunner.core.retry import NO_ANSWER, TRANSFER, UNREACHABLE, Failure, Instant
 
 FAILURES = 5
-"""Equal failures in a row that open a breaker, or stop a group."""
+"""Failures in a row that open a breaker, or equal ones that stop a group."""
 
 FIRST_WAIT_S = 10.0
 LONGEST_WAIT_S = 300.0
@@ -50,15 +50,13 @@ class Breaker:
     """What is known of one endpoint; without arguments, of one that works.
 
     Attributes:
-        sort: the sort of failure that is counted.
-        label: the same in words; of several statuses, what they have in common.
-        count: failures of that sort in a row.
+        label: what failed, in words; of several sorts, what they have in common.
+        count: failures in a row that tell of the endpoint being out.
         opened_at: when it was last opened; None while it is closed.
         wait_s: how long it stays open from then on.
         probe_at: when a probe left of which nothing was heard yet.
     """
 
-    sort: str = ""
     label: str = ""
     count: int = 0
     opened_at: Instant | None = None
@@ -135,12 +133,10 @@ def failed(breaker: Breaker, failure: Failure, *, now: Instant) -> Breaker:
 
 
 def _count(breaker: Breaker, failure: Failure) -> Breaker:
-    sort, label = _sort(failure)
-    # While it is open any sort of failure goes on with the count: it is one outage.
-    if breaker.count and (sort == breaker.sort or breaker.is_open):
-        common = label if label == breaker.label else _common(sort, breaker.sort)
-        return replace(breaker, sort=sort, label=common, count=breaker.count + 1)
-    return replace(breaker, sort=sort, label=label, count=1)
+    """One more in a row. An outage often shows in several ways at once (a balancer whose machines go), and is one."""
+    label = _label(failure)
+    common = label if not breaker.count else _common(label, breaker.label)
+    return replace(breaker, label=common, count=breaker.count + 1)
 
 
 def _tells(failure: Failure) -> bool:
@@ -148,18 +144,18 @@ def _tells(failure: Failure) -> bool:
     return failure.is_unreachable or failure.code == TRANSFER
 
 
-_SORTS = {UNREACHABLE: "not reachable", NO_ANSWER: "no answer", TRANSFER: "transfer broken off"}
+_WORDS = {UNREACHABLE: "not reachable", NO_ANSWER: "no answer", TRANSFER: "transfer broken off"}
 
 
-def _sort(failure: Failure) -> tuple[str, str]:
-    """The sort of a failure, and the failure in words; every 5xx is of one sort, as an overload sends several."""
-    if failure.status is not None:
-        return "http_5xx", f"HTTP {failure.status}"
-    return failure.code, _SORTS.get(failure.code, failure.code)
+def _label(failure: Failure) -> str:
+    return f"HTTP {failure.status}" if failure.status is not None else _WORDS.get(failure.code, failure.code)
 
 
-def _common(sort: str, other: str) -> str:
-    return "HTTP 5xx" if sort == other == "http_5xx" else "no good answer"
+def _common(label: str, other: str) -> str:
+    """What two failures have in common, in words; every status among them is a 5xx, as an overload sends several."""
+    if label == other:
+        return label
+    return "HTTP 5xx" if label.startswith("HTTP") and other.startswith("HTTP") else "no good answer"
 
 
 # --- groups ---

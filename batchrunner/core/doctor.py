@@ -134,19 +134,23 @@ class Contact:
     Attributes:
         base_url: where it went.
         latency_s: until the answer came; None where none came.
+        proxy: what it went through, and which variable says so; None where it went directly.
         skew_s: this clock minus the provider's; None where it told no time.
         tier: the account's plan.
         credits: its balance.
         trouble: what went wrong, if it did.
+        advice: what helps against that, if it is known.
         exit_code: what that comes to.
     """
 
     base_url: str
+    proxy: str | None = None
     latency_s: float | None = None
     skew_s: float | None = None
     tier: str | None = None
     credits: int | None = None
     trouble: str | None = None
+    advice: str | None = None
     exit_code: Exit = Exit.OK
 
 
@@ -158,10 +162,12 @@ def about_no_key(trouble: str, advice: str | None) -> Finding:
 def about_contact(found: Contact) -> list[Finding]:
     """Whether the provider answers, takes the key, and agrees about the time; plan and balance."""
     findings = [_reach(found)]
+    if found.proxy is not None:
+        findings.append(Finding(subject="proxy", text=f"connections with TLS go through {found.proxy}"))
     if found.skew_s is not None:
         findings.append(_clock(found.skew_s))
     if found.exit_code is Exit.KEY_REFUSED:
-        advice = "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
+        advice = found.advice or "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
         text = f"the key is refused: {found.trouble}"
         problem = Finding(subject="key", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.KEY_REFUSED)
         return [*findings, problem]
@@ -182,7 +188,7 @@ def _reach(found: Contact) -> Finding:
             subject="provider",
             grade=Grade.PROBLEM,
             text=f"{found.base_url}: {found.trouble or 'no answer'}",
-            advice="check the network, a proxy or firewall, and MAGIC_HOUR_BASE_URL",
+            advice="check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL",
             exit_code=Exit.UNREACHABLE,
         )
     text = f"{found.base_url} answers in {found.latency_s * 1000:,.0f} ms"

@@ -19,6 +19,8 @@ How to use it:
 
     cooldowns[step] = cooled(cooldowns.get(step), now=now, retry_after_s=failure.retry_after_s)
     at = may_ask_at(cooldowns.get(step), now=now)
+    stored = kept(cooldowns)                   # the provider's word outlives the run
+    cooldowns = from_kept(stored, now=now)
 
 Times are wall clock, which may be set. What lies in the future although it has happened was written before the clock
 was set back, and holds nobody up: at worst one more 429 comes.
@@ -26,12 +28,12 @@ was set back, and holds nobody up: at worst one more 429 comes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 import math
 from typing import Any
 
-from batchrunner.core.retry import Instant
+from batchrunner.core.retry import Instant, Step
 
 SLOWER = 0.8
 FASTER = 1.05
@@ -88,6 +90,10 @@ class Cooldown:
     def is_on(self, now: Instant) -> bool:
         """Whether it lasts still; not if the clock was set back to before it began."""
         return self.began_at <= now < self.until
+
+    def words(self, show: Callable[[Instant], str]) -> str:
+        """The same for people; `show` writes a time."""
+        return f"the provider asked for a slower pace; it goes on at {show(self.until)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +281,31 @@ def from_learned(
         per_minute = min(most_per_minute or math.inf, max(LEAST_PER_MINUTE, per_minute))
         pace = replace(pace, per_minute=per_minute, changed_at=at)
     return pace
+
+
+def kept(cooldowns: Mapping[Step, Cooldown]) -> dict[str, dict[str, float]] | None:
+    """Cooldowns of endpoints as the next run is to find them, for JSON; None where there are none."""
+    return {
+        str(step): {"began_at": each.began_at, "until": each.until, "backoff_s": each.backoff_s}
+        for step, each in sorted(cooldowns.items())
+    } or None
+
+
+def from_kept(stored: Mapping[str, Any] | None, *, now: Instant) -> dict[Step, Cooldown]:
+    """Those of an earlier run that last still; what is longer than any of ours was not written by us."""
+    found = {}
+    for step in Step:
+        noted = (stored or {}).get(step)
+        began_at, until, backoff_s = (
+            _number(noted if isinstance(noted, Mapping) else None, key) for key in ("began_at", "until", "backoff_s")
+        )
+        if began_at is None or until is None or until - began_at > LONGEST_ASKED_S:
+            continue
+        backoff_s = min(LONGEST_COOLDOWN_S, max(FIRST_COOLDOWN_S, backoff_s or 0.0))
+        cooldown = Cooldown(began_at=began_at, until=until, backoff_s=backoff_s)
+        if cooldown.is_on(now):
+            found[step] = cooldown
+    return found
 
 
 def _number(stored: Mapping[str, Any] | None, key: str) -> float | None:

@@ -6,14 +6,14 @@ answer can be shown to the person.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from batchrunner.core.job import IN_FLIGHT, Action, State
+from batchrunner.core.job import IN_FLIGHT, Action, Job, State, next_action
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import DISK_FULL, Failure, Instant, Step
+from batchrunner.core.retry import DISK_FULL, Failure, Instant, Policy, Step
 from batchrunner.errors import Exit
 
 POLLS_AT_ONCE = 32
@@ -66,6 +66,13 @@ STEP_OF: Mapping[Action, Step] = {
     Action.POLL: Step.POLL,
     Action.DOWNLOAD: Step.DOWNLOAD,
 }
+
+
+def step_after(job: Job) -> Step | None:
+    """The step that a job waits for; None where it waits for a person, or for evidence."""
+    action = next_action(job)
+    return None if action is None else STEP_OF.get(action)
+
 
 ACTION_OF: Mapping[Step, Action] = {step: action for action, step in STEP_OF.items()}
 
@@ -143,6 +150,33 @@ def believable(at: Instant | None, *, since: Instant, now: Instant) -> Instant |
         return None
     date = now + max(0.0, at - since) if since > now else at
     return now if date - now > LONGEST_WAIT_S else date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A time that somebody waits for to start a step.
+
+    `is_own` where nobody asked for it: the next look at a render, a rate of ours, an endpoint that is to be probed.
+    """
+
+    step: Step
+    until: Instant
+    is_own: bool = False
+
+
+def is_worth_waiting(waits: Iterable[Wait], policy: Policy, *, now: Instant) -> bool:
+    """Whether a run that can do nothing now waits for what it can do later; else it is left to another run.
+
+    A wait that was asked for is worth it up to the time for which its step is tried in all: a run that sits there for
+    a day holds up the account's other runs, and looks as if it hung.
+    """
+    return any(wait.is_own or wait.until - now <= policy.steps[wait.step].total_s for wait in waits)
+
+
+def run_again_at(dates: Iterable[Instant | None], *, now: Instant) -> Instant | None:
+    """When another run can do something, by the date of each job that is left (None: now); None where that is now."""
+    earliest = min((now if at is None else at for at in dates), default=now)
+    return earliest if earliest > now else None
 
 
 def stop_for(failure: Failure) -> Stop | None:

@@ -1,4 +1,8 @@
-"""How much room results need on disk: a guess from their length and size, generous and sparing."""
+"""How much room results need on disk: a guess from their length and size, generous and sparing.
+
+And what no result of such a job can have: an answer that goes on without end, or names a length out of all proportion,
+is no video, however much of it a disk could hold.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,41 @@ class Need:
 
     least: int
     most: int
+
+
+LIKELY = 4.0
+LEAST_LIKELY = 16 * 1024 * 1024
+"""Times the most that is likely, and bytes: what is larger than both and does not fit on the disk tells of itself, and
+not of the disk. The other results may fit well."""
+
+BEYOND = 16.0
+LEAST_BOUND = 256 * 1024 * 1024
+"""The same: no result is larger than both. 16 times our rate is 120 million bits a
+second at 720p and 192 million at 1080p, near what H.264 takes to lose nothing at all. What is refused wrongly was paid
+for and does not get to the disk, so this is meant to be far off, for a length that comes out otherwise as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Bytes that the file of one result has: at most, if it is as usual, and at most whatever it is."""
+
+    likely: int
+    most: int
+
+    def objection(self, size: int) -> str | None:
+        """Why a file of this size, or one that has it already and goes on, is no result of the job; None if it may."""
+        if size <= self.most:
+            return None
+        return f"{size:,} bytes or more are no result of this job, which has {self.most:,} at the very most"
+
+
+def bound_of(spec: Spec) -> Bound:
+    """What the file of one job's result has at most."""
+    need = need_of(spec)
+    return Bound(
+        likely=max(LEAST_LIKELY, int(LIKELY * need.most)),
+        most=max(LEAST_BOUND, int(BEYOND * need.most)),
+    )
 
 
 def need_of(spec: Spec) -> Need:

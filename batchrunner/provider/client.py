@@ -27,9 +27,11 @@ from batchrunner import __version__
 from batchrunner.core.redact import Redactor
 from batchrunner.errors import NeverSent, NoAnswer
 from batchrunner.provider import speed, wire
+from batchrunner.provider.coding import unpacker
 from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
 from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
 from batchrunner.provider.guard import guard_of
+from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.watched import Heard, watched
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class Reply:
             self.start, self.end, self.total = (int(number) for number in told.groups())
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body, piece by piece.
+        """The body, piece by piece, as it travels, whatever coding it is said to be in: the file's check judges it.
 
         Raises:
             TransferError: the connection broke before the end, or was slower than the least speed.
@@ -97,6 +99,7 @@ class Client:
         timeouts: Timeouts | None = None,
         read_attempts: int = 3,
         read_wait_s: float = 0.3,
+        proxies: Proxies | None = None,
     ) -> None:
         """Prepare the connections; nothing is sent yet.
 
@@ -108,14 +111,16 @@ class Client:
             timeouts: replaces the usual ones.
             read_attempts: how often a read is tried before its failure is reported.
             read_wait_s: first wait between those, in seconds; 0 makes every wait 0.
+            proxies: what connections with TLS go through; none by default.
         """
-        self._owned = Connections(guard_of(base_url)) if transports is None else None
+        self._owned = Connections(guard_of(base_url), proxies) if transports is None else None
         carried = transports or self._owned.transports()  # type: ignore[union-attr]
         carried = carried if heard is None else watched(carried, heard)
         # Nothing that the provider says may carry the key into an event, a log or an error.
         self._hide = Redactor([key]).known
         self._timeouts = timeouts or Timeouts()
-        agent = {"User-Agent": f"batchrunner/{__version__}"}
+        # Answers and files as they are: what has no coding needs no undoing, and is what its length says.
+        agent = {"User-Agent": f"batchrunner/{__version__}", "Accept-Encoding": "identity"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         self._api = carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
         once = {"Connection": "close"}
@@ -254,7 +259,7 @@ class Client:
             AddressExpired: the address is no longer accepted.
             TransferError: nothing usable came.
         """
-        headers = {"Accept-Encoding": "identity"}
+        headers = {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if etag:
@@ -274,11 +279,23 @@ class Client:
 
 
 async def _collect(response: httpx.Response, received: bytearray, *, most: int) -> None:
-    """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it."""
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
+    """Add the body to what was received, piece by piece, so that a broken answer leaves what came of it.
+
+    Stops beyond `most` bytes, of those that came as well as of what they hold.
+
+    Raises:
+        ValueError: it is in a content coding that cannot be undone.
+    """
+    unpack, came = unpacker(response.headers.get("content-encoding", ""), most=most), 0
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
         async for chunk in chunks:
-            received += chunk
-            if len(received) > most:
+            came += len(chunk)
+            try:
+                received += unpack(chunk)
+            except ValueError:
+                received += chunk  # an id may stand in it, in the clear
+                raise
+            if max(came, len(received)) > most:
                 return
 
 

@@ -14,7 +14,9 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
-from batchrunner.provider.guard import Guard
+from batchrunner.provider.failures import NoTunnel
+from batchrunner.provider.guard import Forbidden, Guard
+from batchrunner.provider.proxies import Proxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +53,14 @@ class Transports:
 class Connections:
     """The real connections: aiohttp beneath httpx, one session a purpose; the guard is for storage alone."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, proxies: Proxies | None = None) -> None:
         tls = ssl.create_default_context()
+        proxies = proxies or Proxies()
         self._sessions = {
-            "api": _Session(limit=64, tls=tls, is_kept=True),
-            "paid": _Session(limit=64, tls=tls, is_kept=False),
+            "api": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies),
+            "paid": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies),
             # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
-            "storage": _Session(limit=128, tls=tls, is_kept=False, guard=guard),
+            "storage": _Session(limit=128, tls=tls, is_kept=False, proxies=proxies, guard=guard),
         }
         self._tls = tls
 
@@ -77,8 +80,11 @@ class _Session:
     any callable that gives a session, and asks it before each request; so this is both.
     """
 
-    def __init__(self, *, limit: int, tls: ssl.SSLContext, is_kept: bool, guard: Guard | None = None) -> None:
+    def __init__(
+        self, *, limit: int, tls: ssl.SSLContext, is_kept: bool, proxies: Proxies, guard: Guard | None = None
+    ) -> None:
         self._guard = guard
+        self._proxies = proxies
         self._options: dict[str, Any] = {"limit": limit, "ssl": tls, "force_close": not is_kept}
         if is_kept:
             self._options["keepalive_timeout"] = 30.0
@@ -87,17 +93,27 @@ class _Session:
     def __call__(self) -> Any:
         if self._session is None:  # made here, since aiohttp wants a running loop
             if self._guard is not None:
-                self._options["resolver"] = GuardedResolver(aiohttp.ThreadedResolver(), self._guard)
+                proxy = self._proxies.proxy
+                unguarded = None if proxy is None else proxy.host
+                self._options["resolver"] = GuardedResolver(
+                    aiohttp.ThreadedResolver(), self._guard, unguarded=unguarded
+                )
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
+                connector=_Connector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
             )
         return self
 
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
         address = URL(url, encoded=True)
+        proxy = self._proxies.of(scheme=address.scheme, host=address.host, port=address.port)
         if self._guard is not None:
             self._guard.check(scheme=address.scheme, host=address.host, has_user=address.user is not None)
+            if proxy is None and self._proxies.proxy is not None and address.host == self._proxies.proxy.host:
+                # Of all names, this one is not held against what it resolves to.
+                raise Forbidden("the proxy itself is named as a storage")
+        if proxy is not None:
+            options |= {"proxy": proxy.url, "proxy_headers": proxy.headers}
         return _Exchange(self._session.request(method, address, **options))
 
     async def aclose(self) -> None:
@@ -105,18 +121,39 @@ class _Session:
             await self._session.close()
 
 
-class GuardedResolver(AbstractResolver):
-    """Names to addresses, but for those that the guard does not let through; the connection goes to what it gives."""
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections, and tells a tunnel that did not come about from an answer that was lost."""
 
-    def __init__(self, beneath: AbstractResolver, guard: Guard) -> None:
+    async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
+        """A connection for a request, of which nothing was sent yet."""
+        try:
+            return await super().connect(req, *args, **options)
+        except (aiohttp.ClientError, OSError) as error:
+            # A time-out is aiohttp's to name; what it names itself stays as it is.
+            if req.proxy is None or isinstance(error, TimeoutError | aiohttp.ClientConnectorError):
+                raise
+            if isinstance(error, aiohttp.ClientHttpProxyError):
+                raise NoTunnel(f"the proxy {req.proxy} answered HTTP {error.status}") from None
+            raise NoTunnel(f"the proxy {req.proxy} made no tunnel: {error}") from None
+
+
+class GuardedResolver(AbstractResolver):
+    """Names to addresses, but for those that the guard does not let through; the connection goes to what it gives.
+
+    A proxy of our own network is `unguarded`. It resolves what goes through it; of that, the guard sees the name alone.
+    """
+
+    def __init__(self, beneath: AbstractResolver, guard: Guard, *, unguarded: str | None = None) -> None:
         self._beneath = beneath
         self._guard = guard
+        self._unguarded = unguarded
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._beneath.resolve(host, port, family)
-        self._guard.check_resolved(host, [each["host"] for each in found])
+        if host != self._unguarded:
+            self._guard.check_resolved(host, [each["host"] for each in found])
         return found
 
     async def close(self) -> None:
@@ -141,7 +178,7 @@ class _Exchange:
 def carrier(
     transport: Transport, timeouts: Timeouts, *, headers: dict[str, str], base_url: str = ""
 ) -> httpx.AsyncClient:
-    """A client that sends what it is told and nothing else: no cookies, no proxy or password of the environment."""
+    """A client that sends what it is told and nothing else: no cookies, no password of the environment."""
     timeout = httpx.Timeout(
         connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
     )

@@ -77,8 +77,13 @@ def _proves_unsent(error: BaseException) -> bool:
     return isinstance(error, _UNSENT)
 
 
+class NoTunnel(aiohttp.ClientConnectionError):
+    """A proxy was reached, or nearly, and no tunnel came about: of the request nothing has left."""
+
+
 _UNSENT_BENEATH = (
     aiohttp.ClientConnectorError,  # name lookup, refused, TLS, certificate
+    NoTunnel,
     aiohttp.ConnectionTimeoutError,  # also the wait for a place in the pool
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,

@@ -219,13 +219,13 @@ def _downloads(data: Mapping[str, Any]) -> tuple[Download, ...]:
 def error_body(body: bytes, *, hide: Hide = as_it_is) -> ErrorBody:
     """What an error answer says; never fails, whatever the body is.
 
-    Shapes seen: `{"code", "message"}` (OpenAPI 2026-09), `{"message"}` (2026-08), `bodyErrors.issues` (2024-12), and
-    anything at all from a proxy.
+    Shapes seen: `{"code", "message"}` (OpenAPI 2026-09), `{"message"}` (2026-08), `bodyErrors.issues` (2024-12). What
+    is no JSON object was not written by the API but by something before it, whose pages tell no more than the status.
     """
     try:
         data = _object(body, hide)
     except Unreadable:
-        return ErrorBody(code=None, message=_brief(hide(body.decode("utf-8", "replace"))))
+        return ErrorBody(code=None, message="")
     nested = data.get("error")
     source = nested if isinstance(nested, dict) and "message" not in data else data
     message = _text(source.get("message")) or _text(source.get("error")) or ""

@@ -77,6 +77,24 @@ def test_key_and_provider_come_to_their_exit_codes(program, manifest):
     assert found(program)[:2] == (5, {"provider": "problem"})
 
 
+def test_a_proxy_is_told_without_its_password_and_a_sandbox_needs_none(program, manifest):
+    program.env["HTTPS_PROXY"] = "http://me:sesame@127.0.0.1:9"
+    assert "proxy" not in found(program)[2], "what has no TLS goes directly"
+    program.env["ALL_PROXY"] = program.env["https_proxy"] = "socks5://127.0.0.1:9"
+    assert found(program)[0] == 0, "nor is it asked what sort it is"
+    del program.env["https_proxy"]
+    program.env["MAGIC_HOUR_BASE_URL"] = "https://api.example.com"
+    code, worst, findings = found(program)
+    assert (code, worst) == (5, {"provider": "problem"})
+    assert findings["proxy"]["text"] == "connections with TLS go through http://127.0.0.1:9 (HTTPS_PROXY)"
+    assert "127.0.0.1:9" in findings["provider"]["text"]
+    assert "sesame" not in str(findings)
+    program.env["HTTPS_PROXY"] = "socks5://me:sesame@127.0.0.1:9"
+    code, worst, findings = found(program)
+    assert (code, worst) == (2, {"key": "problem"})
+    assert "socks5://, which is not supported" in findings["key"]["text"]
+
+
 def test_a_wrong_manifest_is_a_problem_with_its_place(program, manifest):
     manifest.write_text(ONE_JOB.replace("a.png", "b-missing.png"))
     code, _, findings = found(program, manifest.name)

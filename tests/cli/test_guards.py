@@ -27,6 +27,20 @@ def test_a_cap_that_cannot_be_computed_stops_a_run_before_it_begins(own, cap):
     assert (own.folder / "renders" / "clip.mp4").exists()
 
 
+@pytest.mark.parametrize("own", [[{"step": "account", "status": 403}]], indirect=True)
+def test_a_key_that_may_not_even_read_its_account_is_the_matter_and_not_the_network(own):
+    manifest = own.folder / "barred.yaml"
+    manifest.write_text(TWO_JOBS)
+    for command in (("run", manifest.name), ("account",)):
+        ended = own.run(*command)
+        assert ended.code == 6, ended.err
+        assert "hint: the key is known and may not be used: its plan may not include the API" in ended.err
+    examined = own.run("doctor", "--json")
+    [key] = [each for each in examined.json()["findings"] if each["subject"] == "key"]
+    assert (examined.code, key["grade"]) == (6, "problem")
+    assert "its plan may not include the API" in key["advice"]
+
+
 @pytest.mark.parametrize("own", [[{"step": "render", "job": "*/clip-0 *", "settle": {"factor": 4.0}}]], indirect=True)
 def test_settling_far_above_the_hold_stops_the_group_too(own):
     manifest = own.folder / "late.yaml"

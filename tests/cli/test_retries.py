@@ -123,6 +123,8 @@ def test_a_render_does_not_start_over_where_the_manifest_says_so(own):
 
 # --- waiting says so ---
 
+MOMENT = r"(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
+
 
 def test_what_waits_says_when_which_try_it_is_and_why(own):
     misbehave(own, {"step": "project", "status": 503, "retry_after": 600})
@@ -130,11 +132,11 @@ def test_what_waits_says_when_which_try_it_is_and_why(own):
     process = own.start("run", manifest.name)
     assert process.stderr is not None
     line = next(line for line in process.stderr if "next try" in line)
-    assert re.search(r"one: next try \d\d:\d\d:\d\d, 2 of 5, .*HTTP 503", line), line
+    assert re.search(rf"one: next try {MOMENT}, 2 of 5, .*HTTP 503", line), line
     (job,) = own.status(manifest)["jobs"]
     assert (job["tries"], job["of"], job["state"]) == (1, 5, "rendering")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", job["next_try_at"])
-    assert re.search(r"rendering .*next try \d\d:\d\d:\d\d, 2 of 5, .*HTTP 503", own.run("status", manifest.name).out)
+    assert re.search(rf"rendering .*next try {MOMENT}, 2 of 5, .*HTTP 503", own.run("status", manifest.name).out)
     process.kill()
     process.communicate()
     asked = sum(count for route, count in own.provider.requests().items() if route.startswith("GET /v1/video-projects"))
@@ -146,9 +148,26 @@ def test_a_wait_that_is_longer_than_the_step_may_fail_is_left_and_still_waited_f
     manifest = write(own, "short", "one", head="retry: {poll: {for: 5m}}")
     ended = own.run("run", manifest.name)
     assert ended.code == 5, ended.err
-    assert re.search(r"left to the next run after 1 failure, not before \d\d:\d\d:\d\d: .*HTTP 503", ended.err)
+    assert re.search(rf"left to the next run after 1 failure, not before {MOMENT}: .*HTTP 503", ended.err)
     (job,) = own.status(manifest)["jobs"]
     assert job["next_try_at"] is not None
+
+
+def test_a_day_to_wait_ends_every_run_at_once_and_says_until_when(own):
+    misbehave(own, {"step": "create", "job": "*/one *", "status": 429, "retry_after": 86400})
+    manifest = write(own, "patient", "one", "two")
+    for _ in range(2):
+        began = time.monotonic()
+        ended = own.run("run", manifest.name)
+        assert (ended.code, time.monotonic() - began < 60) == (3, True), ended.err
+        (day,) = re.findall(r"next: .* not before (\S+) \S+: the provider asked for patience", ended.err)
+        assert abs(time.time() + 86400 - time.mktime(time.strptime(day, "%Y-%m-%d"))) < 2 * 86400
+        misbehave(own)
+    assert own.provider.creates("patient") == [], "nor is the other bought before its time"
+    shown = own.run("status", manifest.name)
+    assert re.search(r"not before \d{4}-\d\d-\d\d ", shown.out)
+    assert re.search(r"submit: the provider asked for a slower pace; it goes on at \d{4}-\d\d-\d\d ", shown.out)
+    assert own.status(manifest)["pauses"]["submit"].startswith("the provider asked for a slower pace")
 
 
 # --- lost submissions ---

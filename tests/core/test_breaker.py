@@ -18,7 +18,7 @@ from batchrunner.core.breaker import (
     stops_buying,
     succeeded,
 )
-from batchrunner.core.retry import INPUT_CHANGED, NO_ANSWER, UNREACHABLE, Failure
+from batchrunner.core.retry import INPUT_CHANGED, NO_ANSWER, TRANSFER, UNREACHABLE, Failure
 
 NOW = 1_000_000.0
 HOURS_8 = 8 * 3600.0
@@ -69,11 +69,18 @@ def test_an_overload_that_says_502_and_503_in_turn_opens_it_too():
     assert pause.label == "HTTP 5xx"
 
 
-def test_failures_of_different_sorts_are_not_in_a_row():
+@pytest.mark.parametrize(
+    "other",
+    [Failure(code=NO_ANSWER, message="m"), Failure(code=UNREACHABLE, message="m"), Failure(code=TRANSFER, message="m")],
+)
+def test_an_outage_that_shows_in_several_ways_opens_it_as_one(other):
     breaker = Breaker()
-    for i in range(20):
-        breaker = failed(breaker, http(503) if i % 2 else Failure(code=NO_ANSWER, message="m"), now=NOW)
-    assert not breaker.is_open
+    for i in range(FAILURES):
+        assert not breaker.is_open
+        breaker = failed(breaker, other if i % 2 else http(503), now=NOW)
+    pause = refuses(breaker, now=NOW)
+    assert pause is not None
+    assert (pause.count, pause.label) == (FAILURES, "no good answer")
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 422, 429])

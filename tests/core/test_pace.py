@@ -15,7 +15,9 @@ from batchrunner.core.pace import (
     Pace,
     accepted,
     cooled,
+    from_kept,
     from_learned,
+    kept,
     learned,
     may_ask_at,
     may_submit_at,
@@ -24,6 +26,7 @@ from batchrunner.core.pace import (
     unthrottled,
     used_per_minute,
 )
+from batchrunner.core.retry import Step
 
 NOW = 1_000_000.0
 HOURS_8 = 8 * 3600.0
@@ -298,6 +301,35 @@ def test_a_week_makes_it_stale(age_s, is_taken):
     stored = {"in_flight": 8.0, "per_minute": 30.0, "at": NOW - age_s}
     pace = from_learned(stored, most_in_flight=20, most_per_minute=None, now=NOW)
     assert (pace.in_flight, pace.per_minute) == ((8.0, 30.0) if is_taken else (20.0, None))
+
+
+def test_a_cooldown_outlives_the_run():
+    cooldowns = {
+        Step.SUBMIT: cooled(None, now=NOW, retry_after_s=DAY),
+        Step.POLL: cooled(None, now=NOW, retry_after_s=None),
+    }
+    stored = json.loads(json.dumps(kept(cooldowns)))
+    assert from_kept(stored, now=NOW + 1) == cooldowns
+    assert from_kept(stored, now=NOW + 3600) == {Step.SUBMIT: cooldowns[Step.SUBMIT]}
+    assert from_kept(stored, now=NOW + DAY) == {}, "it is over"
+    assert from_kept(stored, now=NOW - HOURS_8) == {}, "the clock was set back: nobody is held up"
+    assert kept({}) is None
+
+
+def test_a_cooldown_longer_than_any_of_ours_is_not_believed():
+    stored = {"submit": {"began_at": NOW, "until": NOW + 2 * DAY, "backoff_s": 2.0}}
+    assert from_kept(stored, now=NOW + 1) == {}
+
+
+NOTED = st.one_of(
+    JUNK, st.dictionaries(st.sampled_from(["began_at", "until", "backoff_s"]), st.one_of(JUNK, st.just(NOW)))
+)
+
+
+@given(stored=st.one_of(st.none(), st.dictionaries(st.sampled_from([*map(str, Step), "x"]), NOTED)))
+def test_what_is_kept_of_cooldowns_may_be_anything(stored):
+    for cooldown in from_kept(stored, now=NOW).values():
+        assert NOW < cooldown.until <= NOW + DAY
 
 
 def test_a_cooldown_is_a_plain_value():

@@ -7,8 +7,18 @@ import pytest
 
 from batchrunner.core.job import State
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import DISK_FULL, Failure, Step
-from batchrunner.core.schedule import Gate, Load, Stop, exit_code, refuses, stop_for
+from batchrunner.core.retry import DISK_FULL, Failure, Policy, Step
+from batchrunner.core.schedule import (
+    Gate,
+    Load,
+    Stop,
+    Wait,
+    exit_code,
+    is_worth_waiting,
+    refuses,
+    run_again_at,
+    stop_for,
+)
 from batchrunner.errors import Exit
 
 LIMITS = Limits(in_flight=3, uploads=2, downloads=1)
@@ -126,3 +136,30 @@ def test_what_stops_a_run():
     assert stop_for(failure(402, "plan_upgrade_required")) is None
     assert stop_for(failure(503)) is None
     assert stop_for(Failure(code=DISK_FULL, message="m")) is Stop.DISK_FULL
+
+
+# --- what is worth waiting for ---
+
+
+@pytest.mark.parametrize(
+    ("waits", "is_worth_it"),
+    [
+        ([], False),
+        ([Wait(step=Step.SUBMIT, until=3600)], True),
+        ([Wait(step=Step.SUBMIT, until=3601)], False),
+        ([Wait(step=Step.SUBMIT, until=86400), Wait(step=Step.DOWNLOAD, until=60)], True),
+        ([Wait(step=Step.UPLOAD, until=60)], False),
+        ([Wait(step=Step.UPLOAD, until=60, is_own=True)], True),
+    ],
+)
+def test_a_wait_is_worth_it_for_as_long_as_its_step_is_tried(waits, is_worth_it):
+    policy = Policy.of({"upload": {"for": "10s"}})
+    assert is_worth_waiting(waits, policy, now=0) is is_worth_it
+
+
+@pytest.mark.parametrize(
+    ("dates", "at"),
+    [([], None), ([None], None), ([50], None), ([200, 150], 150), ([200, None], None), ([200, 90], None)],
+)
+def test_when_another_run_can_do_something(dates, at):
+    assert run_again_at(dates, now=100) == at

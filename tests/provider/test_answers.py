@@ -124,9 +124,41 @@ async def test_an_id_in_a_broken_compression_is_rescued() -> None:
     assert error.project_id == ID
 
 
-async def test_what_is_called_gzip_and_is_none() -> None:
-    error = await created(chaos.answer(b'{"id":"%s"}' % ID.encode(), headers="Content-Encoding: gzip\r\n"))
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "compress", "gzip, gzip", "deflate, identity", "\xff"])
+async def test_a_coding_that_cannot_be_undone_is_no_answer(coding: str) -> None:
+    error = await created(chaos.answer(b'{"id":"%s"}' % ID.encode(), headers=f"Content-Encoding: {coding}\r\n"))
     assert isinstance(error, NoAnswer)
+    assert error.project_id == ID, "it may have been stripped on the way, and its header left"
+    refusal = await refused(chaos.answer(b"\x1f\x8bxx", status=422, headers=f"Content-Encoding: {coding}\r\n"))
+    assert str(refusal) == "HTTP 422", "what the status proves holds whatever the body is"
+
+
+async def test_no_coding_is_asked_for() -> None:
+    async with answers(chaos.answer(b'{"id":"%s"}' % ID.encode())) as server, client(server.url) as provider:
+        await provider.create("video-to-video", {"name": "x"})
+        await provider.account()
+    assert [request.header("accept-encoding") for request in server.requests] == ["identity"] * 2
+
+
+def wrapped(layers: int, size: int) -> bytes:
+    packed = bytes(size)
+    for _ in range(layers):
+        packed = gzip.compress(packed)
+    return packed
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_small_answer_that_unpacks_to_a_huge_one_does_not_fill_the_memory(coding: str, status: int) -> None:
+    bomb = wrapped(coding.count("gzip"), 200_000_000)
+    tracemalloc.start()
+    try:
+        error = await created(chaos.answer(bomb, status=status, headers=f"Content-Encoding: {coding}\r\n"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(error, NoAnswer if status == 200 else Rejected)
+    assert peak < 4 * client_module.LARGEST_ANSWER
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -180,12 +212,13 @@ async def test_a_huge_answer_does_not_fill_the_memory(*, packed: bool) -> None:
         (402, b'{"message":"x"}', OutOfCredits, None, "x"),
         (402, b'{"code":"plan_upgrade_required","message":"x"}', Rejected, "plan_upgrade_required", "x"),
         (402, b'{"code":"subscription_required","message":"x"}', Rejected, "subscription_required", "x"),
-        (403, b"<html>no</html>", Rejected, None, "HTTP 403: <html>no</html>"),
+        (403, b"<html>no</html>", Rejected, None, "HTTP 403"),
         (422, b"[1]", Rejected, None, "HTTP 422"),
-        (429, b"slow down", Rejected, None, "slow down"),
+        (429, b"slow down", Rejected, None, "HTTP 429"),
         (500, b"\xff\xfe\x1b[31m", Rejected, None, "HTTP 500"),
-        (502, b"Bad Gateway\r\n", Rejected, None, "HTTP 502: Bad Gateway"),
-        (503, b"x" * 100_000, Rejected, None, "HTTP 503: xxx"),
+        (502, b"Bad Gateway\r\n", Rejected, None, "HTTP 502"),
+        (503, b"x" * 100_000, Rejected, None, "HTTP 503"),
+        (503, json.dumps({"message": "x" * 100_000}).encode(), Rejected, None, "HTTP 503: xxx"),
         (599, b"", Rejected, None, "HTTP 599"),
         (304, b"", Rejected, None, "HTTP 304"),
     ],
@@ -197,6 +230,11 @@ async def test_an_error_status(status: int, said: bytes, kind: type[Rejected], c
     assert text in str(error)
     assert str(error).isprintable()
     assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize("said", [b"<html> <head><title>503 Service Unavailable", b"Bad Gateway\r\n", b"[1]", b'"no"'])
+async def test_a_page_of_a_proxy_is_no_part_of_an_error(said: bytes) -> None:
+    assert str(await refused(chaos.answer(said, status=503))) == "HTTP 503"
 
 
 @pytest.mark.parametrize(

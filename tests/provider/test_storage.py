@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+import gzip
 from pathlib import Path
 import traceback
 import tracemalloc
@@ -68,6 +69,29 @@ async def test_a_download_asks_for_exactly_its_address() -> None:
     assert request.header("authorization") is None
     assert request.header("accept-encoding") == "identity"
     assert KEY.encode() not in request.head
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, gzip", "aws-chunked"])
+async def test_a_file_is_what_travels_whatever_coding_is_named(coding: str) -> None:
+    answer = chaos.answer(b"abc", headers=f"Content-Encoding: {coding}\r\n")
+    async with answers(answer) as server, client() as provider:
+        assert await read(provider, server.url) == b"abc"
+
+
+async def test_the_words_of_a_refusal_are_unpacked_within_their_bound() -> None:
+    bomb = gzip.compress(bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        async with (
+            answers(chaos.answer(bomb, status=403, headers="Content-Encoding: gzip\r\n")) as server,
+            client() as provider,
+        ):
+            with pytest.raises(AddressExpired):
+                await provider.put(server.url, pieces(b"a"), length=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 async def test_a_download_from_the_middle() -> None:

@@ -278,3 +278,47 @@ async def _spoil_answer(connection: Connection, mode: Mode, whole: bytes) -> Non
             await connection.send(whole[:-1])
         case _:
             assert mode is Mode.CLOSE_AFTER
+
+
+@asynccontextmanager
+async def tunnelling(
+    target_port: int, *, refusal: bytes | None = None, cut_after: int | None = None
+) -> AsyncIterator[Server]:
+    """A proxy that makes tunnels, wherever they are to lead, to a port of loopback; it notes what it is asked.
+
+    Args:
+        target_port: where every tunnel ends.
+        refusal: what it says instead of making one, if given, before it hangs up.
+        cut_after: resets a tunnel once so many bytes went in.
+    """
+
+    async def handle(connection: Connection) -> None:
+        await connection.request()
+        if refusal is not None:
+            await connection.send(refusal)
+            return
+        reader, writer = await asyncio.open_connection("127.0.0.1", target_port)
+        try:
+            await connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = asyncio.create_task(_pour(reader, connection.writer))
+            await _pour(connection.reader, writer, most=cut_after)
+            if cut_after is not None:
+                connection.reset()
+            await back
+        finally:
+            writer.close()
+
+    async with serving(handle) as server:
+        yield server
+
+
+async def _pour(source: asyncio.StreamReader, into: asyncio.StreamWriter, *, most: int | None = None) -> None:
+    """Pass bytes on until their end, or until there were `most` of them."""
+    passed = 0
+    with suppress(ConnectionError):
+        while (most is None or passed < most) and (piece := await source.read(65536)):
+            into.write(piece)
+            await into.drain()
+            passed += len(piece)
+        if most is None and into.can_write_eof():
+            into.write_eof()
