@@ -13,10 +13,11 @@ are handed in. No event costs more because there are more jobs: heaps and counte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 import itertools
+from typing import Any
 
 from batchrunner.core import events, evidence, job as machine, retry, schedule
 from batchrunner.core.canary import Canaries
@@ -26,7 +27,7 @@ from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop, Wait
-from batchrunner.errors import ProviderError, StateUnusable
+from batchrunner.errors import ProviderError, StateLocked, StateUnusable
 from batchrunner.following import Following
 from batchrunner.governor import Governor, Held
 from batchrunner.inquiry import Inquiry, Money
@@ -80,6 +81,7 @@ class Engine:
         self._tasks: dict[asyncio.Task[None], Step | None] = {}
         self._inbox: list[tuple[str, Event]] = []
         self._crash: BaseException | None = None
+        self._unwritten: list[tuple[Event, Job]] = []
         self._wake = asyncio.Event()
         self._stop: Stop | None = None
         self._trouble: Failure | None = None
@@ -187,28 +189,16 @@ class Engine:
 
         Raises:
             IllegalTransition: a bug; everything recorded so far stands.
+            StateUnusable, StateLocked: events could not be written; every project id that would be lost with them
+                stands in its words.
         """
         try:
-            await self._open_books()
-            while True:
-                self._wake.clear()
-                entries = self._take_inbox()
-                now = self._clock.now()  # after what has arrived was dated: nothing may seem to lie ahead
-                self._start_inquiry(now)
-                started = self._admit(now, entries)
-                await self._record(entries)
-                for name, value in self._governor.news():
-                    await self._journal.learn(name, value)
-                for step, action, job_id in started:
-                    self._start(step, self._do(action, self._jobs[job_id]))
-                if self._crash is not None:
-                    raise self._crash
-                if self._is_over():
-                    break
-                await self._clock.wait(self._wake, self._next_time())
-            await self._close_books()
-        finally:
-            await self._leave()
+            try:
+                await self._go_on()
+            finally:
+                await _to_its_end(self._leave())
+        except (StateUnusable, StateLocked) as error:
+            raise _unrecorded(self._unwritten, error) from error
         return Outcome(
             by_state=dict(self.load.by_state),
             stop=self._stop,
@@ -224,6 +214,26 @@ class Engine:
             ended_at=self._clock.now(),
         )
 
+    async def _go_on(self) -> None:
+        await self._open_books()
+        while True:
+            self._wake.clear()
+            self._take_inbox()
+            now = self._clock.now()  # after what has arrived was dated: nothing may seem to lie ahead
+            self._start_inquiry(now)
+            started = self._admit(now, self._unwritten)
+            await self._record()
+            for name, value in self._governor.news():
+                await self._journal.learn(name, value)
+            for step, action, job_id in started:
+                self._start(step, self._do(action, self._jobs[job_id]))
+            if self._crash is not None:
+                raise self._crash
+            if self._is_over():
+                break
+            await self._clock.wait(self._wake, self._next_time())
+        await self._close_books()
+
     def _show(self, event: Event, job: Job) -> None:
         """Tell the observer; one that fails is not told again, and cannot end the run."""
         try:
@@ -231,21 +241,20 @@ class Engine:
         except Exception:  # noqa: BLE001 - a terminal that has gone away must not cost a render
             self._observe = lambda _event, _job: None
 
-    def _take_inbox(self) -> list[tuple[Event, Job]]:
+    def _take_inbox(self) -> None:
+        """Apply what has arrived; it is then to be written."""
         arrived, self._inbox = self._inbox, []
-        entries = []
         for job_id, event in arrived:
             before = self._jobs[job_id]
             after = self._apply(before, event)
             if isinstance(event, events.Downloaded):
                 self._fetch_again.discard(job_id)
             if after is not before:
-                entries.append((event, after))
+                self._unwritten.append((event, after))
             self._queue(after)
             self._ask_canaries(after)
             for follower in self._following.saw(after):
                 self._queue(replace(self._jobs[follower], is_left=False))
-        return entries
 
     def _ask_canaries(self, job: Job) -> None:
         """Take in how a canary is; stop buying if one is in doubt, let the others go when all are good."""
@@ -420,7 +429,10 @@ class Engine:
         """End what is still running, and put on disk what is known.
 
         A paid request is given a moment to answer: its project id is worth more than the seconds. Everything else
-        can be done again at no cost.
+        can be done again at no cost. What could not be written before is tried once more: room may have been made.
+
+        Raises:
+            StateUnusable, StateLocked: as `_record`.
         """
         submits = {task for task, step in self._tasks.items() if step is Step.SUBMIT}
         for task in set(self._tasks) - submits:
@@ -430,23 +442,32 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._record(self._take_inbox())
+        self._unwritten = _without_intents(self._unwritten)
+        self._take_inbox()
+        await self._record()
 
-    async def _record(self, entries: list[tuple[Event, Job]]) -> None:
-        """Put events on disk, and a quiet moment with them, and tell of them.
+    async def _record(self) -> None:
+        """Put on disk what is to be written, and a quiet moment with it, and tell of it.
 
         Raises:
-            StateUnusable: they could not be written; project ids that would be lost with them stand in its words.
+            StateUnusable, StateLocked: it could not be written; it is kept for another try.
         """
+        entries, self._unwritten = self._unwritten, []
         quiet, self._quiet = self._quiet, None
         if not entries and quiet is None:
             return
         try:
-            await self._journal.append(entries, quiet=quiet)
-        except StateUnusable as error:
-            raise _unrecorded(entries, error) from error
+            await _to_its_end(self._journal.append(entries, quiet=quiet))
+        except (StateUnusable, StateLocked):
+            self._keep(entries, quiet)
+            raise
         for event, job in entries:
             self._show(event, job)
+
+    def _keep(self, entries: list[tuple[Event, Job]], quiet: Quiet | None) -> None:
+        """Keep for another try what could not be written; a quiet moment that came since is the better one."""
+        self._unwritten = [*_without_intents(entries), *self._unwritten]
+        self._quiet = self._quiet or quiet
 
     # --- lost submissions ---
 
@@ -524,7 +545,7 @@ class Engine:
             await self._read_books(over)
         else:
             self._quiet = self._inquiry.begin(self._clock.now())
-            await self._record([])
+            await self._record()
 
     async def _read_books(self, asked: list[Job]) -> None:
         """A quiet moment by a reading of its own, tried a few times; without it, the next run has one."""
@@ -538,7 +559,7 @@ class Engine:
             else:
                 await self._correct()
                 self._quiet = self._inquiry.settle(seen)
-                await self._record([])
+                await self._record()
                 return
 
     async def _nap(self, seconds: float) -> None:
@@ -571,7 +592,6 @@ class Engine:
 
     async def _correct(self) -> None:
         """Record what the last reading told of renders that are over; the others' next look tells it anyway."""
-        entries: list[tuple[Event, Job]] = []
         for before in self._unsettled():
             if before.is_final and before.project_id in self._charges:
                 event: Event = events.Corrected(at=self._clock.now(), credits=self._charges[before.project_id])
@@ -582,8 +602,8 @@ class Engine:
                 else:
                     after = self._apply(before, event)
                 if after is not before:
-                    entries.append((event, after))
-        await self._record(entries)
+                    self._unwritten.append((event, after))
+        await self._record()
 
     # --- a top-up ---
 
@@ -680,8 +700,29 @@ class Engine:
         return bool(out - schedule.BUYING)
 
 
-def _unrecorded(entries: Sequence[tuple[Event, Job]], error: StateUnusable) -> StateUnusable:
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do what must not be broken off, however often that is asked for; who asked is heard when it is over."""
+    task = asyncio.ensure_future(work)
+    asked: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            asked = error
+    task.result()
+    if asked is not None:
+        raise asked
+
+
+def _without_intents(entries: Iterable[tuple[Event, Job]]) -> list[tuple[Event, Job]]:
+    """What happened; nothing was submitted whose intent is not on disk, so an intent that is not says nothing."""
+    return [(event, job) for event, job in entries if not isinstance(event, events.SubmitStarted)]
+
+
+def _unrecorded(
+    entries: Sequence[tuple[Event, Job]], error: StateUnusable | StateLocked
+) -> StateUnusable | StateLocked:
     """The error of a log that cannot be written, with every project id that would be lost with it."""
     accepted = [f"{job.id} = {event.project_id}" for event, job in entries if isinstance(event, events.Accepted)]
     told = f"; accepted but NOT recorded, keep this: {', '.join(accepted)}" if accepted else ""
-    return StateUnusable(f"{error}{told}", hint=error.hint)
+    return type(error)(f"{error}{told}", hint=error.hint)

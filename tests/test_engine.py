@@ -674,6 +674,39 @@ async def test_leaving_at_once_still_hears_the_answer_to_a_paid_request():
     assert table.states()[State.RENDERING] == 1
 
 
+async def test_leaving_is_not_hurried_by_asking_again():
+    """Whoever sees nothing happen asks once more; the answer to a paid request is still heard, and written."""
+    table = bench([a_job(n) for n in range(3)])
+    sent, answer, writing, written = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    real, append = table.world.perform, table.memory.append
+
+    async def perform(action: Action, job: Job) -> Event:
+        if action is Action.SUBMIT:
+            sent.set()
+            await answer.wait()
+        return await real(action, job)
+
+    async def slow(entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
+        if any(isinstance(event, events.Accepted) for event, _ in entries):
+            writing.set()
+            await written.wait()
+        await append(entries, quiet=quiet)
+
+    table.engine._perform, table.memory.append = perform, slow  # type: ignore[method-assign]
+    running = asyncio.ensure_future(table.engine.run())
+    await sent.wait()
+    for step in (answer, written):
+        for _ in range(3):
+            running.cancel()
+            await asyncio.sleep(0)
+        step.set()
+        if step is answer:
+            await writing.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert table.memory.names("j0")[-1] == "Accepted", "the project id is on disk"
+
+
 # --- budget ---
 
 
@@ -1163,6 +1196,48 @@ async def test_a_project_id_that_cannot_be_written_is_told():
     table.memory.append = full  # type: ignore[method-assign]
     with pytest.raises(StateUnusable, match="keep this: j0 = p-j0-1"):
         await table.engine.run()
+
+
+async def disk_that_fills_up(table: Bench, *, is_full: Callable[[], bool] = lambda: True) -> None:
+    """Run while the log cannot be written from the answer to j2 on; the slow disk lets others go on meanwhile."""
+    append, real, fails = table.memory.append, table.world.perform, asyncio.Event()
+
+    async def full(entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
+        has_answer = any(isinstance(event, events.Accepted) and job.id == "j2" for event, job in entries)
+        if has_answer or fails.is_set():
+            is_first = not fails.is_set()
+            fails.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            if is_first or is_full():
+                raise StateUnusable("the disk is full")
+        await append(entries, quiet=quiet)
+
+    async def perform(action: Action, job: Job) -> Event:
+        if action is Action.UPLOAD and job.id == "j3":
+            await fails.wait()
+        return await real(action, job)
+
+    table.memory.append = full  # type: ignore[method-assign]
+    table.engine._perform = perform
+    await table.engine.run()
+
+
+async def test_a_project_id_is_told_although_what_comes_after_it_cannot_be_written_either():
+    table = bench([a_job(n) for n in range(4)])
+    with pytest.raises(StateUnusable, match="NOT recorded, keep this: j2 = p-j2-1"):
+        await disk_that_fills_up(table)
+    assert table.memory.names("j3") == []
+
+
+async def test_what_could_not_be_written_is_tried_again_before_leaving():
+    """Room may have been made; then nothing is lost, and nothing needs to be kept by hand."""
+    table = bench([a_job(n) for n in range(4)])
+    with pytest.raises(StateUnusable) as caught:
+        await disk_that_fills_up(table, is_full=lambda: False)
+    assert "keep this" not in str(caught.value)
+    assert table.memory.names("j2")[-1] == "Accepted"
+    assert table.memory.names("j3") == ["Uploaded"], "an intent that was never written is no submission"
 
 
 def test_renders_are_looked_at_seldom_and_seen_soon():
