@@ -144,6 +144,11 @@ class Engine:
         self._wake.set()
 
     @property
+    def awaits_answer(self) -> bool:
+        """Whether a paid request is out; leaving waits for its answer, up to `LAST_ANSWER_S`."""
+        return self.load.running[Step.SUBMIT] > 0
+
+    @property
     def limits(self) -> Limits:
         """How much may go on at once."""
         return self._settings.limits

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from importlib import import_module
 import io
 import platform
-import signal
 import sys
 import tempfile
 import traceback
-from types import FrameType
 
 import click
 
 from batchrunner import __version__
-from batchrunner.cli import recorder, show
+from batchrunner.cli import recorder, show, signals
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError
 
 COMMANDS = {
@@ -77,7 +75,7 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what it returns is the exit code, and every failure gets one here."""
     _prepare_streams()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.end_as_interrupted()
     try:
         result = program.main(args=arguments, prog_name="batchrunner", standalone_mode=False)
     except BatchrunnerError as error:
@@ -102,11 +100,6 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM before a run has begun ends as Ctrl-C does; during one, the run's own handler is in place."""
-    raise KeyboardInterrupt
 
 
 def _say_error(error: BatchrunnerError) -> None:

@@ -213,6 +213,7 @@ class Attended:
         """Show it while in the block."""
         from batchrunner.core.job import BOUGHT
         from batchrunner.core.schedule import Stop
+        from batchrunner.engine import LAST_ANSWER_S
 
         running = asyncio.current_task()
         assert running is not None
@@ -226,6 +227,8 @@ class Attended:
             )
 
         def leave() -> None:
+            if engine.awaits_answer:
+                show.say(f"leaving: waits up to {LAST_ANSWER_S:g} s for the answer to a paid request")
             running.cancel()
 
         async with self._display.shown(engine, traffic):

@@ -1,4 +1,4 @@
-"""Ctrl-C in two stages. What differs between systems stands here."""
+"""Ctrl-C in two stages, and what ends a program without asking. What differs between systems stands here."""
 
 from __future__ import annotations
 
@@ -8,28 +8,46 @@ from contextlib import contextmanager
 import signal
 from types import FrameType
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
-"""What asks a program to end; SIGBREAK is Windows' Ctrl-Break."""
+ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
+"""A person at the keyboard; SIGBREAK is Windows' Ctrl-Break."""
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The system shuts down, or the terminal has gone: nobody waits for what is still to be collected."""
 
 
 @contextmanager
 def in_two_stages(first: Callable[[], None], second: Callable[[], None]) -> Iterator[None]:
-    """While in the block, the first request to end calls `first`, every later one `second`, on the event loop."""
+    """While in the block, the first Ctrl-C calls `first`, on the event loop; a later one, or an end, `second`."""
     loop = asyncio.get_running_loop()
     asked = False
 
-    def heard() -> None:
+    def heard(number: int) -> None:
         nonlocal asked
-        (second if asked else first)()
+        (second if asked or number in ENDING else first)()
         asked = True
 
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(heard)
+    def handler(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(heard, number)
 
     # signal.signal, not loop.add_signal_handler: Windows' loops do not have the latter.
-    before = {number: signal.signal(number, handler) for number in STOPPING}
+    before = {number: signal.signal(number, handler) for number in (*ASKING, *_heeded())}
     try:
         yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def end_as_interrupted() -> None:
+    """From here on, where no run hears them, the signals that end a program end it as Ctrl-C does."""
+    for number in _heeded():
+        signal.signal(number, _interrupt)
+
+
+def _heeded() -> list[signal.Signals]:
+    """The ending signals that are not to be ignored, as `nohup` asks for one of them."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
