@@ -23,6 +23,7 @@
     │   └── NoticeTooLarge            -    more bytes than any notice has
     ├── StateLocked                   11   another run holds the state file
     └── StateUnusable                 12   damaged, or written by a newer version
+        └── StateDiskFull             3    no room to record what is done, so nothing more is done
     IllegalTransition                 1    a bug in batchrunner: an event that its own machine does not allow
 
 Split by whose rule was broken: a BatchrunnerError is the world's doing and is explained to the person; anything
@@ -204,6 +205,12 @@ class StateUnusable(BatchrunnerError):
     """The state file is damaged, or a newer version of batchrunner wrote it."""
 
     exit_code = Exit.STATE_UNUSABLE
+
+
+class StateDiskFull(StateUnusable):
+    """There is no room for the state file, so nothing can be put on record; the next run goes on."""
+
+    exit_code = Exit.INCOMPLETE
 
 
 class IllegalTransition(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 import platform
 import sqlite3
 
-from batchrunner import private, statefile, store
+from batchrunner import private, stateerrors, statefile, store
 from batchrunner.core import job as machine, lostlog, record
 from batchrunner.core.doctor import Holder, StateFacts
 from batchrunner.core.events import Opened
@@ -37,7 +37,7 @@ def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
         if not path.exists():
             return StateFacts(path=str(path), exists=False), ()
         had_log = bool(statefile.size_of(statefile.log_of(path)))
-        with statefile.connected_to_read(path) as connection, statefile.translated(path):
+        with statefile.connected_to_read(path) as connection, stateerrors.translated(path):
             return _inside(path, connection, had_log=had_log)
     except StateUnusable as error:
         return StateFacts(path=str(path), refused=str(error), advice=error.hint), ()
@@ -96,7 +96,7 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
         try:
             job = machine.advance(before, event)
         except IllegalTransition as error:
-            raise statefile.impossible(path, error) from error
+            raise stateerrors.impossible(path, error) from error
         attempts[job.id, job.attempt] = job
         if before is None or before is newest.get(job_id):
             newest[job_id] = job
@@ -191,7 +191,7 @@ def mend(
         connection = statefile.connect_to_write(path, accepts_lost_log=accepts_lost_log_of is not None)
         is_accepted = accepts_lost_log_of is None
         try:
-            with statefile.translated(path):
+            with stateerrors.translated(path):
                 if accepts_lost_log_of is not None and not waiting:
                     done += _accept_lost_log(path, connection, accepts_lost_log_of, now)
                 is_accepted = True
@@ -263,7 +263,7 @@ def _copy(connection: sqlite3.Connection, copy: Path) -> None:
     try:
         os.close(private.open_for(copy, os.O_RDWR | os.O_EXCL))
     except OSError as error:
-        raise statefile.unwritable(copy, error) from error
+        raise stateerrors.unwritable(copy, error) from error
     target = sqlite3.connect(copy)
     try:
         connection.backup(target)

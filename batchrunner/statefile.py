@@ -24,7 +24,8 @@ import urllib.parse
 from filelock import FileLock, Timeout
 
 from batchrunner import private
-from batchrunner.errors import IllegalTransition, StateUnusable
+from batchrunner.errors import StateUnusable
+from batchrunner.stateerrors import damaged, is_nearly_full, translated, unwritable
 
 APPLICATION_ID = 0x62726E31
 """Marks the file as ours ("brn1"), so that another program's database is never taken for a state file."""
@@ -109,15 +110,15 @@ def check_bytes(path: Path) -> None:
 
 def _check_header(path: Path, header: bytes) -> None:
     if not header:
-        raise _damaged(path, "it is empty, and a state file never is")
+        raise damaged(path, "it is empty, and a state file never is")
     if not header.startswith(_MAGIC):
-        raise _damaged(path, "it is not a database" if len(header) >= len(_MAGIC) else "it is cut off")
+        raise damaged(path, "it is not a database" if len(header) >= len(_MAGIC) else "it is cut off")
     if len(header) < _HEADER:
-        raise _damaged(path, "it is cut off")
+        raise damaged(path, "it is cut off")
     page = int.from_bytes(header[16:18])
     page = 65536 if page == 1 else page
     if page < 512 or page & (page - 1):
-        raise _damaged(path, "its header makes no sense")
+        raise damaged(path, "its header makes no sense")
     version, owner = (int.from_bytes(header[at : at + 4]) for at in (60, 68))
     if owner != APPLICATION_ID:
         raise StateUnusable(
@@ -128,7 +129,7 @@ def _check_header(path: Path, header: bytes) -> None:
     pages = int.from_bytes(header[28:32])
     # With a log beside it, the missing pages may stand there: a crash in the middle of copying them back.
     if size_of(path) < page * pages and not size_of(log_of(path)):
-        raise _damaged(path, f"it is cut off: {size_of(path):,} bytes of {page * pages:,}")
+        raise damaged(path, f"it is cut off: {size_of(path):,} bytes of {page * pages:,}")
 
 
 def _refuse_newer(path: Path, version: int) -> None:
@@ -197,11 +198,47 @@ def copy_back(connection: sqlite3.Connection) -> None:
 def close(path: Path, connection: sqlite3.Connection, *, is_in_order: bool = True) -> None:
     """Close what `connect_to_write` gave; the file then says that no run goes on, if it is there and in order."""
     with suppress(sqlite3.Error):
-        if is_in_order and path.exists():
-            connection.execute("DELETE FROM fact WHERE name = ?", (IN_USE,))
+        connection.rollback()  # of a write that failed half way
+    is_to_end = is_in_order and path.exists()
+    kept = _keep_log(path) if is_to_end and not _end_use(connection) else None
     with suppress(sqlite3.Error):
         connection.close()
+    if kept is not None:
+        _bring_back(path, kept)
     _held.discard(path)
+
+
+def _end_use(connection: sqlite3.Connection) -> bool:
+    """Note that no run goes on; on a full disk, in the log's own place, which needs no room."""
+    for _ in range(2):
+        with suppress(sqlite3.Error):
+            connection.execute("DELETE FROM fact WHERE name = ?", (IN_USE,))
+            return True
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+    return False
+
+
+def _keep_log(path: Path) -> Path | None:
+    """Another name for the log, which SQLite deletes with its own; None where the disk takes none.
+
+    A file that still says that a run goes on is taken for one that lost its log, if it has none.
+    """
+    kept = path.with_name(f"{log_of(path).name}.kept")
+    try:
+        kept.unlink(missing_ok=True)
+        kept.hardlink_to(log_of(path))
+    except OSError:
+        return None
+    return kept
+
+
+def _bring_back(path: Path, kept: Path) -> None:
+    with suppress(OSError):
+        if log_of(path).exists():
+            kept.unlink()
+        else:
+            kept.rename(log_of(path))
 
 
 @contextmanager
@@ -244,8 +281,8 @@ def job_ids(path: Path, *, beginning: str, state: str | None, limit: int) -> lis
 
 @contextmanager
 def _readable(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads; where the folder takes no index and there is none, to a copy of file and log."""
-    is_fixed = not os.access(path.parent, os.W_OK)
+    """A connection that reads; where folder or disk takes no index and there is none, to a copy of file and log."""
+    is_fixed = not os.access(path.parent, os.W_OK) or is_nearly_full(path)
     if is_fixed and not size_of(log_of(path)):
         with translated(path):
             yield sqlite3.connect(_uri(path, "ro&immutable=1"), uri=True, isolation_level=None, timeout=10)
@@ -264,7 +301,7 @@ def _readable(path: Path) -> Iterator[sqlite3.Connection]:
             shutil.copyfile(path, copy)
             shutil.copyfile(log_of(path), log_of(copy))
         except OSError as error:
-            raise _damaged(path, f"it cannot be copied to be read: {error.strerror or error}") from error
+            raise damaged(path, f"it cannot be copied to be read: {error.strerror or error}") from error
         with translated(path):
             yield sqlite3.connect(_uri(copy, "rw"), uri=True, isolation_level=None, timeout=10)
 
@@ -332,7 +369,7 @@ def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse a damaged file before anything is bought on its word."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise _damaged(path, str(found).splitlines()[-1])
+        raise damaged(path, str(found).splitlines()[-1])
 
 
 def _refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:
@@ -396,53 +433,6 @@ def take_lock(path: Path) -> FileLock | None:
         raise unwritable(path, error) from error
     private.make_private(lock_of(path))
     return lock
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours; text that is none is found by Python, in rows and in SQLite's own words.
-
-    Raises:
-        StateUnusable: in place of every error of SQLite.
-    """
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise unusable(path, str(error)) from error
-
-
-def unusable(path: Path, reason: str) -> StateUnusable:
-    """The error for a file that could be opened, and then could not be used."""
-    if "full" in reason:
-        return StateUnusable(
-            f"the state file {path} cannot be written: {reason}", hint="make room on its disk, and run again"
-        )
-    return _damaged(path, reason)
-
-
-def impossible(path: Path, error: IllegalTransition) -> StateUnusable:
-    """The error for a log of events that cannot follow each other."""
-    # What stands behind the colon is the whole job, for a report of a bug.
-    return _damaged(path, f"the log in it holds what cannot have happened: {str(error).partition(': ')[0]}")
-
-
-def _damaged(path: Path, reason: str) -> StateUnusable:
-    return StateUnusable(
-        f"the state file {path} cannot be used: {reason}",
-        hint="keep it, with its -wal and -shm: it is the only record of what was paid for. Put back a copy that is"
-        " whole; `batchrunner doctor MANIFEST` shows what is wrong",
-    )
-
-
-def unwritable(path: Path, error: OSError) -> StateUnusable:
-    """The error for a folder that takes no file."""
-    return StateUnusable(
-        f"cannot write beside {path}: {error.strerror or error}",
-        hint="make its folder writable; `status`, `plan` and `ledger` work without",
-    )
 
 
 def _uri(path: Path, mode: str) -> str:

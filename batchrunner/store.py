@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from batchrunner import __version__, statefile
+from batchrunner import __version__, stateerrors, statefile
 from batchrunner.core import ledger, lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
@@ -116,9 +116,9 @@ class View:
             try:
                 event = record.event_from_text(kind, version, body)
             except ValueError as error:
-                raise statefile.unusable(self.path, f"the log cannot be read: {error}") from error
+                raise stateerrors.damaged(self.path, f"the log cannot be read: {error}") from error
             if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
-                raise statefile.unusable(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
+                raise stateerrors.damaged(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
             yield owner, attempt, event
 
     def book(self) -> list[Line]:
@@ -126,7 +126,7 @@ class View:
         try:
             return list(ledger.lines(self.events()))
         except IllegalTransition as error:
-            raise statefile.impossible(self.path, error) from error
+            raise stateerrors.impossible(self.path, error) from error
 
     def ledger(self) -> int:
         """Credits charged, as last seen, over every attempt ever made; refunds are already out of it."""
@@ -168,7 +168,7 @@ class View:
         try:
             return None if text is None else lostlog.from_text(text)
         except ValueError as error:
-            raise statefile.unusable(self.path, f"its note of a lost log cannot be read: {error}") from error
+            raise stateerrors.damaged(self.path, f"its note of a lost log cannot be read: {error}") from error
 
     def last_run(self) -> RunRecord | None:
         """The run that wrote to the file last, whether or not it has ended."""
@@ -207,7 +207,7 @@ class View:
         }
 
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
-        with statefile.translated(self.path):
+        with stateerrors.translated(self.path):
             return self._db.execute(query, values).fetchall()
 
 
@@ -347,7 +347,7 @@ class Store(View):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with statefile.translated(self.path):
+        with stateerrors.translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_fence()
@@ -381,7 +381,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
     try:
         connection = statefile.connect_to_write(path)
         try:
-            with statefile.translated(path):
+            with stateerrors.translated(path):
                 _note_run(connection, run_id, now)
         except BaseException:
             statefile.close(path, connection)
@@ -436,4 +436,4 @@ def _job(path: Path, body: str) -> Job:
     try:
         return record.job_from_text(body)
     except ValueError as error:
-        raise statefile.unusable(path, f"a job in it cannot be read: {error}") from error
+        raise stateerrors.damaged(path, f"a job in it cannot be read: {error}") from error
