@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -47,7 +46,7 @@ def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tup
     view = store.View(path, connection)
     damage = [text.splitlines()[-1] for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
     damage += [f"a row of {table} lacks its {parent}" for table, _, parent, _ in _lost_parents(connection)]
-    is_locked = _is_locked(path)
+    is_locked = statefile.is_locked(path)
     contents, unreadable = None, None
     if not damage:
         try:
@@ -143,15 +142,6 @@ def _is_alive(pid: int) -> bool:
     except (OSError, OverflowError):
         return False
     return True
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a run holds it now; where no lock file is, or none can be opened, nobody does."""
-    if not statefile.lock_of(path).exists():
-        return False
-    with suppress(StateUnusable), statefile.locked(path) as is_free:
-        return not is_free
-    return False
 
 
 def _files(path: Path) -> list[Path]:

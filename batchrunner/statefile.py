@@ -175,7 +175,7 @@ def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.C
             version = _version(path, connection)
             _check_whole(path, connection)
             if version and not had_log and not accepts_lost_log:
-                _refuse_lost_log(path, connection)
+                refuse_lost_log(path, connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
@@ -372,9 +372,15 @@ def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
         raise damaged(path, str(found).splitlines()[-1])
 
 
-def _refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse a file that a run left open and whose log is gone: the last submissions stood in the log."""
-    if connection.execute("SELECT 1 FROM fact WHERE name = ?", (IN_USE,)).fetchone():
+def refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a file that a run left open, for one who found no log beside it: the last submissions stood there.
+
+    Raises:
+        StateUnusable: with what brings it back.
+    """
+    with translated(path):
+        is_in_use = connection.execute("SELECT 1 FROM fact WHERE name = ?", (IN_USE,)).fetchone() is not None
+    if is_in_use:
         raise StateUnusable(
             f"the last run of {path} was cut short, and {log_of(path).name}, which holds its end, is gone",
             hint="bring it back, if the file was moved or copied without it. If it cannot be had,"
@@ -399,6 +405,15 @@ def locked(path: Path) -> Iterator[bool]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a run holds it now; where no lock file is, or none can be opened, nobody does."""
+    if not lock_of(path).exists():
+        return False
+    with suppress(StateUnusable), locked(path) as is_free:
+        return not is_free
+    return False
 
 
 def check_folder(path: Path) -> None:

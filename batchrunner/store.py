@@ -409,14 +409,22 @@ def open_to_read(path: Path) -> Iterator[View | None]:
     """What is in the state file at `path`, without a lock and without changing it; None when there is no file.
 
     Raises:
-        StateUnusable: it is damaged, not ours, or of a newer version.
+        StateUnusable: it is damaged, not ours, of a newer version, or lacks its log: what it says is then not true.
     """
     path = path.resolve()
     statefile.check_bytes(path)
     if not path.exists():
         yield None
         return
+    had_log = bool(statefile.size_of(statefile.log_of(path)))
     with statefile.connected_to_read(path) as connection:
+        try:
+            if not had_log:
+                statefile.refuse_lost_log(path, connection)
+        except StateUnusable:
+            # A run that has begun since has made its log, and holds the lock.
+            if not statefile.is_locked(path):
+                raise
         yield View(path, connection)
 
 

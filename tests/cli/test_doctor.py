@@ -212,7 +212,11 @@ def test_what_a_lost_log_may_have_bought_is_never_bought_again_by_itself(program
     manifest.write_text(THREE_JOBS)
     killed_without_its_log(program, manifest, keeps=keeps)
     bought = program.provider.creates_by_job(manifest.stem)
-    assert program.run("run", manifest.name).code == 12
+    for command in ("status", "plan", "ledger", "retry", "reconcile", "download", "run"):
+        ended = program.run(command, manifest.name)
+        assert (ended.code, ended.out) == (12, ""), command
+        assert "to buy" not in ended.err
+        assert "--accept-lost-log" in ended.err
     code, _, findings = found(program, manifest.name, "--fix")
     assert code == 12
     assert "--accept-lost-log" in findings["state"]["advice"]
