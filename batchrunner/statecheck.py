@@ -9,7 +9,7 @@ from pathlib import Path
 import platform
 import sqlite3
 
-from batchrunner import private, stateerrors, statefile, store
+from batchrunner import private, snapshots, stateerrors, statefile, store
 from batchrunner.core import job as machine, lostlog, record
 from batchrunner.core.doctor import Holder, StateFacts
 from batchrunner.core.events import Opened
@@ -110,6 +110,7 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
         for key, job in attempts.items()
     }
     differing = {key[0] for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)}
+    differing.update(snapshots.unlike_the_log(connection))
     return Contents(attempts=attempts, differing=tuple(sorted(differing)))
 
 
@@ -232,15 +233,16 @@ def _rebuild(path: Path, connection: sqlite3.Connection, copy: Path) -> list[str
     newest = {job.id: job for job in contents.attempts.values()}
     # A snapshot of which the log knows nothing is left: it may be all that is known of a purchase.
     wrong = newest.keys() & frozenset(contents.differing)
+    last = snapshots.last_events(connection)
     rows = [
-        store.snapshot_row(job, is_current=newest[job.id] is job)
-        for job in contents.attempts.values()
+        snapshots.row(job, is_current=newest[job.id] is job, last_event=last[key])
+        for key, job in contents.attempts.items()
         if job.id in wrong
     ]
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany("DELETE FROM job WHERE id = ?", [(job_id,) for job_id in wrong])
-        connection.executemany(store.PUT_SNAPSHOT, rows)
+        connection.executemany(snapshots.PUT, rows)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

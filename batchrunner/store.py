@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from batchrunner import __version__, stateerrors, statefile
+from batchrunner import __version__, snapshots, stateerrors, statefile
 from batchrunner.core import ledger, lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
@@ -55,22 +55,6 @@ class RunRecord:
     ended_at: Instant | None
     pid: int
     host: str
-
-
-PUT_SNAPSHOT = (
-    "INSERT INTO job (id, attempt, is_current, state, project_id, held, charged, updated_at, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id, attempt) DO UPDATE SET state = excluded.state, project_id = excluded.project_id,"
-    " held = excluded.held, charged = excluded.charged, updated_at = excluded.updated_at, body = excluded.body"
-)
-"""Puts a `snapshot_row` in its place; which attempt is the current one is set when one is opened."""
-
-
-def snapshot_row(job: Job, *, is_current: bool) -> tuple[str | float | None, ...]:
-    """A job as a row: the columns are what is searched for and added up, the body is everything."""
-    text = record.job_to_text(job)
-    columns = (job.project_id, job.held, job.charged, job.updated_at)
-    return (job.id, job.attempt, int(is_current), str(job.state), *columns, text)
 
 
 class View:
@@ -238,15 +222,22 @@ class Store(View):
         ]
         # Only the last state of a job is kept; a new attempt closes the one before.
         opened = [(job.id, job.attempt) for event, job in entries if isinstance(event, Opened)]
-        snapshots = {(job.id, job.attempt): job for _, job in entries}
-        newest = {job.id: job.attempt for job in snapshots.values()}
-        rows = [snapshot_row(job, is_current=job.attempt == newest[job.id]) for job in snapshots.values()]
+        latest = {(job.id, job.attempt): (number, job) for number, (_, job) in enumerate(entries, start=1)}
+        newest = dict(latest.keys())  # of each job, the attempt that comes last
         with self._transaction() as db:
+            ((before,),) = db.execute("SELECT coalesce(max(seq), 0) FROM event")
             db.executemany(
-                "INSERT INTO event (job, attempt, type, version, at, run, body) VALUES (?, ?, ?, ?, ?, ?, ?)", events
+                "INSERT INTO event (seq, job, attempt, type, version, at, run, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(seq, *event) for seq, event in enumerate(events, start=before + 1)],
             )
-            db.executemany("UPDATE job SET is_current = 0 WHERE id = ? AND attempt < ?", opened)
-            db.executemany(PUT_SNAPSHOT, rows)
+            db.executemany(snapshots.CLOSE_EARLIER, opened)
+            db.executemany(
+                snapshots.PUT,
+                [
+                    snapshots.row(job, is_current=job.attempt == newest[job.id], last_event=before + number)
+                    for number, job in latest.values()
+                ],
+            )
             if quiet is not None:
                 base = quiet.baseline
                 db.execute(
@@ -382,6 +373,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
         connection = statefile.connect_to_write(path)
         try:
             with stateerrors.translated(path):
+                _refuse_other_snapshots(path, connection)
                 _note_run(connection, run_id, now)
         except BaseException:
             statefile.close(path, connection)
@@ -425,7 +417,24 @@ def open_to_read(path: Path) -> Iterator[View | None]:
             # A run that has begun since has made its log, and holds the lock.
             if not statefile.is_locked(path):
                 raise
+        with stateerrors.translated(path):
+            _refuse_other_snapshots(path, connection)
         yield View(path, connection)
+
+
+def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse to go by a snapshot that is not what its log led to: what it forgot would be bought again.
+
+    Raises:
+        StateUnusable: naming a job, and the command that helps.
+    """
+    wrong = snapshots.unlike_the_log(connection)
+    if wrong:
+        others = f", and of {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise StateUnusable(
+            f"what the state file {path} says of the job {wrong[0]!r}{others} is not what the log in it led to",
+            hint="`batchrunner doctor MANIFEST --fix` rebuilds it from the log, if that is whole, and keeps a copy",
+        )
 
 
 def _locked(path: Path) -> StateLocked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 import os
 from pathlib import Path
 import secrets
@@ -16,6 +17,7 @@ import sys
 import pytest
 
 from batchrunner import statecheck, statefile, store
+from batchrunner.core import events, job as machine
 from batchrunner.core.lostlog import Lost
 from batchrunner.errors import StateUnusable
 from tests.test_store import a_history
@@ -206,6 +208,58 @@ def test_snapshots_that_are_not_what_the_log_comes_to_are_rebuilt_and_a_copy_is_
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with changed(copy) as db:
         assert db.execute("SELECT charged FROM job WHERE attempt = 2").fetchone() == (7,)
+
+
+FORGETTINGS = {
+    "a row that is gone": "DELETE FROM job WHERE attempt = 2",
+    "every row that is gone": "DELETE FROM job",
+    "a state": "UPDATE job SET state = 'ready' WHERE attempt = 2",
+    "a body": "UPDATE job SET body = replace(body, '\"rendering\"', '\"ready\"') WHERE attempt = 2",
+    "a project": "UPDATE job SET project_id = NULL WHERE attempt = 2",
+    "the current attempt": "UPDATE job SET is_current = 0",
+    "a row of before": "UPDATE job SET last_event = 7, checksum = checksum - 1 WHERE attempt = 2",
+    "another attempt": "UPDATE job SET is_current = (attempt = 1)",
+}
+
+
+@pytest.mark.parametrize("statement", FORGETTINGS.values(), ids=FORGETTINGS)
+def test_a_snapshot_that_forgot_what_the_log_tells_is_not_bought_by(path, statement):
+    """Each of these can be read, and would be bought again."""
+    with changed(path) as db:
+        db.execute("DROP INDEX job_current")
+        db.execute(statement)
+    with pytest.raises(StateUnusable, match="is not what the log in it led to") as caught:
+        open_run(path)
+    assert "doctor MANIFEST --fix" in (caught.value.hint or "")
+    with pytest.raises(StateUnusable, match="is not what the log in it led to"), store.open_to_read(path):
+        pass
+    assert statecheck.examine(path)[0].differing
+    mend(path)
+    with open_run(path) as opened:
+        assert [job.project_id for job in opened.attempts("a")] == ["p1", "p2"]
+        assert [job.attempt for job in opened.jobs()] == [2]
+
+
+def test_a_snapshot_that_is_written_over_and_over_stays_what_its_log_led_to(path):
+    """Late news of an earlier attempt, an attempt that follows another, and many events at once."""
+    with open_run(path) as opened:
+        first, second = opened.attempts("a")
+        corrected = events.Corrected(at=10, credits=7)
+        rendered = events.Rendered(at=11, status="complete", credits=240)
+        opened.append_now(
+            [(corrected, machine.advance(first, corrected)), (rendered, machine.advance(second, rendered))]
+        )
+        opened.append_now(a_history_of("b"))
+        opened.append_now([entry for name in ("c", "d") for entry in a_history_of(name)])
+    open_run(path).close()
+    assert statecheck.examine(path)[0].differing == ()
+
+
+def a_history_of(job_id: str) -> list[store.Entry]:
+    return [
+        (replace(event, id=job_id) if isinstance(event, events.Opened) else event, replace(job, id=job_id))
+        for event, job in a_history()
+    ]
 
 
 def test_nothing_is_touched_while_a_run_holds_it(path):

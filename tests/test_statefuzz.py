@@ -102,6 +102,12 @@ def _open_and_read(path: Path, bad: bytes) -> None:
         read_all(opened)
 
 
+def _book(path: Path) -> None:
+    with store.open_to_read(path) as view:
+        assert view is not None
+        view.book()
+
+
 def change(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -138,10 +144,8 @@ def test_what_was_learned_and_cannot_be_read_is_forgotten(path, body):
 def test_an_event_that_is_not_its_rows_makes_the_file_unusable(path, statement):
     change(path, statement)
     assert statecheck.examine(path)[0].unreadable
-    with store.open_to_read(path) as view:
-        assert view is not None
-        with pytest.raises(StateUnusable):
-            view.book()
+    with pytest.raises(StateUnusable):
+        _book(path)
     with pytest.raises(StateUnusable):
         statecheck.mend(path, now=50.0, copy=path.with_name("copy.db"), also=list)
     assert not path.with_name("copy.db").exists()

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from batchrunner import statefile, store
+from batchrunner import snapshots, statefile, store
 from batchrunner.core import job as machine, outputs, record
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
@@ -204,7 +204,9 @@ def replay(state: Path, log: list[tuple[str, int, Event]]) -> None:
         rows.append(body)
     with closing(sqlite3.connect(state)) as db, db:
         db.executemany("INSERT INTO event (job, attempt, type, version, at, run, body) VALUES (?,?,?,?,?,?,?)", rows)
-        db.executemany(store.PUT_SNAPSHOT, [store.snapshot_row(job, is_current=True) for job in jobs.values()])
+        last = snapshots.last_events(db)
+        for job in jobs.values():
+            db.execute(snapshots.PUT, snapshots.row(job, is_current=True, last_event=last[job.id, 1]))
 
 
 @pytest.mark.parametrize("keeps", ["nothing", "jobs"])

@@ -28,7 +28,7 @@ CREATE TABLE event (
   body    TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX event_by_job ON event (job, seq);
+CREATE INDEX event_by_job ON event (job, attempt, seq);
 
 CREATE TRIGGER event_is_never_changed BEFORE UPDATE ON event
 BEGIN
@@ -51,6 +51,8 @@ CREATE TABLE job (
   held       INTEGER,
   charged    INTEGER,
   updated_at REAL NOT NULL,
+  last_event INTEGER NOT NULL, -- the seq of the event that it comes from
+  checksum   INTEGER NOT NULL, -- a row that was changed by accident is not believed
   body       TEXT NOT NULL,
   PRIMARY KEY (id, attempt)
 ) STRICT;
