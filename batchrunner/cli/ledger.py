@@ -44,6 +44,7 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
         lines = view.book()
         due = books.refunds_due(view.all_attempts())
         drift = books.drift(view.baselines())
+        moves = view.balance_moves()
         uncertain = sum(job.state == "uncertain" for job in view.jobs())
     if refunds_due:
         _print_due(due, as_json=as_json, as_csv=as_csv)
@@ -52,7 +53,7 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
     elif as_csv:
         _print_csv(lines)
     else:
-        _print(lines, drift, uncertain)
+        _print(lines, drift, uncertain, moves=moves)
         if due:
             command = Typed(manifest=manifest, flags={"state": state}).command("ledger", refunds_due=True)
             show.say(f"{show.plural(len(due), 'refund')} due; {command}    lists what to send to support")
@@ -124,7 +125,7 @@ def _print_csv(lines: list[Line]) -> None:
     writer.writerows(_row(line) for line in lines)
 
 
-def _print(lines: list[Line], drift: Drift | None, uncertain: int) -> None:
+def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: bool) -> None:
     rows = [
         (
             _time(line.at),
@@ -147,14 +148,16 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int) -> None:
         shown = ", ".join(f"{name} {amount:,}" for name, amount in summed[key].items())
         show.line(f"by {heading}: {shown or 'nothing'}")
     if drift is not None:
-        show.line(_drift_words(drift, uncertain))
+        show.line(_drift_words(drift, uncertain, moves=moves))
 
 
-def _drift_words(drift: Drift, uncertain: int) -> str:
-    """What the account lost, or won, beside what the ledger explains."""
+def _drift_words(drift: Drift, uncertain: int, *, moves: bool) -> str:
+    """What the account lost, or won, beside what the ledger explains; `moves` if it was seen to follow charges."""
     fell, explains, unexplained = drift.account_fell, drift.ledger_explains, drift.unexplained
     moved = f"account fell by {fell:,}" if fell >= 0 else f"account rose by {-fell:,}"
     told = f"{moved}, ledger explains {explains:,}"
+    if unexplained < 0 and not moves:
+        return f"{told} taken: the balance does not move as the ledger explains, so it proves nothing"
     if unexplained < 0:
         return f"{told} taken: at least {-unexplained:,} were added from elsewhere"
     doubt = f", {show.plural(uncertain, 'uncertain submission')}" if uncertain else ""

@@ -9,18 +9,33 @@ from batchrunner.core.ledger import Drift
 
 
 @pytest.mark.parametrize(
-    ("fell", "explains", "uncertain", "words"),
+    ("fell", "explains", "uncertain", "moves", "words"),
     [
-        (7_200, 7_200, 0, "account fell by 7,200, ledger explains 7,200"),
-        (18_624, 18_240, 1, "account fell by 18,624, ledger explains 18,240: 384 unexplained, 1 uncertain submission"),
+        (7_200, 7_200, 0, True, "account fell by 7,200, ledger explains 7,200"),
+        (
+            18_624,
+            18_240,
+            1,
+            True,
+            "account fell by 18,624, ledger explains 18,240: 384 unexplained, 1 uncertain submission",
+        ),
         (
             -43_300,
             7_200,
             0,
+            True,
             "account rose by 43,300, ledger explains 7,200 taken: at least 50,500 were added from elsewhere",
+        ),
+        (
+            0,
+            960,
+            0,
+            False,
+            "account fell by 0, ledger explains 960 taken: the balance does not move as the ledger explains, so it"
+            " proves nothing",
         ),
     ],
 )
-def test_what_the_account_did_is_told_as_it_was(fell, explains, uncertain, words):
+def test_what_the_account_did_is_told_as_it_was(fell, explains, uncertain, moves, words):
     drift = Drift(since=0, until=1, account_fell=fell, ledger_explains=explains)
-    assert _drift_words(drift, uncertain) == words
+    assert _drift_words(drift, uncertain, moves=moves) == words
