@@ -15,6 +15,8 @@ LITTLE = 256 * 1024
 """Bytes: with less left on its disk, SQLite has no room for its index (32 KiB, and 32 KiB more each 4,096 pages) and
 what it copies; it then says `disk I/O error`, or that it cannot open the file."""
 
+_NO_TEXT = "it holds text that cannot be read"
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -31,7 +33,7 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_sqlite(path, error) from error
     except UnicodeDecodeError as error:
-        raise damaged(path, "it holds text that cannot be read") from error
+        raise damaged(path, _NO_TEXT) from error
 
 
 def _of_sqlite(path: Path, error: sqlite3.Error) -> StateUnusable:
@@ -41,6 +43,8 @@ def _of_sqlite(path: Path, error: sqlite3.Error) -> StateUnusable:
         return full(path)
     if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and is_nearly_full(path):
         return full(path)
+    if "decode to UTF-8" in str(error):  # Python's words, with the text
+        return damaged(path, _NO_TEXT)
     return damaged(path, str(error))
 
 

@@ -100,7 +100,7 @@ class View:
             try:
                 event = record.event_from_text(kind, version, body)
             except ValueError as error:
-                raise stateerrors.damaged(self.path, f"the log cannot be read: {error}") from error
+                raise stateerrors.damaged(self.path, f"its log cannot be read: {error}, of {owner!r}") from error
             if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
                 raise stateerrors.damaged(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
             yield owner, attempt, event
@@ -453,4 +453,4 @@ def _job(path: Path, body: str) -> Job:
     try:
         return record.job_from_text(body)
     except ValueError as error:
-        raise stateerrors.damaged(path, f"a job in it cannot be read: {error}") from error
+        raise stateerrors.damaged(path, f"its jobs cannot be read: {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Facts
@@ -44,7 +44,10 @@ def event_from_text(name: str, version: int, text: str) -> Event:
     """
     if version != EVENT_VERSION or name not in EVENT_TYPES:
         raise ValueError(f"event {name!r} version {version} is not known to this version of batchrunner")
-    return _adapter(name).validate_json(text)
+    try:
+        return _adapter(name).validate_json(text)
+    except ValidationError as error:
+        raise _unfit(f"an event {name!r}", error) from error
 
 
 def job_to_text(job: Job) -> str:
@@ -58,7 +61,16 @@ def job_from_text(text: str) -> Job:
     Raises:
         ValueError: the text is no job.
     """
-    return _job_adapter().validate_json(text)
+    try:
+        return _job_adapter().validate_json(text)
+    except ValidationError as error:
+        raise _unfit("a job", error) from error
+
+
+def _unfit(what: str, error: ValidationError) -> ValueError:
+    """In our words, with the first place that is wrong; what stands there may be anything, and is not repeated."""
+    place = ".".join(map(str, error.errors()[0]["loc"]))
+    return ValueError(f"{what} in it makes no sense" + (f" (field {place!r})" if place else ""))
 
 
 @cache

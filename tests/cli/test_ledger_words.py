@@ -7,6 +7,8 @@ import pytest
 from batchrunner.cli.ledger import _drift_words
 from batchrunner.core.ledger import Drift
 
+STANDS_STILL = "the balance does not move as the ledger explains, so it proves nothing"
+
 
 @pytest.mark.parametrize(
     ("fell", "explains", "uncertain", "moves", "words"),
@@ -31,8 +33,7 @@ from batchrunner.core.ledger import Drift
             960,
             0,
             False,
-            "account fell by 0, ledger explains 960 taken: the balance does not move as the ledger explains, so it"
-            " proves nothing",
+            "account fell by 0, ledger explains 960 taken: " + STANDS_STILL,
         ),
     ],
 )
