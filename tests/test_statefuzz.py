@@ -156,6 +156,6 @@ def test_a_name_in_the_schema_that_is_no_text_makes_the_file_unusable(path):
     content[content.find(b"job_by_project")] = 0xD5
     path.write_bytes(content)
     assert statecheck.examine(path)[0].refused
-    with pytest.raises(StateUnusable, match=r"text that cannot be read$"):
+    with pytest.raises(StateUnusable, match=r"(?m)text that cannot be read$"):
         store.open_for_run(path, run_id="r2", now=2.0)
     assert path.read_bytes() == content

@@ -155,14 +155,14 @@ def test_a_snapshot_that_cannot_be_read_is_damage(path):
     with open_run(path) as opened_store:
         opened_store.append_now(a_history())
         opened_store._db.execute("UPDATE job SET body = '{}'")
-        with pytest.raises(StateUnusable, match=r"a job in it makes no sense \(field 'id'\)$"):
+        with pytest.raises(StateUnusable, match=r"(?m)a job in it makes no sense \(field 'id'\)$"):
             opened_store.jobs()
 
 
 def test_text_that_is_none_is_told_in_words(path):
     with open_run(path) as opened_store:
         opened_store._db.execute("INSERT INTO fact VALUES ('account', CAST(x'ff6e' AS TEXT))")
-        with pytest.raises(StateUnusable, match=r"it holds text that cannot be read$"):
+        with pytest.raises(StateUnusable, match=r"(?m)it holds text that cannot be read$"):
             opened_store.fact("account")
 
 
