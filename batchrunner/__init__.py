@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         adopt_async as adopt_async,
         compare_charges as compare_charges,
         compare_charges_async as compare_charges_async,
+        history as history,
+        history_async as history_async,
         ledger as ledger,
         ledger_async as ledger_async,
         reconcile as reconcile,
@@ -126,7 +128,8 @@ _MODULES = {
         "plan plan_async plan_retry plan_retry_async plan_redo plan_redo_async write_retry write_retry_async"
     ),
     "api.records": (
-        "status status_async ledger ledger_async compare_charges compare_charges_async reconcile reconcile_async "
+        "status status_async history history_async ledger ledger_async "
+        "compare_charges compare_charges_async reconcile reconcile_async "
         "adopt adopt_async resolve resolve_async Ledger RefundDue Reconciled"
     ),
     "api.rehearsing": "write_demo write_demo_async Sandbox",

@@ -23,7 +23,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from batchrunner import __version__, snapshots, stateerrors, statefile
-from batchrunner.core import ledger, lostlog, record, totals
+from batchrunner.core import job as machine, ledger, lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline, Quiet
@@ -104,6 +104,13 @@ class View:
             if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
                 raise stateerrors.damaged(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
             yield owner, attempt, event
+
+    def history(self, job_id: str) -> Iterator[tuple[str, Event, Job]]:
+        """All that happened to a job, oldest first: the run it happened in, the event, and the job after it."""
+        runs = self._rows("SELECT run FROM event WHERE job = ? ORDER BY seq", job_id)
+        log = machine.replay_all(self.events(job_id))
+        for (run,), (_, after, event) in zip(runs, log, strict=True):
+            yield run or "", event, after
 
     def book(self) -> list[Line]:
         """Every movement of credits that the log tells of, oldest first."""

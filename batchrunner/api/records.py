@@ -14,7 +14,7 @@ from batchrunner.api.following import _log, follow, follow_async
 from batchrunner.api.twins import refuse_in_loop, twin
 from batchrunner.api.values import Attempt, JobStatus, RunResult, Status, job_statuses
 from batchrunner.batch import Batch
-from batchrunner.core import drift, ledger as books
+from batchrunner.core import drift, eventlines, findings, ledger as books
 from batchrunner.core.drift import Row
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.job import Job, State
@@ -254,7 +254,26 @@ def _one(job: Job, manifest: Path) -> JobStatus:
     return told
 
 
+def history(manifest: str | Path | Batch, job: str, *, state: str | Path | None = None) -> tuple[JobEvent, ...]:
+    """All that happened to one job, in every attempt, oldest first; from the state file alone.
+
+    Raises:
+        UsageError: there is no state file, or it knows no such job.
+        StateUnusable: the state file cannot be used.
+    """
+    _, file = _state_file(manifest, state)
+    with store.open_to_read(file) as view:
+        if view is None:
+            raise UsageError(f"there is no state file {file}, so nothing has happened yet")
+        told = tuple(eventlines.told_of(event, after, run=run) for run, event, after in view.history(job))
+        if not told:
+            ids = tuple(each.id for each in view.jobs())
+            raise UsageError(f"{file} knows no job {job!r}", hint=findings.did_you_mean(job, ids))
+    return told
+
+
 status_async = twin(status)
+history_async = twin(history)
 ledger_async = twin(ledger)
 compare_charges_async = twin(compare_charges)
 adopt_async = twin(adopt)

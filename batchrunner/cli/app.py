@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "batchrunner.cli.status",
     "download": "batchrunner.cli.download",
     "ledger": "batchrunner.cli.ledger",
+    "log": "batchrunner.cli.log",
     "report": "batchrunner.cli.report",
     "reconcile": "batchrunner.cli.reconcile",
     "adopt": "batchrunner.cli.settle",

@@ -19,8 +19,9 @@ from batchrunner.errors import Exit, UsageError
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that adds models and prices, as `catalog:` in a manifest names it.",
 )
+@click.option("--events", "of_events", is_flag=True, help="The shape of the lines of `run --events`, in its place.")
 @options.allow_unlisted
-def schema(*, file: Path | None, catalog: Path | None, allow_unlisted: bool) -> int:
+def schema(*, file: Path | None, catalog: Path | None, of_events: bool, allow_unlisted: bool) -> int:
     """Print the manifest's format as a JSON Schema, for editors that complete and check YAML.
 
     Models and styles are those of the catalogue, with the corrections of your own. Nothing is sent.
@@ -28,7 +29,10 @@ def schema(*, file: Path | None, catalog: Path | None, allow_unlisted: bool) -> 
     from batchrunner.cli import catalogue
     from batchrunner.core import jsonschema, plain
 
-    made = jsonschema.json_schema(catalogue.read(None, catalog), allow_unlisted=allow_unlisted)
+    if of_events:
+        made = jsonschema.event_schema()
+    else:
+        made = jsonschema.json_schema(catalogue.read(None, catalog), allow_unlisted=allow_unlisted)
     if file is None:
         show.as_json(made)
         return Exit.OK
@@ -36,5 +40,6 @@ def schema(*, file: Path | None, catalog: Path | None, allow_unlisted: bool) -> 
         file.write_text(plain.json_text(made) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-    show.say(f"next: begin the manifest with    # yaml-language-server: $schema={file}")
+    if not of_events:
+        show.say(f"next: begin the manifest with    # yaml-language-server: $schema={file}")
     return Exit.OK

@@ -21,9 +21,9 @@ VERSION: Final = 1
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def name_of(event: Event) -> str:
+def name_of(event: type[Event]) -> str:
     """What an event is called outside: `SubmitStarted` is `submit-started`."""
-    return _WORD.sub("-", type(event).__name__).lower()
+    return _WORD.sub("-", event.__name__).lower()
 
 
 def moment(at: Instant) -> str:
@@ -99,7 +99,7 @@ def told_of(event: Event, job: Job, *, run: str) -> JobEvent:
         job=job.id,
         kind=str(job.kind),
         attempt=job.attempt,
-        event=name_of(event),
+        event=name_of(type(event)),
         state=str(job.state),
         project_id=job.project_id,
         submission=job.name,

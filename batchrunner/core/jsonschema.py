@@ -25,11 +25,13 @@ import json
 import re
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from batchrunner.core import checks, jsonforms, layers, outputs, reader, retry, shape
+from batchrunner.core import checks, eventlines, jsonforms, layers, outputs, reader, retry, shape
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog, Model
+from batchrunner.core.eventlines import JobEvent
+from batchrunner.core.job import EVENTS, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.manifest import JobEntry, Limits, Webhooks
 
@@ -198,6 +200,20 @@ def _may_have(keys: Mapping[str, Any]) -> Schema:
 def _has(keys: Mapping[str, Any]) -> Schema:
     """Return that these keys are there, and what must hold of them."""
     return {"required": list(keys), "properties": dict(keys)}
+
+
+# --- events ---
+
+
+def event_schema() -> Schema:
+    """The shape of an event's line; whoever reads one takes properties and events that are not named here."""
+    written = TypeAdapter(JobEvent).json_schema(mode="serialization")
+    line = _plain(written, written.get("$defs", {}))
+    line["required"] = list(line["properties"])
+    line["properties"]["version"] = {"const": eventlines.VERSION}
+    line["properties"]["event"]["examples"] = sorted(eventlines.name_of(kind) for kind in EVENTS)
+    line["properties"]["state"]["enum"] = [str(state) for state in State]
+    return {"$schema": DIALECT, "title": "An event of a run", **line, "description": "See docs/events.md."}
 
 
 # --- from the models -------------------------------------------------------------------------------------------------
