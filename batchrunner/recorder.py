@@ -17,6 +17,7 @@ from batchrunner.errors import BatchrunnerError
 from batchrunner.logfile import Lines, Log
 from batchrunner.provider.watched import Exchange
 from batchrunner.store import Entry
+from batchrunner.telemetry import Telemetry
 
 SECRETS: Final = ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN", "MAGIC_HOUR_WEBHOOK_SECRET")
 """Variables of the environment whose values appear in no file."""
@@ -38,8 +39,9 @@ class Recorder:
         events: Lines | None = None,
         heed: Callable[[JobEvent], None] | None = None,
         key: str = "",
+        telemetry: Telemetry | None = None,
     ) -> None:
-        """Write to what is there of the two files, and tell `heed`; `say` takes a word for the person.
+        """Write to what is there of the two files, and tell `heed` and `telemetry`; `say` takes a word for the person.
 
         `key` is a secret that stands in no variable of the environment.
         """
@@ -49,9 +51,13 @@ class Recorder:
         self.log = log
         self._events = events
         self._redactor = redactor(key)
+        self._telemetry = telemetry
 
     def told(self, entries: Sequence[Entry]) -> None:
         """Events that are on disk, all of one transaction."""
+        if self._telemetry is not None:
+            with suppress(Exception):
+                self._telemetry.told(entries)
         if self.log is None and self._events is None and self._heed is None:
             return
         with suppress(Exception):  # what is told of a render must not cost it
@@ -67,6 +73,9 @@ class Recorder:
 
     def heard(self, exchange: Exchange) -> None:
         """A request that has ended."""
+        if self._telemetry is not None:
+            with suppress(Exception):
+                self._telemetry.heard(exchange)
         if self.log is None:
             return
         fields: dict[str, Any] = {
@@ -92,7 +101,11 @@ class Recorder:
                 self.log.say(level, what, run=self.run, **fields)
 
     def close(self) -> None:
-        """Close the log; the file of events is whoever's opened it."""
+        """Close the log, and send what is left of telemetry; the file of events is whoever's opened it."""
+        telemetry, self._telemetry = self._telemetry, None
+        if telemetry is not None:
+            with suppress(Exception):
+                telemetry.close()
         if self.log is not None:
             self.log.close()
 

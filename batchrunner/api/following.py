@@ -18,7 +18,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from batchrunner import logfile, recorder as recorders, running
+from batchrunner import logfile, recorder as recorders, running, telemetry
 from batchrunner.access import Access
 from batchrunner.api import values
 from batchrunner.api.pipe import Pipe
@@ -238,7 +238,8 @@ class Running:
         if self._task.events is not None:
             events = logfile.opened(self._task.events, turns_over=False, tell=_log.warning)
             stack.callback(events.close)
-        return Recorder(say=_log.warning, log=log, events=events, heed=self._pipe.put, key=access.key)
+        sends = telemetry.opened(os.environ, tell=_log.warning)
+        return Recorder(say=_log.warning, log=log, events=events, heed=self._pipe.put, key=access.key, telemetry=sends)
 
     def _knows(self, engine: Engine) -> None:
         with self._lock:

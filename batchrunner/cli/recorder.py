@@ -30,10 +30,14 @@ def recording(
     Raises:
         UsageError: a file that was named cannot be written.
     """
+    from batchrunner import telemetry
     from batchrunner.recorder import Recorder, keeping
 
     with _events_to(events) as lines:
-        recorder = Recorder(say=show.say, log=None if no_log else _log(state, manifest, log), events=lines)
+        sends = telemetry.opened(os.environ, tell=show.say)
+        recorder = Recorder(
+            say=show.say, log=None if no_log else _log(state, manifest, log), events=lines, telemetry=sends
+        )
         _current.append(recorder)
         try:
             with keeping(recorder, state=state, manifest=manifest):

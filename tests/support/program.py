@@ -70,8 +70,11 @@ class Program:
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return self._started("-m", "batchrunner", *arguments)
+
+    def _started(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "batchrunner", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environ(),
             stdin=subprocess.DEVNULL,
@@ -82,7 +85,14 @@ class Program:
         )
 
     def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
-        process = self.start(*arguments)
+        return self._ended(self.start(*arguments), timeout_s)
+
+    def python(self, code: str, *, timeout_s: float = 100) -> Ended:
+        """Run Python code in the program's folder and environment."""
+        return self._ended(self._started("-c", code), timeout_s)
+
+    @staticmethod
+    def _ended(process: subprocess.Popen[str], timeout_s: float) -> Ended:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
