@@ -27,7 +27,7 @@ from batchrunner.core.job import Action, Job, State
 from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Failure, Instant, Step
 from batchrunner.core.schedule import Gate, Load, Stop, Wait
-from batchrunner.errors import ProviderError, StateLocked, StateUnusable
+from batchrunner.errors import BatchrunnerError, IllegalTransition, ProviderError, StateLocked, StateUnusable
 from batchrunner.following import Following
 from batchrunner.governor import Governor, Held
 from batchrunner.inquiry import Inquiry, Money
@@ -81,6 +81,7 @@ class Engine:
         self._tasks: dict[asyncio.Task[None], Step | None] = {}
         self._inbox: list[tuple[str, Event]] = []
         self._crash: BaseException | None = None
+        self._bug: Exception | None = None
         self._unwritten: list[tuple[Event, Job]] = []
         self._wake = asyncio.Event()
         self._stop: Stop | None = None
@@ -193,7 +194,8 @@ class Engine:
         """Go on until nothing more can be done in this run.
 
         Raises:
-            IllegalTransition: a bug; everything recorded so far stands.
+            IllegalTransition: a bug; everything recorded so far stands. A bug in what was done for one job is raised
+                at the end, when what others have paid for is on disk.
             StateUnusable, StateLocked: events could not be written; every project id that would be lost with them
                 stands in its words.
         """
@@ -204,6 +206,8 @@ class Engine:
                 await _to_its_end(self._leave())
         except (StateUnusable, StateLocked) as error:
             raise _unrecorded(self._unwritten, error) from error
+        if self._bug is not None:
+            raise self._bug
         return Outcome(
             by_state=dict(self.load.by_state),
             stop=self._stop,
@@ -228,10 +232,10 @@ class Engine:
             self._start_inquiry(now)
             started = self._admit(now, self._unwritten)
             await self._record()
+            for step, action, job_id in started:  # at once: what is said on disk to leave must not be kept back
+                self._start(step, self._do(action, self._jobs[job_id]))
             for name, value in self._governor.news():
                 await self._journal.learn(name, value)
-            for step, action, job_id in started:
-                self._start(step, self._do(action, self._jobs[job_id]))
             if self._crash is not None:
                 raise self._crash
             if self._is_over():
@@ -413,7 +417,13 @@ class Engine:
     # --- tasks ---
 
     async def _do(self, action: Action, job: Job) -> None:
-        event = await self._perform(action, job)
+        try:
+            event = await self._perform(action, job)
+        except (BatchrunnerError, IllegalTransition):
+            raise
+        except Exception as error:  # noqa: BLE001 - one job's bug must not strand what others have paid for
+            self._bug = self._bug or error
+            event = schedule.after_a_bug(action, at=self._clock.now(), error=type(error).__name__)
         self._inbox.append((job.id, event))
 
     def _start(self, step: Step | None, work: Awaitable[None]) -> None:

@@ -32,6 +32,9 @@ class Video:
     fps: float
 
 
+MOST_VIDEO_PIXELS = 40_000_000
+"""Of one picture of a clip: 8K has 33 million. A file of a few kilobytes can announce gigabytes of them."""
+
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 """Containers that are read, by FFmpeg's names. No playlists, which make FFmpeg open other files and addresses, and no
 pictures, which it takes for videos of one frame."""
@@ -73,6 +76,8 @@ def _read_through(container: InputContainer, path: Path) -> tuple[VideoStream, V
     if not container.streams.video:
         raise DamagedFile(f"{path.name} holds no picture")
     stream = container.streams.video[0]
+    if stream.codec_context.width * stream.codec_context.height > MOST_VIDEO_PIXELS:
+        raise DamagedFile(f"{path.name} says that its pictures have more than {MOST_VIDEO_PIXELS:,} pixels")
     first = next(container.decode(stream), None)
     if first is None:
         raise DamagedFile(f"{path.name} holds no picture")

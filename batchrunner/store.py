@@ -25,7 +25,7 @@ from filelock import FileLock
 from batchrunner import __version__, snapshots, stateerrors, statefile
 from batchrunner.core import job as machine, ledger, lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
-from batchrunner.core.events import Event, Opened
+from batchrunner.core.events import Accepted, Adopted, Event, Opened, Resolved, SubmitStarted
 from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
@@ -55,6 +55,14 @@ class RunRecord:
     ended_at: Instant | None
     pid: int
     host: str
+
+
+PAID = SubmitStarted | Accepted | Adopted | Resolved
+"""Events that must not be lost with a log that is cut or damaged: they are copied into the main file at once.
+
+SQLite takes a damaged log for one that ends before the damage, and says nothing. What stood behind it would be bought
+again; so nothing paid for stands in the log alone.
+"""
 
 
 class View:
@@ -251,6 +259,9 @@ class Store(View):
                     "INSERT INTO baseline (at, credits, ledger, moves) VALUES (?, ?, ?, ?)",
                     (base.at, base.credits, base.ledger, int(quiet.moves)),
                 )
+        if any(isinstance(event, PAID) for event, _ in entries):
+            with stateerrors.translated(self.path):
+                statefile.copy_back(self._db)
         if self._told is not None:
             self._told(entries)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 import importlib
 import logging
+import threading
 from typing import Any, Final, Protocol
 
 from batchrunner import __version__
@@ -78,7 +79,12 @@ def opened(environ: Mapping[str, str], *, tell: Callable[[str], None]) -> Teleme
             f"{asking} asks for telemetry, and OpenTelemetry is not installed",
             hint="pip install 'batchrunner[telemetry]', or unset it",
         ) from error
-    return _Otlp(parts, tell=tell)
+    try:
+        return _Otlp(parts, tell=tell)
+    except Exception as error:  # of another project, about what stands in its variables
+        raise UsageError(
+            f"OpenTelemetry does not take its settings: {error}", hint="look at the variables that begin with OTEL_"
+        ) from error
 
 
 _PARTS: Final[Mapping[str, str]] = {
@@ -135,15 +141,21 @@ class _Otlp:
         self._requests.record(exchange.ms / 1000, about)
 
     def close(self) -> None:
+        # Its own time limits add up, and a collector may take connections and never answer.
+        sent = threading.Event()
+        threading.Thread(target=self._send_the_rest, args=(sent,), name="telemetry", daemon=True).start()
+        if not sent.wait(TIMEOUT_S):
+            self._tell("warning: not all telemetry could be sent; the run is not touched by it")
+
+    def _send_the_rest(self, sent: threading.Event) -> None:
         for span, last in self._open.values():
             span.end(_ns(last))
         self._open.clear()
         milliseconds = round(TIMEOUT_S * 1000)
-        has_sent = self._spans.force_flush(milliseconds) and self._figures.force_flush(milliseconds)
+        if self._spans.force_flush(milliseconds) and self._figures.force_flush(milliseconds):
+            sent.set()
         self._spans.shutdown()
         self._figures.shutdown(milliseconds)
-        if not has_sent:
-            self._tell("warning: not all telemetry could be sent; the run is not touched by it")
 
     # --- metrics ---
 

@@ -426,6 +426,43 @@ def test_a_bug_in_a_performer_ends_the_run_loudly():
         table.run()
 
 
+# --- a bug in what is done for one job ---
+
+
+@pytest.mark.parametrize("action", [Action.UPLOAD, Action.POLL, Action.DOWNLOAD])
+def test_a_bug_in_a_step_of_one_job_strands_no_other(action):
+    table = bench([a_job(n) for n in range(5)])
+
+    def broken(job: Job) -> Event | None:
+        if job.id == "j2":
+            raise ZeroDivisionError
+        return None
+
+    table.world.overrides[action] = broken
+    with pytest.raises(ZeroDivisionError):
+        table.run()
+    states = {job.id: job.state for job in table.engine.jobs().values()}
+    assert [job_id for job_id, state in states.items() if state is not State.DONE] == ["j2"]
+    assert table.engine.jobs()["j2"].is_left
+
+
+def test_a_bug_in_a_submission_is_a_doubt_and_never_a_second_purchase():
+    table = bench([a_job(n) for n in range(5)])
+
+    def broken(job: Job) -> Event | None:
+        if job.id == "j2" and job.submits == 1:
+            table.world.accept(job)
+            table.world.rendering.pop(job.id)
+            raise ZeroDivisionError
+        return None
+
+    table.world.overrides[Action.SUBMIT] = broken
+    with pytest.raises(ZeroDivisionError):
+        table.run()
+    assert table.world.times(Action.SUBMIT)["j2"] == 1
+    assert table.engine.jobs()["j2"].state is State.UNCERTAIN
+
+
 # --- lost submissions ---
 
 

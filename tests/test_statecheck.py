@@ -173,7 +173,7 @@ def test_a_copy_without_its_log_is_refused_until_a_person_accepts_it(cut_short, 
     assert "accepted" in "".join(mend(alone, accepts_lost_log_of=["a", "b"]) or [])
     assert mend(alone) == []
     with open_run(alone) as opened:
-        assert opened.lost_log() == Lost(at=50.0, open={"a": 1, "b": 1}, flying={})
+        assert opened.lost_log() == Lost(at=50.0, open={"a": 3, "b": 1}, flying={"a": 2})
     with open_run(cut_short) as whole:
         assert len(list(whole.events())) == len(a_history())
 
@@ -342,3 +342,38 @@ def test_a_read_only_folder_can_be_read_from_and_not_run_in(tmp_path, kind, requ
         with pytest.raises(StateUnusable, match="cannot write beside") as caught:
             open_run(there)
         assert "writable" in (caught.value.hint or "")
+
+
+# --- a log that is there, and is not whole ---
+
+ONE_BY_ONE = KILLED.replace("held.append_now(a_history())", "[held.append_now([each]) for each in a_history()]")
+
+
+def flipped(log: bytes, at: int) -> bytes:
+    return log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "zeros": lambda log: bytes(len(log)),
+    "the header": lambda log: bytes(4) + log[4:],
+    "cut behind the header": lambda log: log[:32],
+    "cut to a third": lambda log: log[: len(log) // 3],
+    "a bit of the first frame": lambda log: flipped(log, 100),
+    "a bit in the middle": lambda log: flipped(log, len(log) // 2),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_was_paid_for_does_not_stand_in_the_log_alone(tmp_path: Path, damage: str) -> None:
+    """SQLite takes a damaged log for a shorter one, and says nothing; what stood behind would be bought again."""
+    path = tmp_path / "cut.state.db"
+    subprocess.run([sys.executable, "-c", ONE_BY_ONE, str(path)], cwd=Path(__file__).parents[1], check=False)
+    log = statefile.log_of(path)
+    log.write_bytes(DAMAGE[damage](log.read_bytes()))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    try:
+        with open_run(path) as opened:
+            (job,) = opened.jobs()
+    except StateUnusable:
+        return  # told, and nothing is bought
+    assert (job.attempt, job.project_id) == (2, "p2")

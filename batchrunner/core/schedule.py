@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
+from batchrunner.core import events
+from batchrunner.core.events import Event
 from batchrunner.core.job import IN_FLIGHT, Action, Job, State, next_action
 from batchrunner.core.manifest import Limits
-from batchrunner.core.retry import DISK_FULL, Failure, Instant, Policy, Step
+from batchrunner.core.retry import DISK_FULL, Failure, Instant, Leave, Policy, Step
 from batchrunner.errors import Exit
 
 POLLS_AT_ONCE = 32
@@ -34,6 +36,17 @@ class Stop(StrEnum):
     UNREACHABLE = "provider not reachable"
     CANARY = "the canaries are to be looked at"
     COLLECTING = "only collecting what was bought"
+
+
+def after_a_bug(action: Action, *, at: Instant, error: str) -> Event:
+    """What becomes of a job when something unexpected happened in doing a step of it; `error` names it.
+
+    Nobody knows whether a paid request left; everything else is left to the next run.
+    """
+    failure = Failure(code="bug", message=f"unexpected: {error}; the log has it")
+    if action is Action.SUBMIT:
+        return events.AnswerLost(at=at, failure=failure)
+    return events.StepFailed(at=at, failure=failure, verdict=Leave())
 
 
 def graver(one: Stop | None, other: Stop) -> Stop:

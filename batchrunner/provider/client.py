@@ -43,6 +43,9 @@ BASE_URL = "https://api.magichour.ai"
 LARGEST_ANSWER = 8 * 1024 * 1024
 """Bytes read of an API answer; real ones have a few kilobytes."""
 
+LONGEST_NUMBER = 18
+"""Digits of a length in a header; more are no length of a file."""
+
 LARGEST_ERROR = 64 * 1024
 """Bytes read of what the storage says about an error; S3 needs less than two kilobytes."""
 
@@ -309,4 +312,6 @@ async def _error_text(response: httpx.Response) -> bytes:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    """A length as it was announced; None where none was, or none that a file could have."""
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+    return int(text) if is_number and text is not None else None

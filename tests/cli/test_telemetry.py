@@ -126,6 +126,15 @@ def test_a_collector_that_is_gone_costs_a_line_and_no_more(own):
     assert own.status(manifest)["totals"]["by_state"] == {"done": 2}
 
 
+def test_settings_that_opentelemetry_does_not_take_are_told(own):
+    (own.folder / "night.yaml").write_text(TWO)
+    own.env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_METRIC_EXPORT_INTERVAL": "0"}
+    ended = own.run("run", "night.yaml")
+    assert ended.code == 2
+    assert "OpenTelemetry does not take its settings" in ended.err
+    assert own.provider.creates("night") == []
+
+
 def test_without_an_endpoint_nothing_is_loaded(own):
     manifest = own.folder / "night.yaml"
     manifest.write_text(TWO)

@@ -357,6 +357,14 @@ async def test_a_download_that_breaks_is_a_transfer_error_without_secrets(mode: 
     assert KEY not in text
 
 
+async def test_a_length_of_thousands_of_digits_is_none() -> None:
+    """Python refuses to read such a number."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5000 + b"5\r\nConnection: close\r\n\r\n"
+    async with answers(head + b"abcde") as server, client() as provider, provider.fetch(server.url) as reply:
+        assert reply.length is None
+        assert b"".join([chunk async for chunk in reply.chunks()]) == b"abcde"
+
+
 async def test_a_download_that_is_cancelled_leaves_nothing_open() -> None:
     gone = asyncio.Event()
     started = asyncio.Event()
