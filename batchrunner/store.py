@@ -56,6 +56,21 @@ class RunRecord:
     pid: int
     host: str
 
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
+        if self.ended_at is not None:
+            return False
+        if os.name != "posix" or self.host != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
 
 class View:
     """What can be read from a state file; also while a run is writing it."""
@@ -111,6 +126,27 @@ class View:
         log = machine.replay_all(self.events(job_id))
         for (run,), (_, after, event) in zip(runs, log, strict=True):
             yield run or "", event, after
+
+    def news(self, after: int, *, most: int = 5000) -> list[tuple[int, str, int, Event]]:
+        """What the log has after an event's number, oldest first: number, job id, attempt and event.
+
+        Costs what it gives: the rest of the log is not read.
+        """
+        rows = self._rows(
+            "SELECT seq, job, attempt, type, version, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, most
+        )
+        try:
+            return [
+                (seq, job, attempt, record.event_from_text(kind, version, body))
+                for seq, job, attempt, kind, version, body in rows
+            ]
+        except ValueError as error:
+            raise stateerrors.damaged(self.path, f"its log cannot be read: {error}") from error
+
+    def last_event(self) -> int:
+        """The number of the last event in the log; 0 where there is none."""
+        ((seq,),) = self._rows("SELECT coalesce(max(seq), 0) FROM event")
+        return int(seq)
 
     def book(self) -> list[Line]:
         """Every movement of credits that the log tells of, oldest first."""
@@ -341,7 +377,7 @@ class Store(View):
             )
         (newest,) = self._db.execute("SELECT id FROM run ORDER BY rowid DESC LIMIT 1").fetchone()
         if newest != self._run:
-            raise _locked(self.path)
+            raise locked(self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -375,7 +411,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
     path = path.resolve()  # one lock, whatever name the file is reached by
     lock = statefile.take_lock(path)
     if lock is None:
-        raise _locked(path)
+        raise locked(path)
     try:
         connection = statefile.connect_to_write(path)
         try:
@@ -444,7 +480,7 @@ def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
         )
 
 
-def _locked(path: Path) -> StateLocked:
+def locked(path: Path) -> StateLocked:
     """Who holds the state file, as far as it says."""
     holder = None
     with suppress(StateUnusable), open_to_read(path) as view:

@@ -10,6 +10,7 @@ import click
 
 from batchrunner.cli import doubts, options, show
 from batchrunner.cli.advice import Typed
+from batchrunner.core import plain
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import batch, store
-    from batchrunner.clock import now, time_of
+    from batchrunner import batch, store, telling
+    from batchrunner.clock import now as time_now, time_of
     from batchrunner.core import pace
     from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
@@ -42,7 +43,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
         learned = (view.learned(PAUSES) or {}) if view else {}
-        cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=now())
+        cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=time_now())
+        now = telling.read(view) if view else None
     pauses = {str(step): each.words(time_of) for step, each in cooldowns.items()}
     pauses |= {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
     typed = Typed(manifest=manifest, flags={"state": state})
@@ -54,7 +56,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
         made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
-        show.as_json(made | {"pauses": pauses})
+        show.as_json(made | {"pauses": pauses, **telling.shape(now)})
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
@@ -64,7 +66,9 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
     for step, words in pauses.items():
-        click.echo(f"{step}: {words}")
+        show.line(plain.cell(f"{step}: {words}"))
+    for wait in now.waits if now else ():
+        show.line(plain.cell(f"waiting: {show.plural(wait.jobs, 'job')} ({wait.step}): {wait.why}"))
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):
