@@ -240,7 +240,7 @@ class Board:
     def _ends_at(self) -> Instant | None:
         """By the rate at which jobs ended lately; nothing while nothing goes on, or too little has ended."""
         left = sum(count for state, count in self._states.items() if state not in FINAL and state != State.UNCERTAIN)
-        if self._present is None or not left or self._run is None:
+        if self._present is None or self._present.is_paused or not left or self._run is None:
             return None
         now = self._now()
         begun = max(self._run.started_at, now - RATE_S)

@@ -76,20 +76,21 @@ def shape(now: Now | None) -> dict[str, Any]:
 @asynccontextmanager
 async def telling(store: Store, run: str, engine: Told) -> AsyncIterator[None]:
     """Note the engine's present, and heed what is asked of it, while in the block."""
-    task = asyncio.create_task(_go_on(store, run, engine))
+    is_over = asyncio.Event()
+    task = asyncio.create_task(_go_on(store, run, engine, is_over))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Not canceled: a note that is being written has the state file to itself until it is written.
+        is_over.set()
+        await task
         control.remove(store.path, run)
 
 
-async def _go_on(store: Store, run: str, engine: Told) -> None:
+async def _go_on(store: Store, run: str, engine: Told, is_over: asyncio.Event) -> None:
     noted: dict[str, Any] | None = None
     is_paused, since_note = False, NOTE_S
-    while True:
+    while not is_over.is_set():
         wish = await asyncio.to_thread(control.read, store.path)
         wanted = wish is not None and wish.run == run and wish.is_paused
         if wanted is not is_paused:
@@ -103,7 +104,9 @@ async def _go_on(store: Store, run: str, engine: Told) -> None:
             except BatchrunnerError:
                 return  # the engine's next write says so itself
             noted, since_note = present, 0.0
-        await asyncio.sleep(control.LOOK_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(control.LOOK_S):
+                await is_over.wait()
         since_note += control.LOOK_S
 
 

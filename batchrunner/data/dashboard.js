@@ -289,7 +289,8 @@
       ...summary.waits.map((each) => `${plural(each.jobs, "job")} (${each.step}): ${each.why}`),
       ...Object.entries(summary.pauses).map(([step, words]) => `${step}: ${words}`),
     ];
-    get("waiting").hidden = waits.length === 0;
+    get("waits").hidden = waits.length === 0;
+    get("no-waits").hidden = waits.length > 0;
     const before = Array.from(get("waits").children, (each) => each.textContent);
     if (waits.join("\n") !== before.join("\n")) get("waits").replaceChildren(...waits.map((words) => make("li", words)));
     chip("", "All", summary.jobs);

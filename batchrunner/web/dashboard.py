@@ -112,6 +112,7 @@ def app(desk: Desk, guard: Guard) -> ASGIApp:
     routes = [
         Route("/", pages.page),
         Route("/m/{batch}", pages.page),
+        Route("/favicon.ico", pages.no_icon),
         Route("/static/{name}", pages.static),
         Route(guards.SESSION, pages.session, methods=["POST"]),
         Route("/api/overview", pages.overview),
@@ -141,6 +142,10 @@ class _Pages:
         if name not in STATIC:
             raise HTTPException(404)
         return Response(_text(name), media_type=f"{STATIC[name]}; charset=utf-8")
+
+    async def no_icon(self, _request: Request) -> Response:
+        """There is none; a browser asks for it all the same."""
+        return Response(status_code=204)
 
     async def session(self, _request: Request) -> Response:
         """Give a browser what lets it read; the guard has seen the token."""
