@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
     from batchrunner.core.totals import Totals
+    from batchrunner.telling import Now
 
 
 @click.command()
 @options.manifest
 @options.selecting
 @options.as_json
-def status(manifest: Path, *, selection: Selection, state: Path | None, as_json: bool) -> int:
+@click.option("--watch", is_flag=True, help="Follow the run that goes on until it ends; without a terminal, as lines.")
+def status(manifest: Path, *, selection: Selection, state: Path | None, as_json: bool, watch: bool) -> int:
     """Show how far MANIFEST is: every job, its credits and its file.
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
@@ -35,6 +37,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     from batchrunner.errors import UsageError
     from batchrunner.governor import COOLDOWNS, PAUSES
 
+    if watch:
+        return _watch(manifest, selection, state, as_json=as_json)
     path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
         raise UsageError(f"there is neither {manifest} nor {path}")
@@ -65,6 +69,12 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent, among=everything)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
+    _print_waiting(jobs, pauses, now, typed)
+    return Exit.OK
+
+
+def _print_waiting(jobs: Sequence[Job], pauses: Mapping[str, str], now: Now | None, typed: Typed) -> None:
+    """Why nothing starts, and what waits for a person."""
     for step, words in pauses.items():
         show.line(plain.cell(f"{step}: {words}"))
     for wait in now.waits if now else ():
@@ -73,6 +83,20 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):
                 show.line(line)
+
+
+def _watch(manifest: Path, selection: Selection, state: Path | None, *, as_json: bool) -> int:
+    from batchrunner import batch
+    from batchrunner.cli import watching
+    from batchrunner.core.selection import EVERYTHING
+    from batchrunner.errors import UsageError
+
+    if as_json or selection != EVERYTHING:
+        raise UsageError(
+            "--watch shows the whole batch, for people",
+            hint="`run --events FILE` writes every event for programs; `status --json` tells how far a batch is",
+        )
+    watching.watch(batch.read_for_collecting(manifest, state=state), Typed(manifest=manifest, flags={"state": state}))
     return Exit.OK
 
 

@@ -276,7 +276,7 @@
     setBar(get("credit-bar"), [["spent", charged], ["reserved", reserved]], Math.max(cap ?? estimated, charged + reserved));
     set("ends", endsWords(summary));
     const left = summary.jobs - summary.over;
-    set("ends-words", summary.ends_at ? `in ${span(summary.ends_at - Date.now() / 1000)}, by the rate of the last minutes` : left ? (summary.is_running ? "too little has ended to tell" : `${plural(left, "job")} left`) : "nothing is left to do");
+    set("ends-words", summary.ends_at ? `in ${span(summary.ends_at - Date.now() / 1000)}, by the rate of the last minutes` : left ? (summary.is_running ? (summary.paused ? "the buying is paused" : "too little has ended to tell") : `${plural(left, "job")} left`) : "nothing is left to do");
     set("run", runWords(summary));
     set("run-words", summary.started_at ? `begun ${moment(summary.started_at)}${summary.ended_at ? `, ended ${moment(summary.ended_at)}` : ""}` : "");
     for (const button of document.querySelectorAll(".act[data-action]")) {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 import json
 import logging
@@ -84,9 +84,10 @@ class Desk(Protocol):
 @asynccontextmanager
 async def serving_desk(desk: Desk, listener: socket.socket, guard: Guard) -> AsyncIterator[None]:
     """Serve a desk as long as the block runs."""
+    closing = asyncio.Event()
     server = serving.Server(
         uvicorn.Config(
-            app(desk, guard),
+            app(desk, guard, closing=closing),
             lifespan="off",
             ws="none",
             log_config=None,
@@ -102,13 +103,14 @@ async def serving_desk(desk: Desk, listener: socket.socket, guard: Guard) -> Asy
     try:
         yield
     finally:
+        closing.set()
         server.should_exit = True
         await task
 
 
-def app(desk: Desk, guard: Guard) -> ASGIApp:
-    """The application behind its guard."""
-    pages = _Pages(desk=desk, guard=guard)
+def app(desk: Desk, guard: Guard, *, closing: asyncio.Event) -> ASGIApp:
+    """The application behind its guard; what is sent without an end ends when it is `closing`."""
+    pages = _Pages(desk=desk, guard=guard, closing=closing)
     routes = [
         Route("/", pages.page),
         Route("/m/{batch}", pages.page),
@@ -128,7 +130,8 @@ def app(desk: Desk, guard: Guard) -> ASGIApp:
 
 
 class _Pages:
-    def __init__(self, *, desk: Desk, guard: Guard) -> None:
+    def __init__(self, *, desk: Desk, guard: Guard, closing: asyncio.Event) -> None:
+        self._closing = closing
         self._desk = desk
         self._guard = guard
 
@@ -166,7 +169,7 @@ class _Pages:
                 yield {"batches": now} if now != before else None
                 before = now
 
-        return _stream(request, told())
+        return _stream(request, told(), self._closing)
 
     async def news(self, request: Request) -> Response:
         found = await asyncio.to_thread(self._desk.news, request.path_params["batch"], request.query_params.get("mark"))
@@ -189,7 +192,7 @@ class _Pages:
                 before = now
                 now = await asyncio.to_thread(self._desk.news, batch, now["mark"])
 
-        return _stream(request, told())
+        return _stream(request, told(), self._closing)
 
     async def picture(self, request: Request) -> Response:
         where = request.path_params
@@ -261,13 +264,13 @@ def _text(name: str) -> bytes:
     return (resources.files("batchrunner.data") / name).read_bytes()
 
 
-def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None]) -> StreamingResponse:
+def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None], closing: asyncio.Event) -> StreamingResponse:
     """Server-sent events of what is told; None is no news (html.spec.whatwg.org, 9.2)."""
 
     async def lines() -> AsyncIterator[str]:
         silent_s = 0.0
         async for each in told:
-            if await request.is_disconnected():
+            if closing.is_set() or await request.is_disconnected():
                 return
             if each is not None:
                 mark = f"id: {each['mark']}\n" if "mark" in each else ""
@@ -276,7 +279,9 @@ def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None]) -> Str
             elif silent_s >= BEAT_S:
                 yield ": still here\n\n"
                 silent_s = 0.0
-            await asyncio.sleep(TICK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await closing.wait()
             silent_s += TICK_S
 
     return StreamingResponse(lines(), media_type="text/event-stream")

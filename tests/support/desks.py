@@ -44,8 +44,9 @@ class Page:
 
     def until(self, batch: str, holds: Any, *, seconds: float = 60) -> dict[str, Any]:
         """The batch as soon as something holds of its summary."""
+        summary: dict[str, Any] = {}
         for _ in range(int(seconds * 10)):
-            summary: dict[str, Any] = self.news(batch)["summary"]
+            summary = self.news(batch)["summary"]
             if holds(summary):
                 return summary
             time.sleep(0.1)
