@@ -23,7 +23,6 @@ from batchrunner.core.retry import Instant
 from batchrunner.core.selection import OPEN
 from batchrunner.core.totals import Totals
 from batchrunner.errors import StateUnusable
-from batchrunner.governor import PAUSES
 from batchrunner.store import RunRecord, View
 from batchrunner.telling import Now
 
@@ -267,7 +266,7 @@ class Board:
             self._clear()
         self._seen = found
         try:
-            with store.open_to_read(path) as view:
+            with store.open_to_read(path, is_known=bool(self._seq)) as view:
                 if view is not None:
                     self._read(view)
             self._trouble = None
@@ -281,10 +280,7 @@ class Board:
             self._take(view, news)
         self._run = view.last_run()
         self._present = telling.read(view)
-        learned = view.learned(PAUSES) or {}
-        self._pauses = {
-            step: str(each["words"]) for step, each in learned.items() if isinstance(each, dict) and "words" in each
-        }
+        self._pauses = telling.pauses(view)
 
     def _read_all(self, view: View) -> None:
         """Every attempt once; the numbers of jobs are those of the order in which they were first opened."""

@@ -440,8 +440,11 @@ def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None
 
 
 @contextmanager
-def open_to_read(path: Path) -> Iterator[View | None]:
+def open_to_read(path: Path, *, is_known: bool = False) -> Iterator[View | None]:
     """What is in the state file at `path`, without a lock and without changing it; None when there is no file.
+
+    Who looks again and again says that it `is_known`: its snapshots are then not held against its log once more, which
+    costs the more, the more jobs there are.
 
     Raises:
         StateUnusable: it is damaged, not ours, of a newer version, or lacks its log: what it says is then not true.
@@ -460,8 +463,9 @@ def open_to_read(path: Path) -> Iterator[View | None]:
             # A run that has begun since has made its log, and holds the lock.
             if not statefile.is_locked(path):
                 raise
-        with stateerrors.translated(path):
-            _refuse_other_snapshots(path, connection)
+        if not is_known:
+            with stateerrors.translated(path):
+                _refuse_other_snapshots(path, connection)
         yield View(path, connection)
 
 

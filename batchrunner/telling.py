@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from batchrunner import control
+from batchrunner import clock, control
+from batchrunner.core import pace
 from batchrunner.core.retry import Step
 from batchrunner.errors import BatchrunnerError
+from batchrunner.governor import COOLDOWNS, PAUSES
 from batchrunner.store import Store, View
 
 NOW: Final = "now"
@@ -67,6 +69,16 @@ def read(view: View) -> Now | None:
     return Now(is_paused=said.get("paused") is True, waits=tuple(waits))
 
 
+def pauses(view: View) -> dict[str, str]:
+    """What waits for another time, and why, by step: breakers that are open, and the provider's wishes."""
+    cooldowns = pace.from_kept(view.learned(COOLDOWNS), now=clock.now())
+    learned = view.learned(PAUSES) or {}
+    words = {str(step): each.words(clock.time_of) for step, each in cooldowns.items()}
+    return words | {
+        step: str(each["words"]) for step, each in learned.items() if isinstance(each, dict) and "words" in each
+    }
+
+
 def shape(now: Now | None) -> dict[str, Any]:
     """The present as JSON."""
     waits = [{"step": each.step, "jobs": each.jobs, "why": each.why} for each in now.waits] if now else []
@@ -88,7 +100,7 @@ async def telling(store: Store, run: str, engine: Told) -> AsyncIterator[None]:
 
 
 async def _go_on(store: Store, run: str, engine: Told, is_over: asyncio.Event) -> None:
-    noted: dict[str, Any] | None = None
+    noted: dict[str, Any] = {"run": run, "paused": False, "waits": []}  # what is assumed where nothing is noted
     is_paused, since_note = False, NOTE_S
     while not is_over.is_set():
         wish = await asyncio.to_thread(control.read, store.path)

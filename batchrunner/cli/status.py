@@ -31,11 +31,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
     from batchrunner import batch, store, telling
-    from batchrunner.clock import now as time_now, time_of
-    from batchrunner.core import pace
     from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
-    from batchrunner.governor import COOLDOWNS, PAUSES
 
     if watch:
         return _watch(manifest, selection, state, as_json=as_json)
@@ -46,11 +43,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         everything = jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
-        learned = (view.learned(PAUSES) or {}) if view else {}
-        cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=time_now())
+        pauses = telling.pauses(view) if view else {}
         now = telling.read(view) if view else None
-    pauses = {str(step): each.words(time_of) for step, each in cooldowns.items()}
-    pauses |= {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:

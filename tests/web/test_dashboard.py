@@ -42,14 +42,14 @@ def write(program: Program, media: Path, *ids: str, name: str = "night") -> Path
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Program]:
-    """A provider whose renders take a second, and where jobs named `lost` come to nothing until told otherwise."""
+    """A provider whose renders take a while, and where jobs named `lost` come to nothing until told otherwise."""
     folder = tmp_path / "work"
     folder.mkdir()
     faults = tmp_path / "faults.json"
     message = {"code": "invalid_parameters", "message": EVIL}
     faults.write_text(json.dumps([{"step": "render", "job": "night/lost*", "count": 1, "render_error": message}]))
     settings = Settings(
-        data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, latency_s=1.0, faults=faults, no_render=True
+        data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, latency_s=2.5, faults=faults, no_render=True
     )
     with launch.start(settings) as running:
         yield Program(folder=folder, provider=Provider(base_url=running.base_url))
