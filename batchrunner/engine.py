@@ -85,6 +85,7 @@ class Engine:
         self._unwritten: list[tuple[Event, Job]] = []
         self._wake = asyncio.Event()
         self._stop: Stop | None = None
+        self._is_paused = False
         self._trouble: Failure | None = None
         self._is_unreachable = False
         self._penniless: set[str] = set()
@@ -123,6 +124,11 @@ class Engine:
         """Buy no more; what was bought is still collected, unless the key itself was refused."""
         self._stop = schedule.graver(self._stop, reason)
         self._stopped.set()
+        self._wake.set()
+
+    def pause(self, *, is_on: bool) -> None:
+        """Buy nothing for now, or go on; what was bought is collected meanwhile, and the run waits for its end."""
+        self._is_paused = is_on
         self._wake.set()
 
     async def stopped(self) -> tuple[Stop, str]:
@@ -174,7 +180,7 @@ class Engine:
         """Why work that could be done now waits for something that is no limit of its own: an outage, a doubt."""
         gate = self._gate()
         words = [held.why for held in self._held.values() if held.until is not None]
-        is_in_doubt = gate.is_reconciling or gate.holds_until is not None or gate.awaits_credits
+        is_in_doubt = gate.is_reconciling or gate.holds_until is not None or gate.awaits_credits or gate.is_paused
         reason = schedule.refuses(Step.SUBMIT, self.load, self._settings.limits, gate) if is_in_doubt else None
         words += [] if reason is None else [reason]
         return words or self._idle_words()
@@ -350,6 +356,7 @@ class Engine:
     def _gate(self) -> Gate:
         return Gate(
             stop=self._stop,
+            is_paused=self._is_paused,
             is_reconciling=self._inquiry.forbids_buying(self._clock.now()),
             holds_until=self._inquiry.holds_until(self._clock.now()),
             awaits_credits=bool(self._penniless),
@@ -502,7 +509,7 @@ class Engine:
     def _wants_to_buy(self) -> bool:
         busy = sum(self.load.running[step] for step in schedule.BUYING)
         is_wanted = self._lines.has_ready(schedule.BUYING) or self._lines.has_later(schedule.BUYING)
-        return self._stop is None and (busy > 0 or is_wanted)
+        return self._stop is None and not self._is_paused and (busy > 0 or is_wanted)
 
     async def _inquire(self, jobs: tuple[Job, ...]) -> None:
         """Read the evidence until two readings agree, and put the findings into the inbox."""
@@ -686,7 +693,7 @@ class Engine:
             return False
         if self._stop is Stop.KEY_REFUSED:
             return True
-        return not self._wake.is_set() and not self._can_wait()
+        return not self._wake.is_set() and not self._waits_for_resume() and not self._can_wait()
 
     def _can_wait(self) -> bool:
         """Whether something will come of it if nothing is done now."""
@@ -695,6 +702,11 @@ class Engine:
         if self._next_time() is not None:
             return schedule.is_worth_waiting(self._waits(), self._settings.policy, now=self._clock.now())
         return self._has_question()
+
+    def _waits_for_resume(self) -> bool:
+        """Whether there is something to buy and a person has paused the buying."""
+        is_wanted = self._lines.has_ready(schedule.BUYING) or self._lines.has_later(schedule.BUYING)
+        return self._is_paused and self._stop is None and is_wanted
 
     def _has_question(self) -> bool:
         """Whether a lost submission is still to be judged in this run, where nothing is under way and nothing dated."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from batchrunner import pictures
 from batchrunner.core.inputs import Media
@@ -170,6 +170,16 @@ def placed(made: Sequence[Pictured], *, assets: Path | None, page_folder: Path, 
 
 def _count(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}" if count else ""
+
+
+Which = Literal["before", "after", "loop"]
+KINDS: Final[Mapping[str, Which]] = {"before": "before", "after": "after", "loop": "loop"}
+
+
+def wanted(job: Job, root: Path, which: Which) -> Wanted | Missing:
+    """One picture of one job."""
+    find = {"before": _before, "after": _after, "loop": _loop}[which]
+    return find(job, root)
 
 
 Address = Callable[[Made], str | None]

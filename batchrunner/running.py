@@ -33,6 +33,7 @@ from batchrunner.recorder import Recorder
 from batchrunner.seams import Outcome
 from batchrunner.session import Goal, Order, Session
 from batchrunner.store import Totals
+from batchrunner.telling import telling
 from batchrunner.till import Noted, Till
 from batchrunner.web.door import Door
 
@@ -178,6 +179,7 @@ class _Run:
         async with (
             _listening(door, engine, self.say) as named,
             _waiting_for_a_stop(engine, self.herald),
+            telling(session.store, self.recorder.run, engine),
             onlooker.shown(engine, performer.traffic),
         ):
             outcome = await engine.run()

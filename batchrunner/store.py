@@ -56,6 +56,21 @@ class RunRecord:
     pid: int
     host: str
 
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
+        if self.ended_at is not None:
+            return False
+        if os.name != "posix" or self.host != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
 
 PAID = SubmitStarted | Accepted | Adopted | Resolved
 """Events that must not be lost with a log that is cut or damaged: they are copied into the main file at once.
@@ -119,6 +134,27 @@ class View:
         log = machine.replay_all(self.events(job_id))
         for (run,), (_, after, event) in zip(runs, log, strict=True):
             yield run or "", event, after
+
+    def news(self, after: int, *, most: int = 5000) -> list[tuple[int, str, int, Event]]:
+        """What the log has after an event's number, oldest first: number, job id, attempt and event.
+
+        Costs what it gives: the rest of the log is not read.
+        """
+        rows = self._rows(
+            "SELECT seq, job, attempt, type, version, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, most
+        )
+        try:
+            return [
+                (seq, job, attempt, record.event_from_text(kind, version, body))
+                for seq, job, attempt, kind, version, body in rows
+            ]
+        except ValueError as error:
+            raise stateerrors.damaged(self.path, f"its log cannot be read: {error}") from error
+
+    def last_event(self) -> int:
+        """The number of the last event in the log; 0 where there is none."""
+        ((seq,),) = self._rows("SELECT coalesce(max(seq), 0) FROM event")
+        return int(seq)
 
     def book(self) -> list[Line]:
         """Every movement of credits that the log tells of, oldest first."""
@@ -352,7 +388,7 @@ class Store(View):
             )
         (newest,) = self._db.execute("SELECT id FROM run ORDER BY rowid DESC LIMIT 1").fetchone()
         if newest != self._run:
-            raise _locked(self.path)
+            raise locked(self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -386,7 +422,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
     path = path.resolve()  # one lock, whatever name the file is reached by
     lock = statefile.take_lock(path)
     if lock is None:
-        raise _locked(path)
+        raise locked(path)
     try:
         connection = statefile.connect_to_write(path)
         try:
@@ -415,8 +451,11 @@ def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None
 
 
 @contextmanager
-def open_to_read(path: Path) -> Iterator[View | None]:
+def open_to_read(path: Path, *, is_known: bool = False) -> Iterator[View | None]:
     """What is in the state file at `path`, without a lock and without changing it; None when there is no file.
+
+    Who looks again and again says that it `is_known`: its snapshots are then not held against its log once more, which
+    costs the more, the more jobs there are.
 
     Raises:
         StateUnusable: it is damaged, not ours, of a newer version, or lacks its log: what it says is then not true.
@@ -435,8 +474,9 @@ def open_to_read(path: Path) -> Iterator[View | None]:
             # A run that has begun since has made its log, and holds the lock.
             if not statefile.is_locked(path):
                 raise
-        with stateerrors.translated(path):
-            _refuse_other_snapshots(path, connection)
+        if not is_known:
+            with stateerrors.translated(path):
+                _refuse_other_snapshots(path, connection)
         yield View(path, connection)
 
 
@@ -455,7 +495,7 @@ def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
         )
 
 
-def _locked(path: Path) -> StateLocked:
+def locked(path: Path) -> StateLocked:
     """Who holds the state file, as far as it says."""
     holder = None
     with suppress(StateUnusable), open_to_read(path) as view:

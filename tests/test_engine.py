@@ -850,6 +850,54 @@ async def test_an_interrupt_ends_the_wait_for_a_top_up():
     assert (await running).stop is Stop.INTERRUPTED
 
 
+# --- a pause ---
+
+
+async def settled(table: Bench) -> None:
+    """Give the run every chance to go on."""
+    for _ in range(3000):
+        await asyncio.sleep(0)
+
+
+async def test_a_pause_buys_nothing_collects_and_waits_until_it_is_over():
+    table = bench([a_job(n) for n in range(10)], limits=Limits(in_flight=3))
+
+    paused: list[bool] = []
+
+    def pause_after_two(event: Event, _job: Job) -> None:
+        if isinstance(event, events.Downloaded) and table.states()[State.DONE] >= 2 and not paused:
+            paused.append(True)
+            table.engine.pause(is_on=True)
+
+    table.engine._observe = pause_after_two
+    running = asyncio.ensure_future(table.engine.run())
+    await settled(table)
+    bought = len(table.world.times(Action.SUBMIT))
+    assert not running.done()
+    assert 2 <= bought < 10
+    assert table.states()[State.DONE] == bought, "what was bought is collected"
+    assert all("paused" in why for _, why in table.engine.waits().values())
+    table.engine.pause(is_on=False)
+    outcome = await running
+    assert (outcome.stop, outcome.by_state[State.DONE]) == (None, 10)
+    assert set(table.world.times(Action.SUBMIT).values()) == {1}
+
+
+async def test_an_interrupt_ends_a_pause_and_a_pause_with_nothing_to_buy_ends_by_itself():
+    table = bench([a_job(n) for n in range(4)])
+    table.engine.pause(is_on=True)
+    running = asyncio.ensure_future(table.engine.run())
+    await settled(table)
+    assert not running.done()
+    table.engine.stop(Stop.INTERRUPTED)
+    outcome = await running
+    assert (outcome.stop, outcome.by_state[State.DONE]) == (Stop.INTERRUPTED, 0)
+    rest = bench([a_job(0, state=State.RENDERING, project_id="p0", accepted_at=1.0, charged=100, held=100)])
+    rest.world.rendering["j0"] = rest.clock.now()
+    rest.engine.pause(is_on=True)
+    assert (await rest.engine.run()).by_state[State.DONE] == 1
+
+
 # --- doubts in ordinary nights ---
 
 

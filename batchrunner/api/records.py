@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Unpack
 
-from batchrunner import batch as batches, places, running, store, verdicts
+from batchrunner import batch as batches, places, running, store, telling, verdicts
 from batchrunner.access import Access
 from batchrunner.api.buying import CollectOptions, collecting, place_of
 from batchrunner.api.following import _log, follow, follow_async
@@ -21,7 +21,6 @@ from batchrunner.core.job import Job, State
 from batchrunner.core.ledger import Drift, Line
 from batchrunner.core.selection import EVERYTHING, Selection, facts_of
 from batchrunner.errors import UsageError
-from batchrunner.governor import PAUSES
 from batchrunner.recorder import Recorder
 from batchrunner.session import Goal
 
@@ -39,7 +38,7 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
     with store.open_to_read(file) as view:
         jobs, earlier = (view.jobs(), view.earlier()) if view else ([], [])
         totals = view.totals() if view else store.Totals()
-        learned = (view.learned(PAUSES) or {}) if view else {}
+        pauses = telling.pauses(view) if view else {}
     if jobs and select != EVERYTHING:
         batches.refuse_unmatched(select, map(facts_of, jobs))
         chosen = select.choose(map(facts_of, jobs))
@@ -50,7 +49,7 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
         state_file=file,
         jobs=job_statuses(jobs, earlier, path.resolve().parent),
         totals=totals,
-        pauses={step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each},
+        pauses=pauses,
     )
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "ledger": "batchrunner.cli.ledger",
     "log": "batchrunner.cli.log",
     "report": "batchrunner.cli.report",
+    "dashboard": "batchrunner.cli.dashboard",
     "reconcile": "batchrunner.cli.reconcile",
     "adopt": "batchrunner.cli.settle",
     "resolve": "batchrunner.cli.settle",

@@ -104,15 +104,38 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: froz
     cells = [tuple(headings), *(tuple(map(plain.cell, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if room is not None:
+        widths = _fitted(widths, room)
+        cells = [tuple(_shortened(cell, width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     for number, row in enumerate(cells):
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(padded).rstrip()
-        if room is not None and len(line) > room:
-            line = line[: room - 1] + "…"
         click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+NARROWEST = 8
+"""Characters to which a column is shortened at most."""
+
+LAST_COLUMN = 28
+"""Characters that the last column gets before others are shortened for it: it says why."""
+
+
+def _fitted(widths: Sequence[int], room: int) -> list[int]:
+    """The widths of columns so that a row fits: the last column gives way first, then the widest of the others."""
+    fitted = list(widths)
+    gaps = 2 * (len(widths) - 1)
+    fitted[-1] = max(min(widths[-1], LAST_COLUMN), min(widths[-1], room - gaps - sum(widths[:-1])))
+    while sum(fitted) + gaps > room and max(fitted) > NARROWEST:
+        widest = max(range(len(fitted)), key=lambda column: (fitted[column], -column))
+        fitted[widest] -= 1
+    return fitted
+
+
+def _shortened(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def credits(amount: int | None) -> str:

@@ -10,30 +10,32 @@ import click
 
 from batchrunner.cli import doubts, options, show
 from batchrunner.cli.advice import Typed
+from batchrunner.core import plain
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
     from batchrunner.core.totals import Totals
+    from batchrunner.telling import Now
 
 
 @click.command()
 @options.manifest
 @options.selecting
 @options.as_json
-def status(manifest: Path, *, selection: Selection, state: Path | None, as_json: bool) -> int:
+@click.option("--watch", is_flag=True, help="Follow the run that goes on until it ends; without a terminal, as lines.")
+def status(manifest: Path, *, selection: Selection, state: Path | None, as_json: bool, watch: bool) -> int:
     """Show how far MANIFEST is: every job, its credits and its file.
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import batch, store
-    from batchrunner.clock import now, time_of
-    from batchrunner.core import pace
+    from batchrunner import batch, store, telling
     from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
-    from batchrunner.governor import COOLDOWNS, PAUSES
 
+    if watch:
+        return _watch(manifest, selection, state, as_json=as_json)
     path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
         raise UsageError(f"there is neither {manifest} nor {path}")
@@ -41,10 +43,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         everything = jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
-        learned = (view.learned(PAUSES) or {}) if view else {}
-        cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=now())
-    pauses = {str(step): each.words(time_of) for step, each in cooldowns.items()}
-    pauses |= {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
+        pauses = telling.pauses(view) if view else {}
+        now = telling.read(view) if view else None
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:
@@ -54,7 +54,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
         made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
-        show.as_json(made | {"pauses": pauses})
+        show.as_json(made | {"pauses": pauses, **telling.shape(now)})
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
@@ -63,12 +63,34 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent, among=everything)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
+    _print_waiting(jobs, pauses, now, typed)
+    return Exit.OK
+
+
+def _print_waiting(jobs: Sequence[Job], pauses: Mapping[str, str], now: Now | None, typed: Typed) -> None:
+    """Why nothing starts, and what waits for a person."""
     for step, words in pauses.items():
-        click.echo(f"{step}: {words}")
+        show.line(plain.cell(f"{step}: {words}"))
+    for wait in now.waits if now else ():
+        show.line(plain.cell(f"waiting: {show.plural(wait.jobs, 'job')} ({wait.step}): {wait.why}"))
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):
                 show.line(line)
+
+
+def _watch(manifest: Path, selection: Selection, state: Path | None, *, as_json: bool) -> int:
+    from batchrunner import batch
+    from batchrunner.cli import watching
+    from batchrunner.core.selection import EVERYTHING
+    from batchrunner.errors import UsageError
+
+    if as_json or selection != EVERYTHING:
+        raise UsageError(
+            "--watch shows the whole batch, for people",
+            hint="`run --events FILE` writes every event for programs; `status --json` tells how far a batch is",
+        )
+    watching.watch(batch.read_for_collecting(manifest, state=state), Typed(manifest=manifest, flags={"state": state}))
     return Exit.OK
 
 

@@ -101,6 +101,7 @@ class Gate:
     """What stands in the way of starting anything, whatever the counts say."""
 
     stop: Stop | None = None
+    is_paused: bool = False
     is_reconciling: bool = False
     holds_until: Instant | None = None
     awaits_credits: bool = False
@@ -110,8 +111,9 @@ def refuses(step: Step, load: Load, limits: Limits, gate: Gate) -> str | None:
     """Why `step` may not start for one more job now, in words; None when it may."""
     if gate.stop is Stop.KEY_REFUSED:
         return "the API key was refused"
-    if gate.stop is not None and step in BUYING:
-        return f"buying has stopped: {gate.stop}"
+    if step in BUYING and (gate.stop is not None or gate.is_paused):
+        is_over = gate.stop is not None
+        return f"buying has stopped: {gate.stop}" if is_over else "a person has paused the buying, and may resume it"
     match step:
         case Step.UPLOAD:
             return _refuses_upload(load, limits)

@@ -8,11 +8,9 @@ here is needed for a job to end well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 import logging
-import os
-import socket
 from typing import Final
 
 from starlette.applications import Starlette
@@ -22,10 +20,12 @@ from starlette.routing import Route
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable, UsageError
+from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable
 from batchrunner.provider import webhooks
 from batchrunner.provider.webhooks import Mailbox, Notice
+from batchrunner.web import serving
 from batchrunner.web.door import SECRET, Door
+from batchrunner.web.serving import Server
 
 PATH: Final = "/webhook"
 
@@ -34,9 +34,6 @@ LONGEST_BODY_S = 10.0
 
 LONGEST_HEAD_S = 5.0
 """Seconds that the head of a request may take; who sends none takes the place of a notice for no longer."""
-
-_CONNECTIONS: Final = 100
-"""Open at once; who holds them all can only keep notices away."""
 
 _GRACE_S: Final = 2
 _STATUSES: Final[Mapping[type[NoticeRefused], int]] = {
@@ -63,9 +60,14 @@ async def listening(
     Raises:
         UsageError: nothing can listen there.
     """
-    listener = _listen(door)
+    listener = serving.listen(
+        door.host,
+        door.port,
+        what="webhooks",
+        hint="name another --webhook-port, or --webhook-host, or leave webhooks out: polling does without",
+    )
     application = app(Mailbox(door.secret), on_notice=on_notice, now=now, tell=tell)
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             application,
             lifespan="off",
@@ -77,16 +79,16 @@ async def listening(
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=serving.CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield _address(listener)
+        yield f"{serving.address(listener)}{PATH}"
     finally:
         server.should_exit = True
-        await serving
+        await task
 
 
 def app(mailbox: Mailbox, *, on_notice: OnNotice, now: Callable[[], float], tell: Callable[[str], None]) -> Starlette:
@@ -157,40 +159,3 @@ class _Protocol(H11Protocol):
             self.transport.close()
         else:
             self._watch = self.loop.call_later(LONGEST_HEAD_S, self._look)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the run, which stops in two stages."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-def _listen(door: Door) -> socket.socket:
-    """A socket that queues connections from now on, so that the address can be told."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            door.host, door.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_CONNECTIONS)
-        except OSError:
-            listener.close()
-            raise
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label of a host name that is too long
-        why = error.strerror if isinstance(error, OSError) else "this is no host name"
-        raise UsageError(
-            f"cannot listen for webhooks on {door.host}:{door.port}: {why}",
-            hint="name another --webhook-port, or --webhook-host, or leave webhooks out: polling does without",
-        ) from error
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}{PATH}" if ":" in host else f"http://{host}:{port}{PATH}"

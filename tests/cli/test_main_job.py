@@ -118,7 +118,9 @@ def test_a_file_of_somebody_else_is_never_overwritten(program, batch):
 def test_status_is_the_published_shape(program, batch):
     program.run("run", batch.name)
     status = program.status(batch)
-    assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses"}
+    now = {"is_running", "paused", "waits"}
+    assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses", *now}
+    assert {name: status[name] for name in now} == {"is_running": False, "paused": False, "waits": []}
     assert set(status["totals"]) == {"jobs", "by_state", "credits"}
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:

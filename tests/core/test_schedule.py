@@ -71,6 +71,14 @@ def test_who_may_start(step, busy, words):
     assert words is None or words in str(reason)
 
 
+def test_a_pause_of_buying_never_stops_collecting():
+    held = {step: refuses(step, load(), LIMITS, Gate(is_paused=True)) for step in Step}
+    assert {step for step, why in held.items() if why} == {Step.UPLOAD, Step.SUBMIT}
+    assert "paused" in str(held[Step.SUBMIT])
+    stopped = refuses(Step.SUBMIT, load(), LIMITS, Gate(is_paused=True, stop=Stop.INTERRUPTED))
+    assert stopped == "buying has stopped: interrupted", "a stop is for good"
+
+
 @pytest.mark.parametrize("stop", [Stop.INTERRUPTED, Stop.OUT_OF_CREDITS, Stop.COLLECTING])
 def test_a_stop_of_buying_never_stops_collecting(stop):
     gate = Gate(stop=stop)

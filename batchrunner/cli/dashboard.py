@@ -1,0 +1,96 @@
+"""`dashboard`: a page on this machine that follows runs in other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchrunner.cli import options, show, signals
+from batchrunner.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from batchrunner.core.selection import Selection
+    from batchrunner.desk import Desk, Hands
+    from batchrunner.pictures import Pictures
+
+
+@click.command()
+@click.argument("place", metavar="[MANIFEST|FOLDER]", type=click.Path(path_type=Path), default=Path())
+@options.state
+@options.variables
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need the token to read.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port.")
+def dashboard(place: Path, *, state: Path | None, var: Mapping[str, str], host: str, port: int) -> int:
+    """Follow runs in a browser: MANIFEST's, or those of all manifests of FOLDER (default: this one).
+
+    The address is printed with a token in it, which actions need: to pause the buying, to resume it, to try jobs
+    again. Ends with Ctrl-C; runs in other processes go on.
+    """
+    from batchrunner import places
+    from batchrunner.pictures import Pictures
+
+    if not place.exists() and not (state or place).exists():
+        raise UsageError(f"there is no {place}")
+    if place.is_dir() and state is not None:
+        raise UsageError("--state is for one manifest, and this is a folder")
+    pictures = Pictures(places.cache_folder(os.environ) / "pictures")
+    try:
+        asyncio.run(_serve(_desk(place, state, var, pictures), host, port))
+    finally:
+        pictures.close()
+    return Exit.OK
+
+
+async def _serve(desk: Desk, host: str, port: int) -> None:
+    from batchrunner.web import serving
+    from batchrunner.web.dashboard import serving_desk
+    from batchrunner.web.guard import Guard
+
+    guard = Guard(host)
+    listener = serving.listen(host, port, what="browsers", hint="name another --port, or --host")
+    ended = asyncio.Event()
+    async with serving_desk(desk, listener, guard):
+        show.say(f"dashboard: {serving.address(listener)}/#token={guard.token}")
+        if not guard.is_local:
+            show.say("this is plain HTTP: whoever sees the traffic sees the token; a tunnel (ssh -L) keeps it private")
+        with signals.in_two_stages(ended.set, ended.set):
+            await ended.wait()
+        await desk.leave()
+
+
+def _desk(place: Path, state: Path | None, variables: Mapping[str, str], pictures: Pictures) -> Desk:
+    from batchrunner.cli import progress, status
+    from batchrunner.core import plain
+    from batchrunner.desk import Desk
+    from batchrunner.recorder import redactor
+
+    secrets = redactor()
+    return Desk(
+        place,
+        state=state,
+        words=progress.words,
+        note=status.note,
+        clean=lambda text: plain.shown(secrets.text(text)),
+        hands=_hands(state, variables),
+        pictures=pictures,
+    )
+
+
+def _hands(state: Path | None, variables: Mapping[str, str]) -> Hands:
+    """The library's own functions."""
+    from batchrunner.api import buying, planning
+    from batchrunner.api.values import Plan
+    from batchrunner.desk import Hands
+
+    def plan(manifest: Path, select: Selection) -> Plan:
+        return planning.plan_retry(planning.load(manifest, state=state, variables=variables), select=select)
+
+    async def run(made: Any) -> object:
+        return await buying.run_async(made)
+
+    return Hands(plan=plan, run=run)

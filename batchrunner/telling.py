@@ -1,0 +1,131 @@
+"""What a run tells other processes of its present, and what it heeds of theirs; part of the composition.
+
+Jobs and credits stand in the state file anyway. Why nothing starts is known to the engine alone: it is noted there
+under one name, when it has changed, and at most every other second, so that a night of it costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from batchrunner import clock, control
+from batchrunner.core import pace
+from batchrunner.core.retry import Step
+from batchrunner.errors import BatchrunnerError
+from batchrunner.governor import COOLDOWNS, PAUSES
+from batchrunner.store import Store, View
+
+NOW: Final = "now"
+"""The name under which it is noted."""
+
+NOTE_S: Final = 2.0
+"""Seconds between two notes at the least."""
+
+_MOST_WORDS: Final = 400
+
+
+class Told(Protocol):
+    """The engine, as far as it is asked and told here."""
+
+    def waits(self) -> Mapping[Step, tuple[int, str]]:
+        """For each step that is held back: how many jobs wait, and why."""
+
+    def pause(self, *, is_on: bool) -> None:
+        """Buy nothing for now, or go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A step that is held back: how many jobs wait for it, and why, in admission's own words."""
+
+    step: str
+    jobs: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """The present of a run that goes on."""
+
+    is_paused: bool = False
+    waits: tuple[Wait, ...] = ()
+
+
+def read(view: View) -> Now | None:
+    """What the run that goes on has told, if anything; None where none goes on."""
+    run = view.last_run()
+    if run is None or not run.is_going_on:
+        return None
+    said = view.learned(NOW)
+    if said is None or said.get("run") != run.id:
+        return Now()
+    waits = []
+    with suppress(TypeError, ValueError, KeyError):
+        waits = [Wait(step=str(each["step"]), jobs=int(each["jobs"]), why=str(each["why"])) for each in said["waits"]]
+    return Now(is_paused=said.get("paused") is True, waits=tuple(waits))
+
+
+def pauses(view: View) -> dict[str, str]:
+    """What waits for another time, and why, by step: breakers that are open, and the provider's wishes."""
+    cooldowns = pace.from_kept(view.learned(COOLDOWNS), now=clock.now())
+    learned = view.learned(PAUSES) or {}
+    words = {str(step): each.words(clock.time_of) for step, each in cooldowns.items()}
+    return words | {
+        step: str(each["words"]) for step, each in learned.items() if isinstance(each, dict) and "words" in each
+    }
+
+
+def shape(now: Now | None) -> dict[str, Any]:
+    """The present as JSON."""
+    waits = [{"step": each.step, "jobs": each.jobs, "why": each.why} for each in now.waits] if now else []
+    return {"is_running": now is not None, "paused": now is not None and now.is_paused, "waits": waits}
+
+
+@asynccontextmanager
+async def telling(store: Store, run: str, engine: Told) -> AsyncIterator[None]:
+    """Note the engine's present, and heed what is asked of it, while in the block."""
+    is_over = asyncio.Event()
+    task = asyncio.create_task(_go_on(store, run, engine, is_over))
+    try:
+        yield
+    finally:
+        # Not canceled: a note that is being written has the state file to itself until it is written.
+        is_over.set()
+        await task
+        control.remove(store.path, run)
+
+
+async def _go_on(store: Store, run: str, engine: Told, is_over: asyncio.Event) -> None:
+    noted: dict[str, Any] = {"run": run, "paused": False, "waits": []}  # what is assumed where nothing is noted
+    is_paused, since_note = False, NOTE_S
+    while not is_over.is_set():
+        wish = await asyncio.to_thread(control.read, store.path)
+        wanted = wish is not None and wish.run == run and wish.is_paused
+        if wanted is not is_paused:
+            is_paused = wanted
+            engine.pause(is_on=is_paused)
+            since_note = NOTE_S
+        present = _present(run, engine, is_paused=is_paused)
+        if present != noted and since_note >= NOTE_S:
+            try:
+                await store.learn(NOW, present)
+            except BatchrunnerError:
+                return  # the engine's next write says so itself
+            noted, since_note = present, 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(control.LOOK_S):
+                await is_over.wait()
+        since_note += control.LOOK_S
+
+
+def _present(run: str, engine: Told, *, is_paused: bool) -> dict[str, Any]:
+    waits = [
+        {"step": str(step), "jobs": jobs, "why": why[:_MOST_WORDS]}
+        for step, (jobs, why) in engine.waits().items()
+        if jobs
+    ]
+    return {"run": run, "paused": is_paused, "waits": waits}

@@ -1,0 +1,287 @@
+"""The dashboard's server: pages without content, and what fills them as JSON, server-sent events, pictures and files.
+
+It is handed a desk, which knows the batches; nothing of an address ever chooses a file: batches and jobs are looked up
+by what the desk itself has named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib import resources
+import json
+import logging
+from pathlib import Path
+import socket
+from typing import Any, Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+import uvicorn
+
+from batchrunner.errors import BatchrunnerError
+from batchrunner.web import guard as guards, serving
+from batchrunner.web.guard import Guard
+
+TICK_S: Final = 1.0
+"""Seconds between two looks for news, for each page that is open."""
+
+BEAT_S: Final = 15.0
+"""After so long without news a page is sent a sign of life."""
+
+LARGEST_BODY: Final = 200_000
+_GRACE_S: Final = 1
+
+PAGE: Final = "dashboard.html"
+STATIC: Final[Mapping[str, str]] = {
+    "report.css": "text/css",
+    "dashboard.css": "text/css",
+    "dashboard.js": "text/javascript",
+}
+
+
+class Desk(Protocol):
+    """What the server may ask, and be told to do; all but `picture` and `carry_out` may take a moment in a thread."""
+
+    def overview(self) -> list[dict[str, Any]]:
+        """Every batch in figures."""
+
+    def news(self, batch: str, mark: str | None) -> dict[str, Any] | None:
+        """What is new in a batch since a mark; None where there is no such batch."""
+
+    async def picture(self, batch: str, job: int, which: str) -> tuple[bytes | None, str]:
+        """A picture as WebP, or why there is none.
+
+        Raises:
+            KeyError: there is no such batch, job or picture.
+        """
+
+    def file(self, batch: str, job: int, number: int) -> Path | None:
+        """A result on disk; None where there is none, or it is no longer what was recorded."""
+
+    def ask(self, batch: str, action: str, jobs: Sequence[int] | None) -> dict[str, Any]:
+        """What an action would do and cost, with a ticket to carry out just that.
+
+        Raises:
+            BatchrunnerError: it cannot be done.
+            KeyError: there is no such batch or action.
+        """
+
+    async def carry_out(self, batch: str, ticket: str) -> str:
+        """Do what was shown under a ticket; what was done, in words.
+
+        Raises:
+            BatchrunnerError: it cannot be done.
+            KeyError: there is no such ticket.
+        """
+
+
+@asynccontextmanager
+async def serving_desk(desk: Desk, listener: socket.socket, guard: Guard) -> AsyncIterator[None]:
+    """Serve a desk as long as the block runs."""
+    closing = asyncio.Event()
+    server = serving.Server(
+        uvicorn.Config(
+            app(desk, guard, closing=closing),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level=logging.CRITICAL,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=serving.CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        closing.set()
+        server.should_exit = True
+        await task
+
+
+def app(desk: Desk, guard: Guard, *, closing: asyncio.Event) -> ASGIApp:
+    """The application behind its guard; what is sent without an end ends when it is `closing`."""
+    pages = _Pages(desk=desk, guard=guard, closing=closing)
+    routes = [
+        Route("/", pages.page),
+        Route("/m/{batch}", pages.page),
+        Route("/favicon.ico", pages.no_icon),
+        Route("/static/{name}", pages.static),
+        Route(guards.SESSION, pages.session, methods=["POST"]),
+        Route("/api/overview", pages.overview),
+        Route("/api/overview/events", pages.overview_events),
+        Route("/api/m/{batch}", pages.news),
+        Route("/api/m/{batch}/events", pages.news_events),
+        Route("/api/m/{batch}/jobs/{job:int}/{which}.webp", pages.picture),
+        Route("/api/m/{batch}/jobs/{job:int}/files/{number:int}", pages.file),
+        Route("/api/m/{batch}/ask", pages.ask, methods=["POST"]),
+        Route("/api/m/{batch}/do", pages.carry_out, methods=["POST"]),
+    ]
+    return guards.guarded(Starlette(routes=routes), guard)
+
+
+class _Pages:
+    def __init__(self, *, desk: Desk, guard: Guard, closing: asyncio.Event) -> None:
+        self._closing = closing
+        self._desk = desk
+        self._guard = guard
+
+    # --- the empty page ---
+
+    async def page(self, _request: Request) -> Response:
+        return Response(_text(PAGE), media_type="text/html; charset=utf-8")
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in STATIC:
+            raise HTTPException(404)
+        return Response(_text(name), media_type=f"{STATIC[name]}; charset=utf-8")
+
+    async def no_icon(self, _request: Request) -> Response:
+        """There is none; a browser asks for it all the same."""
+        return Response(status_code=204)
+
+    async def session(self, _request: Request) -> Response:
+        """Give a browser what lets it read; the guard has seen the token."""
+        answer = Response(status_code=204)
+        answer.set_cookie(guards.COOKIE, self._guard.cookie, httponly=True, samesite="strict", path="/")
+        return answer
+
+    # --- reading ---
+
+    async def overview(self, _request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(self._desk.overview))
+
+    async def overview_events(self, request: Request) -> Response:
+        async def told() -> AsyncIterator[dict[str, Any] | None]:
+            before = None
+            while True:
+                now = await asyncio.to_thread(self._desk.overview)
+                yield {"batches": now} if now != before else None
+                before = now
+
+        return _stream(request, told(), self._closing)
+
+    async def news(self, request: Request) -> Response:
+        found = await asyncio.to_thread(self._desk.news, request.path_params["batch"], request.query_params.get("mark"))
+        if found is None:
+            raise HTTPException(404)
+        return JSONResponse(found)
+
+    async def news_events(self, request: Request) -> Response:
+        batch = request.path_params["batch"]
+        first = await asyncio.to_thread(self._desk.news, batch, request.headers.get("last-event-id"))
+        if first is None:
+            raise HTTPException(404)
+
+        async def told() -> AsyncIterator[dict[str, Any] | None]:
+            now: dict[str, Any] | None = first
+            before = None
+            while now is not None:
+                is_news = before is None or now["jobs"] or now["log"] or now["summary"] != before["summary"]
+                yield now if is_news or now["is_all"] else None
+                before = now
+                now = await asyncio.to_thread(self._desk.news, batch, now["mark"])
+
+        return _stream(request, told(), self._closing)
+
+    async def picture(self, request: Request) -> Response:
+        where = request.path_params
+        try:
+            data, why = await self._desk.picture(where["batch"], where["job"], where["which"])
+        except KeyError:
+            raise HTTPException(404) from None
+        if data is None:
+            return JSONResponse({"error": why}, status_code=404)
+        return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
+
+    async def file(self, request: Request) -> Response:
+        where = request.path_params
+        path = await asyncio.to_thread(self._desk.file, where["batch"], where["job"], where["number"])
+        if path is None:
+            raise HTTPException(404)
+        kind = "video/mp4" if path.suffix.lower() == ".mp4" else "application/octet-stream"
+        return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type="inline")
+
+    # --- acting ---
+
+    async def ask(self, request: Request) -> Response:
+        said = await _body(request)
+        jobs = said.get("jobs")
+        is_list = isinstance(jobs, list) and all(isinstance(each, int) for each in jobs)
+        if not isinstance(said.get("action"), str) or not (jobs is None or is_list):
+            raise HTTPException(400)
+        try:
+            return JSONResponse(
+                await asyncio.to_thread(self._desk.ask, request.path_params["batch"], said["action"], jobs)
+            )
+        except KeyError:
+            raise HTTPException(404) from None
+        except BatchrunnerError as error:
+            return _refused(error)
+
+    async def carry_out(self, request: Request) -> Response:
+        said = await _body(request)
+        try:
+            done = await self._desk.carry_out(request.path_params["batch"], str(said.get("ticket")))
+        except KeyError:
+            return JSONResponse({"error": "this was asked too long ago; ask again"}, status_code=409)
+        except BatchrunnerError as error:
+            return _refused(error)
+        return JSONResponse({"said": done})
+
+
+def _refused(error: BatchrunnerError) -> Response:
+    return JSONResponse({"error": str(error), "hint": error.hint}, status_code=409)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """What was sent, as JSON."""
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LARGEST_BODY:
+                raise HTTPException(413)
+        said = json.loads(bytes(body))
+    except (ValueError, RecursionError, ClientDisconnect):
+        raise HTTPException(400) from None
+    if not isinstance(said, dict):
+        raise HTTPException(400)
+    return said
+
+
+def _text(name: str) -> bytes:
+    return (resources.files("batchrunner.data") / name).read_bytes()
+
+
+def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None], closing: asyncio.Event) -> StreamingResponse:
+    """Server-sent events of what is told; None is no news (html.spec.whatwg.org, 9.2)."""
+
+    async def lines() -> AsyncIterator[str]:
+        silent_s = 0.0
+        async for each in told:
+            if closing.is_set() or await request.is_disconnected():
+                return
+            if each is not None:
+                mark = f"id: {each['mark']}\n" if "mark" in each else ""
+                yield f"{mark}data: {json.dumps(each)}\n\n"
+                silent_s = 0.0
+            elif silent_s >= BEAT_S:
+                yield ": still here\n\n"
+                silent_s = 0.0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await closing.wait()
+            silent_s += TICK_S
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
