@@ -48,6 +48,9 @@ LANDING_LATE_S = 60.0
 """Seconds from the end of a render until it is on disk, usually and in nine of ten cases, where this account has none.
 It is seen some seconds late, and looks at a slow one are a minute apart."""
 
+NO_HINT_S = 1.0
+"""Where nothing is said of a kind: a sandbox on this machine is done in a moment."""
+
 STEPS = 60_000
 """Jobs played in all, which bounds the time it takes to about a second."""
 
@@ -79,12 +82,14 @@ class Times:
         submit_s: seconds of a submission, the half of them.
         landing_s: seconds from when a render was seen finished until it is on disk, the half of them.
         landing_late_s: the same in nine of ten cases.
+        hints: seconds that half of all renders are said to take, by kind.
     """
 
     past: Mapping[str, Sequence[float]] = field(default_factory=dict)
     submit_s: float = SUBMIT_S
     landing_s: float = LANDING_S
     landing_late_s: float = LANDING_LATE_S
+    hints: Mapping[str, float] = field(default_factory=lambda: HINTS)
 
 
 def learned(attempts: Iterable[Job]) -> Times:
@@ -111,13 +116,16 @@ def learned(attempts: Iterable[Job]) -> Times:
     )
 
 
-def late_s(durations: Sequence[float], *, kind: str) -> float:
-    """How long a render takes in nine of ten cases; `durations` of its sort, sorted, of which there may be none."""
+def late_s(durations: Sequence[float], *, hint_s: float) -> float:
+    """How long a render takes in nine of ten cases.
+
+    `durations` are of its sort, sorted; where there are none, `hint_s` counts, which half of them are said to take.
+    """
     if len(durations) >= FEW:
         return _at(durations, LATE)
     if durations:
         return max(durations[-1], SPREAD * median(durations))
-    return SPREAD * HINTS[kind]
+    return SPREAD * hint_s
 
 
 def _at(ordered: Sequence[float], share: float) -> float:
@@ -253,7 +261,10 @@ class _Queue:
         self.landing_s = times.landing_s
         self.gap_s = max(times.submit_s, 60.0 / lanes.per_minute if lanes.per_minute else 0.0)
         kinds = {job.sort: job.kind for job in jobs}
-        self.sorts = {name: _Sort(times.past.get(name, ()), kind, chance) for name, kind in kinds.items()}
+        self.sorts = {
+            name: _Sort(times.past.get(name, ()), times.hints.get(kind, NO_HINT_S), chance)
+            for name, kind in kinds.items()
+        }
         self.takes_s = {name: sort.late_s + times.landing_late_s for name, sort in self.sorts.items()}
         index = {job.id: n for n, job in enumerate(jobs)}
         self.followers: dict[int, list[int]] = {}
@@ -280,10 +291,10 @@ class _Queue:
 class _Sort:
     """How long renders of one sort take."""
 
-    def __init__(self, known: Sequence[float], kind: str, chance: Chance) -> None:
+    def __init__(self, known: Sequence[float], hint_s: float, chance: Chance) -> None:
         self.known = known if len(known) >= FEW else ()
-        self.usual_s = median(known) if known else HINTS[kind]
-        self.late_s = late_s(known, kind=kind)
+        self.usual_s = median(known) if known else hint_s
+        self.late_s = late_s(known, hint_s=hint_s)
         self.mean_s = fmean(known) if self.known else self.usual_s * math.exp(_SIGMA**2 / 2)
         self.variance = pvariance(known) if self.known else self.mean_s**2 * math.expm1(_SIGMA**2)
         self._chance = chance

@@ -66,7 +66,8 @@ def test_nothing_to_do_has_no_forecast() -> None:
 
 def a_second_at_a_time(durations: Sequence[float], *, in_flight: int, submit_s: float) -> float:
     """The same queue in another way: which renders end is looked at every second."""
-    waiting, out, now, free_at = list(durations), [], 0.0, 0.0
+    waiting, now, free_at = list(durations), 0.0, 0.0
+    out: list[float] = []
     while waiting or out:
         out = [each for each in out if each > now]
         while waiting and len(out) < in_flight and free_at <= now:
@@ -187,10 +188,10 @@ def test_few_renders_are_not_taken_for_all_there_is() -> None:
     one = told([a_job(0)], known(60.0))
     assert one.median_at - NOW == pytest.approx(60, rel=0.25)
     assert one.late_at - NOW > 80
-    assert forecast.late_s([60.0], kind="image-to-video") == 120
-    assert forecast.late_s([60.0, 500.0], kind="image-to-video") == 560
-    assert forecast.late_s([], kind="image-to-video") == 148
-    assert forecast.late_s([float(n) for n in range(1, 101)], kind="image-to-video") == 91
+    assert forecast.late_s([60.0], hint_s=74) == 120
+    assert forecast.late_s([60.0, 500.0], hint_s=74) == 560
+    assert forecast.late_s([], hint_s=74) == 148
+    assert forecast.late_s([float(n) for n in range(1, 101)], hint_s=74) == 91
 
 
 def test_what_is_learned_comes_from_the_attempts_on_record() -> None:
