@@ -27,7 +27,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import batch, store
+    from batchrunner import batch, foresight, store
+    from batchrunner.cli import plan
     from batchrunner.clock import now, time_of
     from batchrunner.core import pace
     from batchrunner.core.selection import EVERYTHING, facts_of
@@ -42,6 +43,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         earlier = view.earlier() if view else []
         totals = view.totals() if view else store.Totals()
         learned = (view.learned(PAUSES) or {}) if view else {}
+        forecast = foresight.of_run(view, jobs) if view else None
         cooldowns = pace.from_kept(view.learned(COOLDOWNS) if view else None, now=now())
     pauses = {str(step): each.words(time_of) for step, each in cooldowns.items()}
     pauses |= {step: each["words"] for step, each in learned.items() if isinstance(each, dict) and "words" in each}
@@ -54,7 +56,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
         made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
-        show.as_json(made | {"pauses": pauses})
+        show.as_json(made | {"pauses": pauses, "forecast": plan.forecast_shape(forecast)})
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
@@ -63,8 +65,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent, among=everything)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
-    for step, words in pauses.items():
-        click.echo(f"{step}: {words}")
+    for line in (*plan.forecast_lines(forecast, now()), *(f"{step}: {words}" for step, words in pauses.items())):
+        show.line(line)
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):

@@ -6,7 +6,8 @@ machine that slept, and a clock that was changed, are judged by the time it is a
 
 What a time of day means, in the order of the rules:
 
-- A window with a start and an end is open when the run begins between them; else it opens at the next start.
+- A window with a start and an end is open when the run begins between them; else it opens at the next start. Where
+  the end has a date and the start has none, it opens at the next start before that end, if there is one.
 - A start alone, and an end alone, is the next one.
 - A time that the clock jumps over in spring is the moment of the jump; one that comes twice in autumn is the first.
 """
@@ -131,12 +132,16 @@ def _starts(window: Window, now: Instant, zone: tzinfo) -> Iterator[Instant]:
     if isinstance(window.start, datetime):
         yield _instant(window.start, zone)
         return
-    # The last one, too, where it has an end: the run may begin within the window.
-    if window.stop is not None or window.finish_by is not None:
-        yield max(at for at in _occurrences(window.start, now, zone) if at <= now)
-    ahead = [at for at in _occurrences(window.start, now, zone) if at > now]
+    last = max(at for at in _occurrences(window.start, now, zone) if at <= now)
     # A window that is empty, since its hour is left out in spring, is the next night's.
-    yield from ahead[:2]
+    ahead = [at for at in _occurrences(window.start, now, zone) if at > now][:2]
+    ends = (window.stop, window.finish_by)
+    if any(isinstance(end, time) for end in ends):
+        yield from (last, *ahead)  # the run may begin within the window
+    elif any(ends):
+        yield from (*ahead, last)  # the night that is meant has a date
+    else:
+        yield from ahead
 
 
 def _from(window: Window, since: Instant, *, opens_at: Instant | None, zone: tzinfo) -> Hours:
