@@ -479,7 +479,8 @@ def test_a_run_keeps_to_a_window_and_its_plan_says_when_it_is_done(tmp_path, med
     assert ended.exit_code is Exit.WINDOW_OVER
     with pytest.raises(UsageError, match="25:00"):
         run(looked, access=access, start_at="25:00")
-    assert run(looked, access=access, start_at="now", finish_by=datetime.now(UTC) + timedelta(hours=2)).is_complete
+    later = datetime.now(UTC) + timedelta(hours=2)
+    assert run(plan(batch, access=access), access=access, start_at="now", finish_by=later).is_complete
 
 
 def test_a_run_that_waits_for_its_hour_can_be_stopped(tmp_path, media, access):
