@@ -30,6 +30,10 @@ FORBIDDEN_HINT = (
 and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
 
 
+SANDBOX = "sandbox"
+"""What a sandbox is called as a provider."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """Where the provider is and with which key; the key shows in no text of this value.
@@ -71,7 +75,7 @@ class Access:
     def provider(self) -> str:
         """Whose projects these are: host and port, or `sandbox`, whose port differs from run to run."""
         parts = urlsplit(self.base_url)
-        return "sandbox" if self.is_sandbox else f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+        return SANDBOX if self.is_sandbox else f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
 
 
 def access(environ: Mapping[str, str]) -> Access:

@@ -11,7 +11,7 @@ import secrets
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
 from batchrunner.clock import WallClock, time_of
-from batchrunner.core import canary, looks, pace as pacing
+from batchrunner.core import canary, forecast, looks, pace as pacing
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
@@ -30,6 +30,7 @@ from batchrunner.seams import Settings
 from batchrunner.session import Session, submission_name
 from batchrunner.store import Store
 from batchrunner.till import Till
+from batchrunner.timetable import Timetable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ def engine(
     following = Following(session.jobs, {job.id: job for job in session.store.jobs()} if is_chained else None)
     performer = _performer(session, client, settings.policy, following)
     performer.sweep(job for job in session.store.all_attempts() if job.is_final and job.id not in fetch_again)
+    governor = _governor(session, patience, now=WallClock().now(), tell=tell)
     made = Engine(
         jobs=session.jobs,
         journal=session.store,
@@ -101,7 +103,8 @@ def engine(
         settings=settings,
         money=_money(session, account, till),
         purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
-        governor=_governor(session, patience, now=WallClock().now(), tell=tell),
+        governor=governor,
+        timetable=_timetable(session, governor),
         observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
@@ -186,6 +189,13 @@ def _governor(session: Session, patience: Patience, *, now: Instant, tell: Calla
         cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
         hints=patience.hints,
     )
+
+
+def _timetable(session: Session, governor: Governor) -> Timetable:
+    """When may be bought, and how long it takes until what is bought is on disk."""
+    hours = session.order.waits.hours
+    landing_s = 0.0 if hours.finish_by is None else forecast.learned(session.store.all_attempts()).landing_late_s
+    return Timetable(hours, takes_s=lambda job: governor.takes_s(job) + landing_s, when=time_of)
 
 
 def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -34,6 +34,7 @@ from batchrunner.inquiry import Inquiry, Money
 from batchrunner.lines import Lines
 from batchrunner.purse import Purse
 from batchrunner.seams import Clock, Journal, Observe, Outcome, Perform, Settings, Witness
+from batchrunner.timetable import Timetable
 
 LAST_ANSWER_S = 10.0
 """How long a run that is told to leave at once still waits for the answer to a paid request."""
@@ -61,11 +62,13 @@ class Engine:
         fetch_again: Collection[str] = (),
         canaries: Canaries | None = None,
         following: Following | None = None,
+        timetable: Timetable | None = None,
     ) -> None:
         """Take charge of `jobs`, in their order of preference.
 
         `fetch_again` names done jobs whose file is missing; with `canaries`, the others are not bought before these
         are good. `following` knows which of them wait for others; by default those wait for one another alone.
+        By default may be bought at any time.
         """
         jobs = tuple(jobs)
         self._following = following or Following(jobs)
@@ -108,6 +111,7 @@ class Engine:
         self._past = {(job.id, job.attempt): job for job in money.past if job.project_id is not None}
         self._purse = purse
         self._governor = governor
+        self._timetable = timetable or Timetable()
         self._held: dict[Step, Held] = {}
         for job in jobs:
             self._order[job.id] = len(self._order)
@@ -216,7 +220,7 @@ class Engine:
             raise self._bug
         return Outcome(
             by_state=dict(self.load.by_state),
-            stop=self._stop,
+            stop=self._stop or (Stop.WINDOW_OVER if self._timetable.left else None),
             trouble=self._trouble,
             is_unreachable=self._is_unreachable,
             not_fetched=len(self._fetch_again),
@@ -235,6 +239,8 @@ class Engine:
             self._wake.clear()
             self._take_inbox()
             now = self._clock.now()  # after what has arrived was dated: nothing may seem to lie ahead
+            if self._stop is None and self._timetable.is_over(now):
+                self.stop(Stop.WINDOW_OVER)
             self._start_inquiry(now)
             started = self._admit(now, self._unwritten)
             await self._record()
@@ -246,7 +252,7 @@ class Engine:
                 raise self._crash
             if self._is_over():
                 break
-            await self._clock.wait(self._wake, self._next_time())
+            await self._clock.wait(self._wake, self._timetable.next_turn(self._next_time(), now))
         await self._close_books()
 
     def _show(self, event: Event, job: Job) -> None:
@@ -291,6 +297,7 @@ class Engine:
             self.load.by_state[after.state] += 1
         self._count(before, after)
         self._index(before, after)
+        self._timetable.saw(after, event)
         for job_id, at in self._governor.saw(before, after, event, now=self._clock.now()):
             if self._jobs[job_id].again_at is None:
                 self._lines.move(Step.POLL, job_id, order=self._order[job_id], at=at)
@@ -366,7 +373,11 @@ class Engine:
         """Choose what starts now; intents to submit are added to `entries`, to be on disk first."""
         started: list[tuple[Step | None, Action, str]] = []
         gate = self._gate()
-        for job in (*self._purse.take_back(self._jobs.__getitem__, now=now), *self._governor.unpark(self._jobs)):
+        for job in (
+            *self._purse.take_back(self._jobs.__getitem__, now=now),
+            *self._governor.unpark(self._jobs),
+            *self._timetable.take_back(self._jobs, now=now),
+        ):
             self._queue(job)
         for step in Step:
             self._lines.ripen(step, now)
@@ -387,7 +398,7 @@ class Engine:
         self._held.pop(step, None)
         if not self._lines.ready(step) or schedule.refuses(step, self.load, self._settings.limits, gate) is not None:
             return False
-        held = self._governor.holds(step, self.load.in_flight, now=now)
+        held = self._timetable.holds(step, now) or self._governor.holds(step, self.load.in_flight, now=now)
         if held is not None:
             self._held[step] = held
         return held is None
@@ -397,6 +408,8 @@ class Engine:
         too_dear = self._purse.refuses(job, now=now)
         if too_dear is not None:
             self._purse.set_aside(job, order=order, why=too_dear)
+        elif not self._timetable.lands(job, now):
+            self._timetable.leave(job, order=order)
         elif self._governor.stops(job) is not None:
             pass  # left to another run; the words were told when its group was stopped
         elif self._governor.refuses(job) is not None:
@@ -509,7 +522,8 @@ class Engine:
     def _wants_to_buy(self) -> bool:
         busy = sum(self.load.running[step] for step in schedule.BUYING)
         is_wanted = self._lines.has_ready(schedule.BUYING) or self._lines.has_later(schedule.BUYING)
-        return self._stop is None and not self._is_paused and (busy > 0 or is_wanted)
+        is_open = not self._is_paused and self._timetable.is_open(self._clock.now())
+        return self._stop is None and is_open and (busy > 0 or is_wanted)
 
     async def _inquire(self, jobs: tuple[Job, ...]) -> None:
         """Read the evidence until two readings agree, and put the findings into the inbox."""

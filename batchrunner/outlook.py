@@ -12,10 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from batchrunner import caps, clock, places, private, room, store
+from batchrunner import caps, clock, foresight, places, private, room, store, waiting
+from batchrunner.access import Access
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
+from batchrunner.core.forecast import Forecast
 from batchrunner.core.plan import Pins, Plan
+from batchrunner.core.window import Hours
 from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.provider import wire
 from batchrunner.room import Room
@@ -34,6 +37,8 @@ class Outlook:
         usd: what the hold costs at the dearest rate of that plan; None where none is published, or a job has no price.
         warnings: by job id, what is worth a second look.
         disks: where the results go, and how much room there is.
+        hours: when a run that begins now may buy.
+        forecast: when it will be done; None where nothing is to be done.
     """
 
     balance: int | None
@@ -41,13 +46,28 @@ class Outlook:
     usd: Decimal | None
     warnings: Mapping[str, list[str]]
     disks: tuple[Room, ...]
+    hours: Hours
+    forecast: Forecast | None
 
 
-def of(batch: Batch, made: Plan, account: wire.Account | None, *, provider: str | None = None) -> Outlook:
-    """Price in dollars, balance, and the jobs that are dear, without a price, or would be left.
+def of(
+    batch: Batch,
+    made: Plan,
+    account: wire.Account | None,
+    *,
+    access: Access | None = None,
+    history: Path | None = None,
+    hours: Hours | None = None,
+) -> Outlook:
+    """Price in dollars, balance, the jobs that are dear, without a price, or would be left, and when it will be done.
 
-    `provider` is whose account it is; None where there is no key.
+    `access` is the provider; None where there is no key. `hours` are those of the run, by default the manifest's.
+
+    Raises:
+        UsageError: the manifest's window names a time zone that is not there.
     """
+    provider = access.provider if access is not None else None
+    hours = waiting.planned(batch, waiting.Asked()).hours if hours is None else hours
     known = account or wire.Account(id="", tier=None, credits=None, has_subscription=False)
     warnings: dict[str, list[str]] = {}
     for job_id, text in planning.far_dearer(made).items():
@@ -68,6 +88,8 @@ def of(batch: Batch, made: Plan, account: wire.Account | None, *, provider: str 
         usd=None if rate is None or bill.unpriced else rate * bill.hold,
         warnings=warnings,
         disks=room.look(batch.root, made),
+        hours=hours,
+        forecast=foresight.of_plan(batch, made, account, access=access, history=history, hours=hours),
     )
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 import sys
 
+from batchrunner import zones
 from batchrunner.core import catalog as catalogue, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.reader import Around
@@ -45,7 +46,10 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 def around(variables: Mapping[str, str], environ: Mapping[str, str]) -> Around:
     """What a manifest is read with beside its text: words for its variables, the environment, the files it includes."""
     return Around(
-        variables=variables, environ=environ, fetch=lambda name: text_of(Path(name), what="the included file ")
+        variables=variables,
+        environ=environ,
+        fetch=lambda name: text_of(Path(name), what="the included file "),
+        zones=zones.names,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import os
 from typing import Protocol
 
-from batchrunner import assembly, session as sessions, statefile
+from batchrunner import assembly, foresight, session as sessions, statefile
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
 from batchrunner.batch import Batch
 from batchrunner.caps import refuse_vain_caps
@@ -35,6 +35,7 @@ from batchrunner.session import Goal, Order, Session
 from batchrunner.store import Totals
 from batchrunner.telling import telling
 from batchrunner.till import Noted, Till
+from batchrunner.waiting import Doorstep
 from batchrunner.web.door import Door
 
 
@@ -102,8 +103,9 @@ async def carry_out(
     door: Door | None = None,
     recorder: Recorder | None = None,
     herald: Herald | None = None,
+    hurries: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Check the key, lock the state, and run the engine to its end.
+    """Wait for what is to be waited for, check the key, lock the state, and run the engine to its end.
 
     Args:
         batch: what is asked for.
@@ -114,10 +116,12 @@ async def carry_out(
         door: where to listen for the provider's notices, if anywhere.
         recorder: hears of everything; by default nothing is kept.
         herald: passes on what is worth it; whoever opened it tells it of the end.
+        hurries: whether it is to wait no longer before it begins.
     """
     recorder = recorder or Recorder(say=say)
     if herald is not None:
         herald.begin(recorder.run)
+    await Doorstep(tell=recorder.tell, hurries=hurries).wait(batch, order.waits)
     async with client_of(access, heard=recorder.heard) as client:
         account = await read_account(client)
         with (
@@ -163,6 +167,7 @@ class _Run:
         account = await read_account(self.client)
         if session.order.buys:
             refuse_vain_caps(batch, account)
+        await foresight.note(session)
         engine, performer = assembly.engine(
             session,
             client=self.client,

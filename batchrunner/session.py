@@ -29,6 +29,7 @@ from batchrunner.core.selection import Selection, facts_of
 from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.provider import wire
 from batchrunner.store import Store, Told
+from batchrunner.waiting import NOT_AT_ALL, Waits
 
 
 class Goal(Enum):
@@ -52,6 +53,7 @@ class Order:
         files: what was read of the inputs a moment ago.
         history: a folder whose state files tell what was charged before, beside this batch's own.
         agreed: what the person was shown and agreed to; None where nothing is spent, so nobody was asked.
+        waits: when may be bought, and what is waited for before it begins.
     """
 
     goal: Goal = Goal.BUY
@@ -60,6 +62,7 @@ class Order:
     files: Sequence[Inspected] = ()
     history: Path | None = None
     agreed: Pins | None = None
+    waits: Waits = NOT_AT_ALL
 
     @property
     def buys(self) -> bool:

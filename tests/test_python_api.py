@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 import json
 import logging
 from pathlib import Path
@@ -464,3 +465,26 @@ def test_nothing_is_imported_before_it_is_asked_for():
     text = "import sys, batchrunner; print(sorted(each for each in sys.modules if each.startswith('batchrunner')))"
     ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "['batchrunner']"
+
+
+# --- when may be bought ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_to_a_window_and_its_plan_says_when_it_is_done(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    looked = plan(batch, access=access)
+    assert looked.forecast is not None
+    assert looked.forecast.basis == "the provider's medians"
+    ended = run(looked, access=access, stop_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert ended.exit_code is Exit.WINDOW_OVER
+    with pytest.raises(UsageError, match="25:00"):
+        run(looked, access=access, start_at="25:00")
+    later = datetime.now(UTC) + timedelta(hours=2)
+    assert run(plan(batch, access=access), access=access, start_at="now", finish_by=later).is_complete
+
+
+def test_a_run_that_waits_for_its_hour_can_be_stopped(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    with start(batch, access=access, yes=True, start_at=datetime(2090, 1, 1, tzinfo=UTC)) as running:
+        running.stop()
+    assert running.result.exit_code is Exit.INTERRUPTED

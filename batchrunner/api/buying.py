@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from batchrunner import batch as batches, outlook as outlooks
+from batchrunner import batch as batches, outlook as outlooks, waiting
 from batchrunner.access import Access, account as read_account, client as client_of
 from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
 from batchrunner.api.twins import refuse_in_loop
@@ -18,9 +19,11 @@ from batchrunner.core import plan as planning
 from batchrunner.core.canary import Mode
 from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
+from batchrunner.core.window import Moment, moment_of
 from batchrunner.errors import NotAgreed, UsageError
 from batchrunner.provider import wire
 from batchrunner.session import Goal, Order
+from batchrunner.waiting import Waits
 
 
 class RunOptions(TypedDict, total=False):
@@ -31,7 +34,9 @@ class RunOptions(TypedDict, total=False):
     unfinished jobs at whatever the plan of now says. On a sandbox of its own (`sandbox=True`) nothing is spent.
 
     The others are those of `batchrunner run`: `max_credits_per_job`; `cutoff`, `soft` or `hard`; `wait_for_credits`,
-    to go on after a top-up; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
+    to go on after a top-up; `start_at`, `stop_at` and `finish_by`, a time of day, a date with a time as text, or a
+    `datetime`, over the manifest's window (`start_at="now"` begins at once); `wait_for`, manifests whose runs must be
+    over first; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
     `access`, the provider, by default that of the environment; `sandbox_scale`, the size of a sandbox's pictures;
     `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`;
     `notices=True`, to send notices as the command does, and `on_job_done`, a program for each job that is done. With a
@@ -43,6 +48,10 @@ class RunOptions(TypedDict, total=False):
     max_credits_per_job: int
     cutoff: Literal["soft", "hard"]
     wait_for_credits: bool
+    start_at: str | time | datetime
+    stop_at: str | time | datetime
+    finish_by: str | time | datetime
+    wait_for: Sequence[str | Path]
     canary: Literal["go", "stop"]
     ignore_disk_space: bool
     upload_cache: bool
@@ -70,7 +79,7 @@ def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
         PlanMoved: it would buy something else than the plan that was looked at.
         BatchrunnerError: anything else that stands in its way; `batchrunner.errors` has all of them.
     """
-    batch, order = _asked(what, options)
+    batch, order = _asked(what, options, _waits(what if isinstance(what, Batch) else what.batch, options))
     return Running(_task(batch, order, options))
 
 
@@ -170,17 +179,43 @@ def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Ta
 # --- consent ---------------------------------------------------------------------------------------------------------
 
 
-def _asked(what: Batch | Plan, options: RunOptions) -> tuple[Batch, Asks]:
+def _waits(batch: Batch, options: RunOptions) -> Waits:
+    """When may be bought, worked out when the run is asked for.
+
+    Raises:
+        UsageError: a time is none, the window can never be open, or what is waited for is not there.
+    """
+    start_at = options.get("start_at")
+    asked = waiting.Asked(
+        start_at=start_at if start_at == waiting.NOW else _moment("start_at", start_at),
+        stop_at=_moment("stop_at", options.get("stop_at")),
+        finish_by=_moment("finish_by", options.get("finish_by")),
+        wait_for=tuple(map(Path, options.get("wait_for", ()))),
+        is_rehearsal=options.get("sandbox", False),
+    )
+    return waiting.planned(batch, asked)
+
+
+def _moment(name: str, value: str | time | datetime | None) -> Moment | None:
+    if not isinstance(value, str):
+        return value
+    try:
+        return moment_of(value)
+    except ValueError as error:
+        raise UsageError(f"{name}={value!r}: {error}") from None
+
+
+def _asked(what: Batch | Plan, options: RunOptions, waits: Waits) -> tuple[Batch, Asks]:
     """The batch, and what asks for it when the provider is at hand."""
     if isinstance(what, Plan):
         for name in ("select", "rerender", "retry_failed", "history", "saved"):
             if name in options:
                 raise UsageError(f"{name} is for run(batch): a plan says already what is to be done")
-        return what.batch, lambda access: _as_planned(what, access, options)
-    return what, lambda access: _as_allowed(what, access, options)
+        return what.batch, lambda access: _as_planned(what, access, options, waits)
+    return what, lambda access: _as_allowed(what, access, options, waits)
 
 
-async def _as_planned(plan: Plan, access: Access, options: RunOptions) -> Order:
+async def _as_planned(plan: Plan, access: Access, options: RunOptions, waits: Waits) -> Order:
     """What the plan shows.
 
     Raises:
@@ -191,10 +226,10 @@ async def _as_planned(plan: Plan, access: Access, options: RunOptions) -> Order:
     account, seen = await _preview(plan.batch, access, wishes, plan.history)
     outlooks.refuse_moved(planning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
     batches.refuse_unpriced(plan.batch, seen.plan)
-    return _order(wishes, options, plan.history, seen)
+    return replace(_order(wishes, options, plan.history, seen), waits=waits)
 
 
-async def _as_allowed(batch: Batch, access: Access, options: RunOptions) -> Order:
+async def _as_allowed(batch: Batch, access: Access, options: RunOptions, waits: Waits) -> Order:
     """What the plan of now shows, if it may be bought.
 
     Raises:
@@ -219,7 +254,7 @@ async def _as_allowed(batch: Batch, access: Access, options: RunOptions) -> Orde
             f"this would buy {count} for {bill.expected:,} credits, {bill.hold:,} at the most, and nothing allows that",
             hint="run(plan(batch)) buys what the plan shows; or name max_credits=…, or yes=True",
         )
-    return _order(wishes, options, folder, seen)
+    return replace(_order(wishes, options, folder, seen), waits=waits)
 
 
 async def _preview(batch: Batch, access: Access, wishes: Wishes, history: Path | None) -> tuple[wire.Account, Preview]:

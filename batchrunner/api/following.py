@@ -224,7 +224,15 @@ class Running:
         order = await task.order(access)
         onlooker = _Onlooker(knows=self._knows)
         report = await running.carry_out(
-            task.batch, access, order, onlooker=onlooker, say=_log.info, door=door, recorder=recorder, herald=herald
+            task.batch,
+            access,
+            order,
+            onlooker=onlooker,
+            say=_log.info,
+            door=door,
+            recorder=recorder,
+            herald=herald,
+            hurries=lambda: self._stops,
         )
         herald.ended(report.outcome, report.exit_code, report.totals)
         return report

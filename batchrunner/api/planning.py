@@ -226,7 +226,7 @@ def _plan(
     tier = account.tier if account else None
     text_hash = outlooks.text_hash(batch.path)
     seen = batches.preview(batch, wishes=wishes, tier=tier, history_folder=folder, on_progress=on_look)
-    told = outlooks.of(batch, seen.plan, account, provider=chosen.provider if chosen else None)
+    told = outlooks.of(batch, seen.plan, account, access=chosen, history=folder)
     bill = seen.plan.bill()
     return Plan(
         batch=batch,
@@ -240,6 +240,7 @@ def _plan(
         tier=told.tier,
         warnings=batch.warnings + seen.warnings,
         disks=told.disks,
+        forecast=told.forecast,
         made=seen.plan,
         wishes=wishes,
         files=seen.files,

@@ -11,6 +11,7 @@ from batchrunner import outlook as outlooks
 from batchrunner.batch import Batch
 from batchrunner.core import plan as planning
 from batchrunner.core.eventlines import Credits, Reason
+from batchrunner.core.forecast import Forecast
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.plan import Do, Wishes
@@ -69,6 +70,8 @@ class Plan:
         tier: its plan; None as above. The prices are then the most that any plan pays.
         warnings: what is worth saying of the inputs.
         disks: where results go, and how much room there is.
+        forecast: when it would be done, begun now: `median_at`, `late_at` (in 9 of 10 cases earlier), `left` by the
+            window, and its `basis`; None where there is nothing to do.
     """
 
     batch: Batch
@@ -82,6 +85,7 @@ class Plan:
     tier: str | None
     warnings: tuple[Problem, ...]
     disks: tuple[Room, ...]
+    forecast: Forecast | None
     made: planning.Plan = field(repr=False)
     wishes: Wishes = field(repr=False)
     files: tuple[Inspected, ...] = field(repr=False)

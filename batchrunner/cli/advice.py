@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from pathlib import Path
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ _BUYING = (
     "ignore_disk_space",
     "webhook_port",
     "webhook_host",
+    "start_at",
+    "stop_at",
+    "finish_by",
 )
 
 TAKES: Mapping[str, Sequence[str]] = {
@@ -61,8 +65,8 @@ class Typed:
 
     @classmethod
     def of(cls, manifest: Path, given: Mapping[str, Any]) -> Typed:
-        """What was typed, of all the values that a command was given."""
-        flags = {name: value for name, value in given.items() if name in KEPT}
+        """What was typed, of all the values that a command was given; a date will have passed, a time of day comes."""
+        flags = {name: value for name, value in given.items() if name in KEPT and not isinstance(value, datetime)}
         if flags.get("on_no_credits") == "stop":
             del flags["on_no_credits"]
         return cls(manifest=manifest, flags=flags)
@@ -104,7 +108,11 @@ def _written(flag: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         value = tuple(f"{name}={word}" for name, word in value.items())
     values = value if isinstance(value, tuple) else (value,)
-    return [part for each in values for part in (option, str(each))]
+    return [part for each in values for part in (option, _word(each))]
+
+
+def _word(value: Any) -> str:
+    return value.isoformat("seconds" if value.second else "minutes") if isinstance(value, time) else str(value)
 
 
 def _selected(chosen: Selection) -> Iterator[tuple[str, Any]]:
@@ -200,8 +208,21 @@ def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
         yield f"next: mend it, then {again}    tries another canary first"
 
 
-def _next_command(report: Report, typed: Typed) -> Iterator[str]:
+def _go_on(report: Report, again: str) -> Iterator[str]:
+    """What goes on with what is left, and what the window left."""
     from batchrunner.clock import time_of
+    from batchrunner.core.selection import OPEN
+
+    if report.exit_code is Exit.WINDOW_OVER:
+        left = [job for job in report.jobs if job.state in OPEN]
+        hold = sum(job.spec.hold or 0 for job in left)
+        yield f"left, since the window is over: {show.plural(len(left), 'job')}, {hold:,} credits at the most"
+    at = report.outcome.again_at
+    when = "" if at is None else f", not before {time_of(at)}: the provider asked for patience"
+    yield f"next: {again}    goes on where it was{when}"
+
+
+def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     from batchrunner.core.job import BOUGHT
     from batchrunner.core.selection import OPEN
 
@@ -220,10 +241,8 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
         if any(job.state in BOUGHT for job in report.jobs):
             yield f"next: {typed.command('download')}    collects what was bought"
         yield f"next: raise the cap, then {again}    goes on with what is left"
-    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED}:
-        at = report.outcome.again_at
-        when = "" if at is None else f", not before {time_of(at)}: the provider asked for patience"
-        yield f"next: {again}    goes on where it was{when}"
+    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED, Exit.WINDOW_OVER}:
+        yield from _go_on(report, again)
     elif report.exit_code is Exit.JOBS_FAILED:
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
         if any(job.state in OPEN for job in report.jobs):

@@ -64,7 +64,7 @@ class Program(click.Group):
     cls=Program,
     context_settings={"auto_envvar_prefix": "BATCHRUNNER", "help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage or manifest, 3 incomplete, 4 jobs failed, 5 unreachable, 6 key refused, "
-    "7 out of credits, 8 budget reached, 9 uncertain, 11 locked, 12 state unusable, 130 interrupted.",
+    "7 out of credits, 8 budget reached, 9 uncertain, 10 window over, 11 locked, 12 state unusable, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="batchrunner")
 def program() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.core.inputs import Inspected
     from batchrunner.core.plan import Bill, Entry, Pins, Plan, Wishes
     from batchrunner.provider import wire
+    from batchrunner.waiting import Waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,14 @@ def ask(
     is_free: bool,
     says_yes: bool,
     shown: Callable[[Plan], None] | None = None,
+    waits: Waits | None = None,
 ) -> Answer:
     """Show what a run will buy and ask for it; on a sandbox of this run's own nothing is spent, and nothing asked.
 
     `says_yes` agrees to new and unfinished jobs, never to buying a finished one again. A `saved` plan has been agreed
     to by whoever names it, as long as nothing moved. `history` is a folder whose state files prices are learned from.
-    `shown` shows what is about to be done in the command's own words, in place of the whole plan.
+    `shown` shows what is about to be done in the command's own words, in place of the whole plan. `waits` says when it
+    may buy.
 
     Raises:
         UsageError: there is nobody to ask, or a saved plan is not the plan of now.
@@ -72,7 +75,9 @@ def ask(
         shown(seen.plan)
     if bill.jobs:
         if shown is None and _can_ask() and not says_yes:
-            plan.print_plan(seen.plan, outlook.of(read, seen.plan, account, provider=access.provider))
+            hours = waits.hours if waits is not None else None
+            told = outlook.of(read, seen.plan, account, access=access, history=history, hours=hours)
+            plan.print_plan(seen.plan, told)
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
     return Answer(wishes=wishes, files=seen.files, agreed=planning.pins(seen.plan))

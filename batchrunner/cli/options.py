@@ -101,10 +101,58 @@ log_and_events = (
     ),
 )
 
+
+class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which need not be there
+    """A time of day, or a date with a time; `words` may stand in its place."""
+
+    name = "time"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        from batchrunner.core import window
+
+        if not isinstance(value, str) or value in self._words:
+            return value
+        try:
+            return window.moment_of(value)
+        except ValueError as error:
+            also = f", or {self._words[0]}" if self._words else ""
+            self.fail(f"{error}{also}", param, ctx)
+
+
+WINDOW = (
+    click.option(
+        "--start-at",
+        type=_Moment("now"),
+        metavar="TIME",
+        help="Buy nothing before: 22:00, a date with a time such as 2026-11-01T22:00, or now.",
+    ),
+    click.option(
+        "--stop-at", type=_Moment(), metavar="TIME", help="Buy nothing from then on; what was bought is fetched."
+    ),
+    click.option(
+        "--finish-by",
+        type=_Moment(),
+        metavar="TIME",
+        help="Buy only what will be on disk by then, by past render times.",
+    ),
+)
+
 BUYING = (
     allow_unlisted,
     variables,
     history,
+    *WINDOW,
+    click.option(
+        "--wait-for",
+        multiple=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="MANIFEST",
+        help="Begin when no run of this other manifest goes on any more. May be repeated.",
+    ),
     click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend."),
     click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."),
     click.option(
@@ -138,6 +186,11 @@ BUYING = (
     *log_and_events,
     as_json,
 )
+
+
+def window(command: Decorated) -> Decorated:
+    """Let a command be told when may be bought."""
+    return _with(WINDOW, command)
 
 
 def buying(command: Decorated) -> Decorated:

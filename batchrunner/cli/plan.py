@@ -17,8 +17,11 @@ from batchrunner.core.kind import Kind
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError, ProviderError
 
 if TYPE_CHECKING:
+    from batchrunner.batch import Batch
+    from batchrunner.core.forecast import Forecast
     from batchrunner.core.plan import Bill, Plan
     from batchrunner.core.spec import Spec
+    from batchrunner.core.window import Hours
     from batchrunner.outlook import Outlook
     from batchrunner.provider import wire
 
@@ -56,6 +59,7 @@ class _Detailed(click.Command):
 @options.allow_unlisted
 @options.history
 @options.variables
+@options.window
 @click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
 @click.option(
     "--detailed-exitcode",
@@ -94,8 +98,8 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
             history_folder=given["history"],
             on_progress=on_progress,
         )
-    provider = access(os.environ).provider if account else None
-    outlook = outlooks.of(read, seen.plan, account, provider=provider)
+    chosen = access(os.environ) if account else None
+    outlook = outlooks.of(read, seen.plan, account, access=chosen, history=given["history"], hours=_hours(read, given))
     if given["save"]:
         outlooks.save(given["save"], read, seen.plan, tier=account.tier if account else None)
     if given["as_json"]:
@@ -110,6 +114,14 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
             show.say(f"next: {typed.command('run', **again)}")
     has_changes = any(entry.action is not Do.SKIP for entry in seen.plan.entries)
     return 2 if given["detailed_exitcode"] and has_changes else Exit.OK
+
+
+def _hours(read: Batch, given: Mapping[str, Any]) -> Hours:
+    """When a run that began now would buy."""
+    from batchrunner import waiting
+
+    asked = waiting.Asked(start_at=given["start_at"], stop_at=given["stop_at"], finish_by=given["finish_by"])
+    return waiting.planned(read, asked).hours
 
 
 def _account() -> wire.Account | None:
@@ -147,6 +159,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     show.line(f"\n{show.plural(len(listed), 'job')}{left_out}, {bill.jobs:,} to render, {price}")
     if outlook.balance is not None and not bill.unpriced:
         show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+    for line in night_lines(outlook.hours, outlook.forecast):
+        show.line(line)
     for line in _led_to(made):
         show.line(line)
     for line in left_behind(made):
@@ -159,6 +173,27 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for disk in outlook.disks:
         if disk.words is not None:
             show.say(f"warning: {disk.words}")
+
+
+def night_lines(hours: Hours, forecast: Forecast | None) -> Iterator[str]:
+    """When may be bought, and when it will be done."""
+    from batchrunner import clock, waiting
+
+    now = clock.now()
+    yield from waiting.words(hours, now)
+    if not hours.is_over(now):
+        yield from forecast_lines(forecast, now)
+
+
+def forecast_lines(forecast: Forecast | None, now: float) -> Iterator[str]:
+    """When it will be done, by whose render times, and what the window leaves."""
+    from batchrunner import waiting
+
+    if forecast is None:
+        return
+    middle, late = (waiting.time_words(60 * round(at / 60), now) for at in (forecast.median_at, forecast.late_at))
+    but = f", but for {show.plural(forecast.left, 'job')} that the window leaves" if forecast.left else ""
+    yield f"done by about {middle}, in 9 of 10 cases by {late} (by {forecast.basis}){but}"
 
 
 MOST_LEFT_BEHIND = 5
@@ -234,10 +269,33 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
             "usd": None if outlook.usd is None else float(outlook.usd),
         },
         "account": None if outlook.tier is None else {"credits": outlook.balance, "tier": outlook.tier},
+        **night_shape(outlook.hours, outlook.forecast),
         "disks": [
             {"folder": str(disk.folder), "free": disk.free, "needed": {"least": disk.least, "most": disk.most}}
             for disk in outlook.disks
         ],
+    }
+
+
+def night_shape(hours: Hours, forecast: Forecast | None) -> dict[str, Any]:
+    """When may be bought, and when it will be done, as JSON."""
+    ends = (hours.opens_at, hours.stops_at, hours.finish_by)
+    opens_at, stops_at, finish_by = map(show.time_utc, ends)
+    window = (
+        None if ends == (None, None, None) else {"opens_at": opens_at, "stops_at": stops_at, "finish_by": finish_by}
+    )
+    return {"window": window, "forecast": forecast_shape(forecast)}
+
+
+def forecast_shape(forecast: Forecast | None) -> dict[str, Any] | None:
+    """When it will be done, as JSON."""
+    if forecast is None:
+        return None
+    return {
+        "median": show.time_utc(forecast.median_at),
+        "nine_in_ten": show.time_utc(forecast.late_at),
+        "left": forecast.left,
+        "basis": forecast.basis,
     }
 
 

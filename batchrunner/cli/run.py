@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batchrunner.recorder import Recorder
     from batchrunner.running import Report
     from batchrunner.session import Order
+    from batchrunner.waiting import Waits
     from batchrunner.web.door import Door
 
 
@@ -99,6 +100,7 @@ def buy(
     if given["events"] == "-" and given["as_json"]:
         raise UsageError("--events - and --json both want standard output", hint="give --events a file")
     show.problems(read.warnings)
+    waits = _waits(read, given)
     door = _door(read, given)
     with (
         recorders.recording(
@@ -111,10 +113,24 @@ def buy(
         typed = Typed.of(read.path, {**given, "selection": wishes.selection})
         display = progress(quiet=given["quiet"])
         with _heralding(read, given, typed) as herald:
-            order = _order(read, access, wishes, given, saved=saved, shown=shown)
+            order = _order(read, access, wishes, given, saved=saved, shown=shown, waits=waits)
             report = carry_out(read, access, order, display=display, door=door, recorder=recorder, herald=herald)
             herald.ended(report.outcome, report.exit_code, report.totals, lines=advice.after_run(report, typed))
         return conclude(read, report, typed=typed, as_json=given["as_json"])
+
+
+def _waits(read: Batch, given: Mapping[str, Any]) -> Waits:
+    """When may be bought, worked out when the command is typed: the question may be answered later."""
+    from batchrunner import waiting
+
+    asked = waiting.Asked(
+        start_at=given["start_at"],
+        stop_at=given["stop_at"],
+        finish_by=given["finish_by"],
+        wait_for=given["wait_for"],
+        is_rehearsal=given["sandbox"],
+    )
+    return waiting.planned(read, asked)
 
 
 def _heralding(read: Batch, given: Mapping[str, Any], typed: Typed) -> AbstractContextManager[Herald]:
@@ -147,6 +163,7 @@ def _order(
     *,
     saved: Path | None,
     shown: Callable[[Plan], None] | None,
+    waits: Waits,
 ) -> Order:
     """What the person agrees to."""
     from batchrunner.cli import consent
@@ -161,6 +178,7 @@ def _order(
         is_free=given["sandbox"],
         says_yes=given["yes"],
         shown=shown,
+        waits=waits,
     )
     return Order(
         wishes=asked.wishes,
@@ -168,6 +186,7 @@ def _order(
         files=asked.files,
         history=given["history"],
         agreed=asked.agreed,
+        waits=waits,
     )
 
 

@@ -30,7 +30,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import batch, store, telling
+    from batchrunner import batch, clock, foresight, store, telling
+    from batchrunner.cli import plan
     from batchrunner.core.selection import EVERYTHING, facts_of
     from batchrunner.errors import UsageError
 
@@ -45,6 +46,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = view.totals() if view else store.Totals()
         pauses = telling.pauses(view) if view else {}
         now = telling.read(view) if view else None
+        forecast = foresight.of_run(view, jobs) if view else None
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:
@@ -54,7 +56,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
         made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
-        show.as_json(made | {"pauses": pauses, **telling.shape(now)})
+        more = {"pauses": pauses, "forecast": plan.forecast_shape(forecast), **telling.shape(now)}
+        show.as_json(made | more)
         return Exit.OK
     if is_new:
         show.line(f"{manifest}: nothing has been run yet")
@@ -63,6 +66,8 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent, among=everything)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
+    for line in plan.forecast_lines(forecast, clock.now()):
+        show.line(line)
     _print_waiting(jobs, pauses, now, typed)
     return Exit.OK
 

@@ -16,7 +16,7 @@ from batchrunner.core.reader import DEFAULT_OUTPUT, VERSION, Opened
 BUILT_IN = "batchrunner"
 """Where a value is from that nobody wrote."""
 
-_HEAD = ("name", "output", "catalog", "limits", "budget", "retry", "webhooks", "notify", "on_job_done")
+_HEAD = ("name", "output", "catalog", "limits", "budget", "window", "retry", "webhooks", "notify", "on_job_done")
 
 Path = tuple[str, ...]
 

@@ -7,7 +7,7 @@ keeps the file and the line where it stands. A file counts once, however often i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 import posixpath
 import re
@@ -39,11 +39,13 @@ class Around:
         variables: the words of `--var`, by name.
         environ: the environment, of which a manifest sees what its `env` names.
         fetch: gives the text of an included file by its name; raises UsageError where it cannot be read.
+        zones: gives the names of all time zones; where it gives none, none is checked.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     fetch: Callable[[str], str] = _no_files
+    zones: Callable[[], Collection[str]] = tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -276,6 +276,11 @@ class Looks:
         render = self._renders.get(job_id)
         return None if render is None else render.due_at
 
+    def durations(self, name: str) -> Sequence[float]:
+        """What is known of a group, in seconds, sorted; empty where nothing is."""
+        group = self._groups.get(name)
+        return () if group is None else group.ordered
+
     def learned(self) -> dict[str, list[float]]:
         """Durations in seconds by group, the oldest first: what to begin with the next time."""
         return {name: list(group.latest) for name, group in self._groups.items() if group.is_known}

@@ -13,6 +13,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Place, Problem
 from batchrunner.core.retry import USUAL, Policy
+from batchrunner.core.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +87,6 @@ class Manifest:
     budget: Budget = field(default_factory=Budget)
     retry: Policy = USUAL
     webhooks: Webhooks | None = None
+    window: Window = field(default_factory=Window)
     notify: tuple[Sort, ...] = ALL
     on_job_done: tuple[str, ...] = ()

@@ -83,6 +83,7 @@ _WORDS: Final[Mapping[Exit, str]] = {
     Exit.OUT_OF_CREDITS: "out of credits",
     Exit.BUDGET_REACHED: "the budget is reached",
     Exit.UNCERTAIN: "submissions wait for a person",
+    Exit.WINDOW_OVER: "the window is over, and work is left",
     Exit.INTERRUPTED: "interrupted",
 }
 

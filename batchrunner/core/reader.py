@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, yamltext
+from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, windowing, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.entries import Jobs, Needed, Read, check_output, name_flaw
@@ -22,7 +22,7 @@ from batchrunner.core.manifest import Limits, Manifest, Webhooks
 from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.retry import Policy
-from batchrunner.core.typed import checked, not_yet_keys, problem_at, value_of
+from batchrunner.core.typed import checked, problem_at, value_of
 from batchrunner.core.variables import Refused, Variables, masking
 from batchrunner.core.yamltext import MapNode, Node, ScalarNode
 
@@ -112,6 +112,7 @@ def read(
             limits=Limits(**usable.get("limits", {})),
             budget=replace(Budget.of(usable.get("budget", {})), per_model=manifest.per_model),
             retry=Policy.of(usable.get("retry", {})),
+            window=windowing.window_of(usable.get("window", {})),
             webhooks=Webhooks(**usable["webhooks"]) if "webhooks" in usable else None,
             notify=tuple(map(Sort, usable["notify"]["on"])) if "notify" in usable else ALL,
             on_job_done=notices.words_of(usable.get("on_job_done", ())),
@@ -179,6 +180,8 @@ def opened(text: str, *, source: str, catalog: Catalog, around: Around, allow_un
     for part in files.included():
         _check_included(part, variables, found)
     head_node, head = _head(root, variables, found)
+    for problem in windowing.problems(value_of(head_node, "window"), head.get("window"), zones=around.zones):
+        found.add(problem)
     listed: dict[Kind | None, Any] = {kind: checks.listed(kind, catalog) for kind in Kind}
     jobs = Jobs(
         catalog=catalog,
@@ -243,8 +246,7 @@ def _filled(root: Node, variables: Variables) -> tuple[Node, list[Refused]]:
 def _head(root: Node, variables: Variables, found: Findings) -> tuple[Node, Mapping[str, Any]]:
     """Return the manifest's own keys, and their usable values."""
     root, unknown = _filled(root, variables)
-    refused = [*not_yet_keys(root, "manifest", ""), *unknown]
-    usable = checked(root, shape.Head, prefix="", refused=refused, found=found)
+    usable = checked(root, shape.Head, prefix="", refused=unknown, found=found)
     node = value_of(root, "version")
     if isinstance(node, ScalarNode) and isinstance(node.value, int) and node.value < VERSION:
         hint = f"write version: {VERSION}"

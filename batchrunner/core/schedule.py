@@ -35,6 +35,7 @@ class Stop(StrEnum):
     DISK_FULL = "disk full"
     UNREACHABLE = "provider not reachable"
     CANARY = "the canaries are to be looked at"
+    WINDOW_OVER = "the window is over"
     COLLECTING = "only collecting what was bought"
 
 
@@ -215,7 +216,7 @@ def exit_code(
     not_fetched: int = 0,
     left_out: int = 0,
 ) -> Exit:
-    """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 4, 3; 130 if interrupted before its end.
+    """The exit code of a run: where several hold, the first of 6, 9, 7, 8, 5, 10, 4, 3; 130 if interrupted.
 
     Canaries that are to be looked at come before what may be wrong with them.
 
@@ -238,6 +239,7 @@ def exit_code(
         (stop is Stop.CANARY and left > 0, Exit.INCOMPLETE),
         (held_back > 0 or is_too_dear, Exit.BUDGET_REACHED),
         (is_unreachable and left > 0, Exit.UNREACHABLE),
+        (stop is Stop.WINDOW_OVER and left > 0, Exit.WINDOW_OVER),
         (jobs.get(State.FAILED, 0) + jobs.get(State.CANCELED, 0) > 0, Exit.JOBS_FAILED),
         (left > 0, Exit.INCOMPLETE),
     )

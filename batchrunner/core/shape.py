@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from batchrunner.core import duration, explain, folder
+from batchrunner.core import duration, explain, folder, window
 from batchrunner.core.kind import Kind
 
 MAX_ID_LENGTH = 200
@@ -294,6 +294,26 @@ class Budget(Block):
     unpriced: Literal["refuse", "allow"] = optional("Whether a model without a published price may be bought.")
 
 
+def _when(value: str) -> str:
+    try:
+        window.moment_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("no_time", "{said}", {"said": str(error)}) from None
+    return value
+
+
+When = Annotated[str, Field(json_schema_extra={"pattern": window.PATTERN}), AfterValidator(_when)]
+
+
+class Window(Block):
+    """When may be bought; what was bought is collected at any time."""
+
+    start: When = optional("Before it nothing is bought: a time of day, or a date with a time.")
+    stop: When = optional("From then on nothing more is bought: a time of day, or a date with a time.")
+    finish_by: When = optional("What is bought must be on disk by then: a time of day, or a date with a time.")
+    timezone: Text = optional("Zone whose clock is meant, such as Europe/Berlin; else the machine's own.")
+
+
 class Webhooks(Block):
     port: Annotated[int, Field(ge=0, le=65535)] = required(
         "Port to listen on for the provider's notices; 0 takes a free one."
@@ -369,6 +389,7 @@ class Head(Block):
     catalog: Text = optional("File that corrects models and prices, relative to the manifest.")
     limits: Limits = optional("How much goes on at once.")
     budget: Budget = optional("Caps that hold, in credits and dollars.")
+    window: Window = optional("When may be bought.")
     webhooks: Webhooks = optional("Take the provider's notices instead of asking only.")
     retry: Retry = optional("How patiently each step is tried again.")
     notify: Notify = optional("Which notices the person gets; where to is never in a manifest.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,6 @@ from batchrunner.core import checks, explain, yamltext
 from batchrunner.core.findings import Findings
 from batchrunner.core.problem import Problem
 from batchrunner.core.variables import Refused
-
-# What the format will have and this version does not: refused, since ignoring it would render or spend otherwise
-# than the person meant. Whoever builds one deletes its word here.
-NOT_YET: Mapping[str, frozenset[str]] = {
-    "manifest": frozenset({"window"}),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +70,6 @@ def _keys_only(path: tuple[str | int, ...]) -> checks.Path:
     return tuple(keys)
 
 
-def not_yet_keys(node: yamltext.Node, where: str, prefix: str) -> list[Refused]:
-    """Return the keys of a node that a later version will know."""
-    if not isinstance(node, yamltext.MapNode):
-        return []
-    refused = []
-    for key, entry in node.entries.items():
-        if key in NOT_YET[where]:
-            path = explain.joined(prefix, (key,))
-            refused.append(Refused((key,), not_yet(entry, key, path=path)))
-    return refused
-
-
 def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
     """Return what a job, or the defaults for jobs, may not have although it is no slip."""
     if not isinstance(node, yamltext.MapNode):
@@ -104,12 +85,6 @@ def refused_in_job(node: yamltext.Node, prefix: str) -> list[Refused]:
         )
         refused.append(Refused(("name",), problem))
     return refused
-
-
-def not_yet(node: yamltext.Node | yamltext.Entry, what: str, *, path: str) -> Problem:
-    """Return the problem of something that a later version will know."""
-    message = f"{what} is not supported by this version of batchrunner"
-    return problem_at(node, "not-supported-yet", message, path=path)
 
 
 def value_of(node: yamltext.Node, key: str) -> yamltext.Node | None:

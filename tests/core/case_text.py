@@ -27,6 +27,7 @@ from batchrunner.errors import ManifestError, UsageError
 CASES = Path(__file__).parent / "cases"
 CATALOG_TEXT = Path(catalog.__file__).parents[1].joinpath("data", "catalog.yaml").read_text(encoding="utf-8")
 CATALOG = catalog.parse_catalog(CATALOG_TEXT, source="catalog.yaml")
+ZONES = ("America/New_York", "Europe/Berlin", "UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,9 @@ class Case:
         said = {
             sort: dict(rest[0].split("=", 1) for word, *rest in words if word == sort) for sort in ("var", "environ")
         }
-        return Around(variables=said["var"], environ=said["environ"], fetch=fetching(self.included))
+        return Around(
+            variables=said["var"], environ=said["environ"], fetch=fetching(self.included), zones=lambda: ZONES
+        )
 
 
 def fetching(texts: Mapping[str, str]) -> Callable[[str], str]:

@@ -57,6 +57,7 @@ BEYOND = {
     "bad-variables-as-lists-that-grow",
     "bad-variables-in-a-circle",
     "bad-variables-that-grow",
+    "bad-window-of-no-time",
     "bad-youtube",
 }
 

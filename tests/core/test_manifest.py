@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 import yaml
 
-from batchrunner.core import expand, findings, manifest, reader, shape, typed
+from batchrunner.core import expand, findings, manifest, reader
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.errors import ManifestError
 from tests.core.case_text import CASES, CATALOG, facts, listing, outcome, parse, read_case
@@ -123,10 +123,6 @@ def test_bytes_that_are_no_text_are_a_problem(text: str, code: str) -> None:
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing() -> None:
     text = "version: 1\njobs:\n  - id: a\n    kind: image-to-video\n    end_seconds: 5\n    input: a.png\n"
     assert parse("\ufeff" + text.replace("\n", "\r\n")) == parse(text)
-
-
-def test_not_yet_supported_keys_are_not_keys_of_the_schema() -> None:
-    assert typed.NOT_YET["manifest"].isdisjoint(shape.Head.model_fields)
 
 
 @pytest.mark.parametrize(

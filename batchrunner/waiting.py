@@ -1,0 +1,170 @@
+"""What a run waits for before it begins: the hours in which may be bought, and other runs. Part of the composition.
+
+While it waits it holds nothing: neither its state file, nor the account's till, so that others can work. What was
+agreed to is compared again when it begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from batchrunner import statefile, store, zones
+from batchrunner.batch import Batch
+from batchrunner.clock import WallClock
+from batchrunner.core import window as windows
+from batchrunner.core.job import BOUGHT, State
+from batchrunner.core.retry import Instant
+from batchrunner.core.window import ALWAYS, Hours, Moment, Window
+from batchrunner.errors import StateUnusable, UsageError
+
+NOW = "now"
+"""In place of a start: at once, whatever the manifest says."""
+
+CHECK_S = 0.5
+"""Seconds between two looks whether another run has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """When a run is to buy, beyond what its manifest says; and the runs that it waits for.
+
+    Attributes:
+        start_at: a moment, or `NOW`; None for what the manifest says.
+        wait_for: manifests, or state files, whose runs have to be over first.
+        is_rehearsal: nothing is spent, so the manifest's own window is not waited for.
+    """
+
+    start_at: Moment | str | None = None
+    stop_at: Moment | None = None
+    finish_by: Moment | None = None
+    wait_for: tuple[Path, ...] = ()
+    is_rehearsal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """When a run may buy, and the state files that have to be free before it begins."""
+
+    hours: Hours = ALWAYS
+    wait_for: tuple[Path, ...] = ()
+
+
+NOT_AT_ALL = Waits()
+
+
+def planned(batch: Batch, asked: Asked, *, now: Instant | None = None) -> Waits:
+    """Work out, when a command is typed, when its run may buy.
+
+    Raises:
+        UsageError: the window can never be open, its zone is unknown, or what is waited for is not there.
+    """
+    window = _window(batch.manifest.window, asked)
+    if (flaw := windows.flaw(window)) is not None:
+        raise UsageError(
+            f"{flaw[1]}", hint="look at --start-at, --stop-at and --finish-by, and at window: in the manifest"
+        )
+    at = WallClock().now() if now is None else now
+    hours = ALWAYS if window.is_always else windows.hours(window, now=at, zone=zones.zone(window.timezone))
+    return Waits(hours=hours, wait_for=tuple(map(_state_of, asked.wait_for)))
+
+
+def _window(written: Window, asked: Asked) -> Window:
+    window = Window(timezone=written.timezone) if asked.is_rehearsal else written
+    if isinstance(asked.start_at, str):
+        window = replace(window, start=None)
+    elif asked.start_at is not None:
+        window = replace(window, start=asked.start_at)
+    return replace(window, stop=asked.stop_at or window.stop, finish_by=asked.finish_by or window.finish_by)
+
+
+def _state_of(path: Path) -> Path:
+    """The state file of a manifest, or the one that is named itself."""
+    state = path.resolve() if path.suffix == ".db" else store.path_for(path)
+    if not path.exists() and not state.exists():
+        raise UsageError(
+            f"there is no {path} to wait for", hint="name the manifest of the other run, or its state file"
+        )
+    return state
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doorstep:
+    """Where a run waits.
+
+    Attributes:
+        tell: a word for the person.
+        hurries: whether it is to wait no longer.
+    """
+
+    tell: Callable[[str], None]
+    hurries: Callable[[], bool] = lambda: False
+    clock: WallClock = field(default_factory=WallClock)
+
+    async def wait(self, batch: Batch, waits: Waits) -> None:
+        """Return when the other runs are over and the hours have begun, or something is there to be collected."""
+        for state in waits.wait_for:
+            await self._until_free(state)
+        await self._until_open(batch, waits.hours)
+
+    async def _until_free(self, state: Path) -> None:
+        if not is_in_use(state):
+            return
+        self.tell(f"waiting: a run holds {state.name}; this one begins when it has ended")
+        while is_in_use(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
+            await asyncio.sleep(CHECK_S)
+
+    async def _until_open(self, batch: Batch, hours: Hours) -> None:
+        opens_at = hours.opens_at
+        if opens_at is None or not hours.is_ahead(self.clock.now()) or has_bought(batch.state):
+            return
+        wait_s = opens_at - self.clock.now()
+        self.tell(f"buying begins at {time_words(opens_at, self.clock.now())}, in {windows.duration_words(wait_s)}")
+        while hours.is_ahead(self.clock.now()) and not self.hurries():  # noqa: ASYNC110 - the clock may be set
+            await asyncio.sleep(min(CHECK_S, max(0.0, opens_at - self.clock.now())))
+
+
+def is_in_use(state: Path) -> bool:
+    """Whether a run holds a state file at this moment."""
+    if not statefile.lock_of(state).exists():
+        return False
+    with statefile.locked(state) as is_free:
+        return not is_free
+
+
+def has_bought(state: Path) -> bool:
+    """Whether something was bought that is still to be collected; not where that cannot be read."""
+    try:
+        with store.open_to_read(state) as view:
+            return view is not None and any(job.state in BOUGHT - {State.UNCERTAIN} for job in view.jobs())
+    except StateUnusable:
+        return False  # the run says what is wrong
+
+
+def time_words(at: Instant, now: Instant) -> str:
+    """A time for people by the machine's clock, with its day where that is not today."""
+    when, today = (datetime.fromtimestamp(each, zones.MACHINE) for each in (at, now))
+    shown = when.strftime("%H:%M:%S" if when.second else "%H:%M")
+    return shown if when.date() == today.date() else f"{when.date().isoformat()} {shown}"
+
+
+def words(hours: Hours, now: Instant) -> list[str]:
+    """The hours of a run for people, line by line; none where there are none."""
+    said = []
+    if hours.is_over(now):
+        assert hours.ends_at is not None
+        return [f"the window ended at {time_words(hours.ends_at, now)}: nothing is bought"]
+    if hours.opens_at is not None and hours.is_ahead(now):
+        wait = windows.duration_words(hours.opens_at - now)
+        said.append(f"buying begins at {time_words(hours.opens_at, now)}, in {wait}")
+    if hours.stops_at is not None:
+        said.append(f"buying stops at {time_words(hours.stops_at, now)}")
+    if hours.finish_by is not None:
+        said.append(f"only what is on disk by {time_words(hours.finish_by, now)} is bought")
+    return said
