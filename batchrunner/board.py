@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+import math
 from pathlib import Path
 import threading
 import time
 from typing import Any, Final
 
-from batchrunner import statefile, store, telling
+from batchrunner import foresight, statefile, store, telling
 from batchrunner.batch import Batch
 from batchrunner.core import awaited, budget, totals
 from batchrunner.core.events import Event
-from batchrunner.core.job import FINAL, Job, State
+from batchrunner.core.forecast import Forecast
+from batchrunner.core.job import FINAL, Job
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import OPEN
 from batchrunner.core.totals import Totals
@@ -38,10 +40,8 @@ LOGGED: Final = 500
 MOST_CHANGES: Final = 5000
 """Changes that are kept for whoever was away for a while; who was away for longer begins anew."""
 
-RATE_S: Final = 600.0
-"""The minutes of which the rate is taken that says when it could be over."""
-
-FEWEST_FINISHED: Final = 3
+FORECAST_S: Final = 30.0
+"""Between two forecasts of when it will be over: each plays the whole queue."""
 
 _WAL_ENDS: Final = ("", "-wal")
 
@@ -67,7 +67,7 @@ class Summary:
         reserved: credits of submissions whose charge is not told yet, as the caps count them.
         cap: of the manifest's budget, in credits.
         suspects: finished jobs whose result is in doubt.
-        ends_at: when it could be over, by the rate of the last minutes; None where that cannot be told.
+        forecast: when it will be over; None where nothing goes on, or there is nothing to go by.
         pauses: what waits for another time, and why, by step.
         stuck: jobs that wait for a person, or for jobs that came to nothing.
         trouble: why the state file cannot be read, if so.
@@ -80,7 +80,7 @@ class Summary:
     reserved: int = 0
     cap: int | None = None
     suspects: int = 0
-    ends_at: Instant | None = None
+    forecast: Forecast | None = None
     run: RunRecord | None = None
     now: Now | None = None
     pauses: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +154,8 @@ class Board:
         self._estimated = self._suspects = 0
         self._changes: deque[tuple[int, str]] = deque(maxlen=MOST_CHANGES)
         self._lines: deque[Line] = deque(maxlen=LOGGED)
-        self._finished: deque[Instant] = deque(maxlen=MOST_CHANGES)
+        self._forecast: Forecast | None = None
+        self._forecast_at = -math.inf
         self._run: RunRecord | None = None
         self._present: Now | None = None
         self._pauses: dict[str, str] = {}
@@ -229,24 +230,12 @@ class Board:
             reserved=self._sums.reserved,
             cap=self.batch.manifest.budget.credits,
             suspects=self._suspects,
-            ends_at=self._ends_at(),
+            forecast=self._forecast,
             run=self._run,
             now=self._present,
             pauses=self._pauses,
             trouble=self._trouble,
         )
-
-    def _ends_at(self) -> Instant | None:
-        """By the rate at which jobs ended lately; nothing while nothing goes on, or too little has ended."""
-        left = sum(count for state, count in self._states.items() if state not in FINAL and state != State.UNCERTAIN)
-        if self._present is None or self._present.is_paused or not left or self._run is None:
-            return None
-        now = self._now()
-        begun = max(self._run.started_at, now - RATE_S)
-        ended = sum(at >= begun for at in self._finished)
-        if ended < FEWEST_FINISHED or now <= begun:
-            return None
-        return now + left * (now - begun) / ended
 
     # --- reading ---
 
@@ -281,6 +270,15 @@ class Board:
         self._run = view.last_run()
         self._present = telling.read(view)
         self._pauses = telling.pauses(view)
+        self._foresee(view)
+
+    def _foresee(self, view: View) -> None:
+        """Forecast the end now and then; nothing while nothing is bought on purpose."""
+        if self._present is None or self._present.is_paused:
+            self._forecast, self._forecast_at = None, -math.inf
+        elif time.monotonic() - self._forecast_at >= FORECAST_S:
+            self._forecast_at = time.monotonic()
+            self._forecast = foresight.of_record(view, list(self._current.values()), now=self._now())
 
     def _read_all(self, view: View) -> None:
         """Every attempt once; the numbers of jobs are those of the order in which they were first opened."""
@@ -328,8 +326,6 @@ class Board:
             self._ids.append(job.id)
         self._current[job.id] = job
         self._count(job, 1)
-        if job.ended_at is not None and (was is None or was.ended_at != job.ended_at):
-            self._finished.append(job.ended_at)
 
     def _count(self, job: Job, sign: int) -> None:
         self._states[str(job.state)] += sign
@@ -380,7 +376,9 @@ def shape(summary: Summary) -> dict[str, Any]:
             "unknown": summary.totals.unknown,
             "cap": summary.cap,
         },
-        "ends_at": summary.ends_at,
+        "ends_at": summary.forecast.median_at if summary.forecast else None,
+        "ends_late_at": summary.forecast.late_at if summary.forecast else None,
+        "ends_by": summary.forecast.basis if summary.forecast else None,
         "started_at": run.started_at if run else None,
         "ended_at": run.ended_at if run else None,
         "pauses": dict(summary.pauses),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner import batch as batches, board as boards, statefile, store, telling
+from batchrunner import batch as batches, board as boards, foresight, statefile, store, telling
 from batchrunner.board import Board
 from batchrunner.core import budget, events, job as machine, totals
 from batchrunner.core.events import Event
@@ -140,21 +141,21 @@ def test_a_damaged_file_is_told_and_ends_nothing(manifest: Path) -> None:
     assert board.summary().trouble is not None
 
 
-def test_when_it_could_be_over_goes_by_the_last_minutes(manifest: Path) -> None:
+def test_when_it_will_be_over_is_the_forecast_of_status(manifest: Path) -> None:
     with begin(manifest) as run:
         for number in range(8):
-            entries = grown(None, opened(f"j{number}"))
-            run.append_now(entries)
-            if number < 4:
-                sent = bought(entries[-1][1], f"p{number}")
-                failed = events.RenderFailed(at=100 + number, failure=FAILURE, credits=0, verdict=GiveUp())
-                run.append_now([*sent, *grown(sent[-1][1], failed)])
+            run.append_now(grown(None, opened(f"j{number}")))
+        night = {"in_flight": 2, "per_kind": {}, "per_model": {}, "submits_per_minute": None, "buys": True}
+        asyncio.run(run.learn("night", {**night, "opens_at": None, "stops_at": None, "finish_by": None}))
+        with store.open_to_read(statefile.path_for(manifest)) as view:
+            assert view is not None
+            expected = foresight.of_record(view, view.jobs(), now=201.0)
+        assert expected is not None
         board = Board(batches.read_for_collecting(manifest), words=lambda _event, _job: None, now=lambda: 201.0)
-        # 4 ended in the 200 seconds since it began, 4 are left.
-        assert board.summary().ends_at == 401.0
-        run.append_now([])
-        late = Board(batches.read_for_collecting(manifest), words=lambda _event, _job: None, now=lambda: 5000.0)
-        assert late.summary().ends_at is None, "nothing has ended lately"
+        assert board.summary().forecast == expected
+        run.end_run(at=202.0, exit_code=3)
+    over = Board(batches.read_for_collecting(manifest), words=lambda _event, _job: None, now=lambda: 201.0)
+    assert over.summary().forecast is None, "no run goes on"
 
 
 def test_the_present_of_a_run_that_is_over_or_another_is_none(manifest: Path) -> None:

@@ -119,7 +119,7 @@ def _drawn(summary: Summary, lines: Sequence[Line]) -> RenderableType:
     from rich.text import Text
 
     bar = Table.grid(padding=(0, 1))
-    ends = "" if summary.ends_at is None else f", about {show.seconds(summary.ends_at - time.time())} left"
+    ends = "" if summary.forecast is None else f", about {show.seconds(summary.forecast.median_at - time.time())} left"
     bar.add_row(
         ProgressBar(total=max(1, summary.jobs), completed=summary.over, width=30),
         Text(f"{summary.over:,} of {show.plural(summary.jobs, 'job')}{ends}"),

@@ -110,7 +110,7 @@
         get("boards").append(item);
         boards.set(batch.id, entry);
       }
-      entry.run.textContent = [runWords(batch), batch.ends_at && `could be over ${endsWords(batch)}`].filter(Boolean).join(" · ");
+      entry.run.textContent = [runWords(batch), batch.ends_at && `over ${endsWords(batch)}`].filter(Boolean).join(" · ");
       setBar(entry.bar, BAR.map((each) => [each, batch.by_state[each] ?? 0]), batch.jobs);
       entry.states.textContent = `${number(batch.over)} of ${number(batch.jobs)} over: ${stateWords(batch)}`;
       const cap = batch.credits.cap === null ? "" : ` of ${number(batch.credits.cap)}`;
@@ -276,7 +276,7 @@
     setBar(get("credit-bar"), [["spent", charged], ["reserved", reserved]], Math.max(cap ?? estimated, charged + reserved));
     set("ends", endsWords(summary));
     const left = summary.jobs - summary.over;
-    set("ends-words", summary.ends_at ? `in ${span(summary.ends_at - Date.now() / 1000)}, by the rate of the last minutes` : left ? (summary.is_running ? (summary.paused ? "the buying is paused" : "too little has ended to tell") : `${plural(left, "job")} left`) : "nothing is left to do");
+    set("ends-words", summary.ends_at ? `in ${span(summary.ends_at - Date.now() / 1000)}; in 9 of 10 cases by ${moment(summary.ends_late_at)} (by ${summary.ends_by})` : left ? (summary.is_running ? (summary.paused ? "the buying is paused" : "no forecast yet") : `${plural(left, "job")} left`) : "nothing is left to do");
     set("run", runWords(summary));
     set("run-words", summary.started_at ? `begun ${moment(summary.started_at)}${summary.ended_at ? `, ended ${moment(summary.ended_at)}` : ""}` : "");
     for (const button of document.querySelectorAll(".act[data-action]")) {
