@@ -12,7 +12,7 @@ from batchrunner import batch as batches, store
 from batchrunner.batch import Batch
 from batchrunner.core import emit, findings
 from batchrunner.core.job import Job, State
-from batchrunner.core.selection import BROKEN, Selection
+from batchrunner.core.selection import BROKEN, OPEN, Selection
 from batchrunner.errors import UsageError
 
 
@@ -58,9 +58,14 @@ def taken(batch: Batch, job_id: str) -> tuple[Job, list[str]]:
         raise UsageError(f"{job_id} was not rendered yet", hint="`batchrunner run` renders it")
     if known.state is State.UNCERTAIN:
         raise UsageError(f"{job_id} is uncertain", hint="decide about it first, with `adopt` or `resolve`")
-    if not known.is_final:
+    if not known.is_final and not _is_replaceable(known):
         raise UsageError(f"attempt {known.attempt} of {job_id} is not over ({known.state})", hint="run it to its end")
     return known, [*(each.spec.output for each in attempts), *(out.path for each in attempts for out in each.outputs)]
+
+
+def _is_replaceable(job: Job) -> bool:
+    """Whether it is another take that was never submitted, so that yet another may be made in place of it."""
+    return job.attempt > 1 and job.state in OPEN and job.submits == 0
 
 
 # --- a manifest of them ----------------------------------------------------------------------------------------------

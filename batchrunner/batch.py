@@ -360,7 +360,7 @@ def preview(
         own = view.all_attempts() if view else []
     history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
-    made = plan(batch, seen, known, wishes, tier=tier, history=history)
+    made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
 
 
@@ -394,8 +394,9 @@ def plan(
     *,
     tier: str | None,
     history: pricing.History,
+    earlier: Sequence[Job] = (),
 ) -> Plan:
-    """The plan for inputs that were looked into, with prices learned from `history`."""
+    """The plan for inputs that were looked into, with prices learned from `history`; `earlier` has attempts before."""
     asked: dict[str, Spec] = {}
 
     def spec_of(job: ResolvedJob) -> Spec:
@@ -410,7 +411,11 @@ def plan(
         return planning.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
 
     return planning.make_plan(
-        ((job.id, wanted(job)) for job in seen.jobs), known, wishes, absences=_absences(batch, seen, known)
+        ((job.id, wanted(job)) for job in seen.jobs),
+        known,
+        wishes,
+        absences=_absences(batch, seen, known),
+        earlier=earlier,
     )
 
 

@@ -132,9 +132,10 @@ def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job]
         refuse_unmatched(order.wishes.selection, listed(batch, known))
     seen: Looked = look(batch, remembered=trusted(opened.files(), known.values()), tier=tier)
     opened.remember_files(seen.fresh)
-    past = [*opened.all_attempts(), *elsewhere(batch, order.history)]
+    own = opened.all_attempts()
+    past = [*own, *elsewhere(batch, order.history)]
     history = planning.history_of(past, batch.catalog, tier=tier)
-    return plan(batch, seen, known, order.wishes, tier=tier, history=history)
+    return plan(batch, seen, known, order.wishes, tier=tier, history=history, earlier=own)
 
 
 def _refuse(batch: Batch, order: Order, made: Plan) -> None:

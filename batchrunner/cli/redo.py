@@ -59,5 +59,7 @@ def redo(manifest: Path, job: str, **given: Any) -> int:
 
 
 def _stays(known: Job) -> str:
+    if not known.is_final:
+        return f"attempt {known.attempt}, which was never bought, is dropped"
     files = ", ".join(output.path for output in known.outputs)
     return f"{files} stays as it is" if files else f"attempt {known.attempt} left no file"

@@ -63,7 +63,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         show.line(f"{manifest}: nothing has been run yet")
         show.say(f"next: {typed.command('plan')}")
         return Exit.OK
-    print_jobs(jobs, folder=manifest.parent, among=everything)
+    print_jobs(jobs, folder=manifest.parent, among=everything, earlier=earlier)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
     for line in plan.forecast_lines(forecast, clock.now()):
@@ -99,16 +99,22 @@ def _watch(manifest: Path, selection: Selection, state: Path | None, *, as_json:
     return Exit.OK
 
 
-def print_jobs(jobs: Sequence[Job], *, folder: Path, among: Iterable[Job] | None = None) -> None:
+def print_jobs(
+    jobs: Sequence[Job], *, folder: Path, among: Iterable[Job] | None = None, earlier: Iterable[Job] = ()
+) -> None:
     """Every job as a row on standard output; paths as they can be opened from here.
 
-    `among` are the jobs that these may wait for, where they are more.
+    `among` are the jobs that these may wait for, where they are more; `earlier` the attempts that were followed by
+    another, whose last file is told of while that one has none.
     """
     known = {job.id: job for job in among or jobs}
-    rows = [
-        (job.id, job.kind, job.state, show.credits(job.charged), _result(job, folder) or note(job, known))
-        for job in jobs
-    ]
+    before = {job.id: _result(job, folder) for job in earlier if job.outputs}
+
+    def about(job: Job) -> str:
+        kept = f"{before[job.id]} of an earlier attempt" if job.id in before else ""
+        return _result(job, folder) or "; ".join(filter(None, (note(job, known), kept)))
+
+    rows = [(job.id, job.kind, job.state, show.credits(job.charged), about(job)) for job in jobs]
     show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
 
 

@@ -16,7 +16,7 @@ from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.selection import BROKEN, EVERYTHING, Facts, Selection, code_of, facts_of
+from batchrunner.core.selection import BROKEN, EVERYTHING, OPEN, Facts, Selection, code_of, facts_of
 from batchrunner.core.spec import Input, Spec
 
 
@@ -68,6 +68,7 @@ class Entry:
         is_selected: one that is not is there only because it is on the list, or because something of it was bought and
             is collected.
         is_changed: what it is to be is no longer what is on record.
+        stands: the last attempt that is done, where a later one was opened, is not bought, and is no longer asked for.
         made_again: what it is made from was rendered again, or will be by this plan; in words, None where it is not.
         waits: it is selected and would be bought, but what it waits for does not come; in words, None where it may.
         may_start_over: of an attempt that was submitted: it may be submitted again at no further cost, since it is
@@ -82,6 +83,7 @@ class Entry:
     known: Job | None
     is_selected: bool = True
     is_changed: bool = False
+    stands: Job | None = None
     made_again: str | None = None
     waits: str | None = None
     may_start_over: bool = False
@@ -106,7 +108,8 @@ class Entry:
     @property
     def is_stale(self) -> bool:
         """Whether it is done, changed since, and not to be bought again."""
-        return self.known is not None and self.known.state is State.DONE and self.action is Do.SKIP and self.is_changed
+        known = self.stands or self.known
+        return known is not None and known.state is State.DONE and self.action is Do.SKIP and self.is_changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,26 +292,56 @@ def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
 
 
 def make_plan(
-    specs: Iterable[tuple[str, Spec]], known: Mapping[str, Job], wishes: Wishes, *, absences: Mapping[str, str] = _NONE
+    specs: Iterable[tuple[str, Spec]],
+    known: Mapping[str, Job],
+    wishes: Wishes,
+    *,
+    absences: Mapping[str, str] = _NONE,
+    earlier: Iterable[Job] = (),
 ) -> Plan:
     """Compare what the manifest asks for (pairs of job id and spec) with what is known of each job.
 
-    `absences` says why a job is no longer asked for, where there is more to say than that.
+    `absences` says why a job is no longer asked for, where there is more to say than that. `earlier` has attempts that
+    were followed by another.
     """
     asked = dict(specs)
     gone = [job for job in known.values() if job.id not in asked]
     selection = wishes.selection
     selected = selection.choose(_facts(job_id, spec, known.get(job_id)) for job_id, spec in asked.items())
+    finished = _last_finished(earlier)
     made: dict[str, Entry] = {}
     for job_id in _in_order(asked):
-        is_selected = job_id in selected
-        made[job_id] = _entry(job_id, asked[job_id], known.get(job_id), wishes, is_selected=is_selected, before=made)
+        spec, job, is_selected = asked[job_id], known.get(job_id), job_id in selected
+        stands = finished.get(job_id)
+        if job is not None and stands is not None and _is_dropped(job, spec, wishes):
+            made[job_id] = _instead(job, stands, spec, wishes, is_selected=is_selected, before=made)
+        else:
+            made[job_id] = _entry(job_id, spec, job, wishes, is_selected=is_selected, before=made)
     entries = [made[job_id] for job_id in asked]
     done = {job.spec.fingerprint: job.id for job in gone if job.state is State.DONE}
     told = (_twin(entry, done) for entry in entries) if done else entries
     # Nothing of those that are gone is bought, so they take no place in a limit or a sample.
     left = (_orphan(job, absences.get(job.id), is_selected=selection.picks(facts_of(job))) for job in gone)
     return Plan(entries=(*told, *left))
+
+
+def _last_finished(attempts: Iterable[Job]) -> dict[str, Job]:
+    """The last of these attempts that is done, by job."""
+    done = sorted((job for job in attempts if job.state is State.DONE), key=lambda job: job.attempt)
+    return {job.id: job for job in done}
+
+
+def _is_dropped(job: Job, spec: Spec, wishes: Wishes) -> bool:
+    """Whether an attempt is not bought yet and is no longer asked for: what is done before it then stands for it."""
+    return job.state in OPEN and job.id not in wishes.redo and _is_other(job.spec, spec)
+
+
+def _instead(
+    job: Job, stands: Job, spec: Spec, wishes: Wishes, *, is_selected: bool, before: Mapping[str, Entry]
+) -> Entry:
+    """What is done with a job of which the attempt before stands: what would be done if no other had been opened."""
+    entry = _entry(job.id, spec, stands, wishes, is_selected=is_selected, before=before)
+    return replace(entry, known=job, stands=stands)
 
 
 def _in_order(asked: Mapping[str, Spec]) -> Iterable[str]:
@@ -467,7 +500,7 @@ def _decide(spec: Spec, job: Job | None, changed: str, wishes: Wishes) -> tuple[
     if job is None:
         return Do.RENDER, f"new{upstream.order_words(spec)}"
     if job.id in wishes.redo:
-        return (Do.RERENDER if job.state is State.DONE else Do.RETRY), f"redo: {changed or 'the same again'}"
+        return (Do.RETRY if job.state in BROKEN else Do.RERENDER), f"redo: {changed or 'the same again'}"
     if job.state is State.DONE:
         return _decide_done(job, changed, wishes)
     if job.state in BROKEN:

@@ -47,7 +47,7 @@ def made_again(job: Job, spec: Spec, entries: Mapping[str, Entry]) -> str | None
         return None
     if source.will_buy or source.known is None:
         return f"its input, job {source.id}, is rendered again"
-    if source.known.project_id != fed_by:
+    if (source.stands or source.known).project_id != fed_by:
         return f"its input, job {source.id}, was rendered again"
     # Whoever renders that one again changes this one, too; so both are asked for at once.
     return f"its input, job {source.id}, is out of date" if source.made_again is not None else None

@@ -124,3 +124,34 @@ def test_a_take_that_is_not_bought_or_fails_goes_on_as_it_was_asked_for(done):
         "fast",
         "fast",
     ]
+
+
+def test_a_take_that_was_not_bought_can_be_corrected(done):
+    wrong = done.run("redo", "m.yaml", "hero", "--set", "style.prompt=wrong", "--yes", "--max-credits", "0")
+    assert (wrong.code, job_of(done)["state"]) == (8, "ready"), wrong.err
+    row = next(line for line in done.run("status", "m.yaml").out.splitlines() if line.startswith("hero "))
+    assert "renders/hero.mp4 of an earlier attempt" in row
+
+    right = done.run("redo", "m.yaml", "hero", "--set", "style.prompt=right", "--yes")
+    assert right.code == 0, right.err
+    assert 'attempt 3, redo: style.prompt: "wrong" -> "right"' in right.err
+    assert "attempt 2, which was never bought, is dropped" in right.err
+    prompts = [each["body"]["style"]["prompt"] for each in done.provider.creates("m") if "hero [" in each["name"]]
+    assert prompts == ["slow", "right"]
+    assert [(each["attempt"], each["state"]) for each in job_of(done)["earlier"]] == [(1, "done"), (2, "ready")]
+
+
+def test_a_take_that_was_not_bought_is_dropped_when_the_manifest_moves_on(done):
+    assert done.run("redo", "m.yaml", "hero", "--set", "style.prompt=x", "--yes", "--max-credits", "0").code == 8
+    (done.folder / "m.yaml").write_text(JOBS.replace("slow", "new"))
+    ended = done.run("run", "m.yaml", "--yes")
+    assert ended.code == 0, ended.err
+    assert len(done.provider.creates("m")) == 2
+    (planned, _) = done.run("plan", "m.yaml", "--json").json()["jobs"]
+    changed = 'done, but changed since (style.prompt: "slow" -> "new"); --rerender buys it again'
+    assert (planned["action"], planned["reason"]) == ("skip", changed)
+
+    (done.folder / "m.yaml").write_text(JOBS.replace("slow", "newer"))
+    assert done.run("run", "m.yaml", "--yes", "--rerender").code == 0
+    assert len(done.provider.creates("m")) == 3
+    assert (job_of(done)["attempt"], job_of(done)["state"]) == (3, "done")
