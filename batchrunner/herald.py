@@ -92,14 +92,17 @@ class Herald:
 
     # --- at its end ---
 
-    def ended(self, outcome: Outcome, code: Exit, totals: Totals, *, lines: Iterable[str] = ()) -> None:
-        """The run has ended; `lines` say what it left to be known or done."""
+    def ended(
+        self, outcome: Outcome, code: Exit, totals: Totals, *, before: int = 0, lines: Iterable[str] = ()
+    ) -> None:
+        """The run has ended; `lines` say what it left to be known or done, `before` credits were charged before it."""
         summary = notices.summary(
             Ended(
                 batch=self._wanted.name,
                 code=code,
                 by_state={str(state): count for state, count in outcome.by_state.items()},
                 charged=totals.charged,
+                charged_before=before,
                 hours=max(0.0, self._now() - self._began_at) / 3600,
                 lines=tuple(lines),
             )

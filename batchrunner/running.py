@@ -59,6 +59,7 @@ class Report:
         jobs: every job as it is now.
         earlier: the attempts that were followed by another.
         totals: credits over every attempt on record.
+        charged_before: credits of every attempt on record when it began.
         missing: finished jobs whose file is not where it was put.
         named: the projects that notices told of, by the name they were submitted under.
     """
@@ -68,6 +69,7 @@ class Report:
     jobs: tuple[Job, ...]
     totals: Totals
     missing: int
+    charged_before: int = 0
     named: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[Job, ...] = ()
 
@@ -138,6 +140,7 @@ async def carry_out(
                 say=say,
                 recorder=recorder,
                 herald=herald,
+                charged_before=session.store.ledger(),
             )
             return await run.to_its_end(onlooker, door)
 
@@ -153,6 +156,7 @@ class _Run:
     say: Callable[[str], None]
     recorder: Recorder
     herald: Herald | None
+    charged_before: int
 
     async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
         """Wait for the turn, and run the engine."""
@@ -211,6 +215,7 @@ class _Run:
             exit_code=code,
             jobs=tuple(engine.jobs().values()),
             totals=opened.totals(),
+            charged_before=self.charged_before,
             missing=missing,
             named=named,
             earlier=tuple(opened.earlier()),

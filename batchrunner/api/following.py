@@ -234,7 +234,7 @@ class Running:
             herald=herald,
             hurries=lambda: self._stops,
         )
-        herald.ended(report.outcome, report.exit_code, report.totals)
+        herald.ended(report.outcome, report.exit_code, report.totals, before=report.charged_before)
         return report
 
     def _recorder(self, access: Access, stack: ExitStack) -> Recorder:

@@ -115,7 +115,13 @@ def buy(
         with _heralding(read, given, typed) as herald:
             order = _order(read, access, wishes, given, saved=saved, shown=shown, waits=waits)
             report = carry_out(read, access, order, display=display, door=door, recorder=recorder, herald=herald)
-            herald.ended(report.outcome, report.exit_code, report.totals, lines=advice.after_run(report, typed))
+            herald.ended(
+                report.outcome,
+                report.exit_code,
+                report.totals,
+                before=report.charged_before,
+                lines=advice.after_run(report, typed),
+            )
         return conclude(read, report, typed=typed, as_json=given["as_json"])
 
 
@@ -294,7 +300,7 @@ def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int
 
     if as_json:
         show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))
-    status.print_summary(report.jobs, report.totals)
+    status.print_summary(report.jobs, report.totals, before=report.charged_before)
     for line in advice.after_run(report, typed):
         show.say(line)
     return report.exit_code

@@ -11,6 +11,7 @@ from enum import StrEnum
 import shlex
 from typing import Final
 
+from batchrunner.core.totals import charged_words
 from batchrunner.errors import Exit
 
 
@@ -54,6 +55,7 @@ class Ended:
         code: the exit code.
         by_state: how many jobs are in each state, in the order to be told.
         charged: credits over all attempts.
+        charged_before: those of them that were charged before it began.
         hours: how long it took.
         lines: what it left to be known or done.
     """
@@ -62,6 +64,7 @@ class Ended:
     code: Exit
     by_state: Mapping[str, int]
     charged: int
+    charged_before: int = 0
     hours: float
     lines: Sequence[str] = ()
 
@@ -92,7 +95,7 @@ def summary(ended: Ended) -> Notice:
     """The one notice at the end of a run."""
     states = ", ".join(f"{count:,} {state}" for state, count in ended.by_state.items() if count) or "no jobs"
     words = _WORDS.get(ended.code, f"exit code {int(ended.code)}")
-    first = f"{states}; {ended.charged:,} credits charged; {_took(ended.hours)}"
+    first = f"{states}; {charged_words(ended.charged, ended.charged_before)}; {_took(ended.hours)}"
     return Notice(
         sort=_SORT_OF.get(ended.code, Sort.DONE),
         title=f"{ended.batch}: {words}",

@@ -31,6 +31,15 @@ def totals_of(attempts: Iterable[Job]) -> Totals:
     )
 
 
+def charged_words(charged: int, before: int = 0) -> str:
+    """What is charged in all, and what of that a run brought; `before` are the credits charged before it began."""
+    if not before:
+        return f"{charged:,} credits charged"
+    by_run = charged - before
+    words = f"{by_run:,} credits charged by this run" if by_run >= 0 else f"{-by_run:,} credits given back"
+    return f"{words}, {charged:,} charged in all" if by_run < 0 else f"{words}, {charged:,} in all"
+
+
 def by_state(jobs: Iterable[Job]) -> dict[str, int]:
     """How many jobs are in each state, in the order in which the states are met."""
     counts: dict[str, int] = {}

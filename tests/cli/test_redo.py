@@ -62,6 +62,9 @@ def test_another_take_lies_beside_the_first_and_is_no_change(done):
 
     ended = done.run("redo", "m.yaml", "hero", "--yes")
     assert (ended.code, 'style.prompt: "fast" -> "slow"' in ended.err) == (0, True), ended.err
+    charged = done.status(done.folder / "m.yaml")["totals"]["credits"]["charged"]
+    (first_charge, *_) = [each["credits"]["charged"] for each in job_of(done)["earlier"]]
+    assert f"1 job: 1 done; {first_charge:,} credits charged by this run, {charged:,} in all" in ended.err
     job = job_of(done)
     assert [output["path"] for output in job["outputs"]] == ["renders/hero.4.mp4"], "hero.3.mp4 is another job's"
     assert [each["attempt"] for each in job["earlier"]] == [1, 2]
