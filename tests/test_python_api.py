@@ -213,6 +213,21 @@ async def test_a_canceled_run_leaves_at_once_and_the_next_one_goes_on(tmp_path, 
     assert provider.creates_by_job(tmp_path.name) == {"one": 1, "two": 1, "three": 1}
 
 
+async def test_a_run_outside_its_block_is_not_waited_for(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    never_begun = start(batch, access=access, yes=True)
+    with pytest.raises(UsageError, match="use it in a with block"):
+        next(iter(never_begun))
+    with pytest.raises(UsageError, match="use it in a with block"):
+        await asyncio.wait_for(anext(aiter(never_begun)), 10)
+    running = start(batch, access=access, yes=True)
+    async with running:
+        running.stop()
+    with pytest.raises(UsageError, match="entered before"):
+        async with running:
+            pass
+
+
 async def test_an_exception_in_the_block_leaves_at_once(tmp_path, media, access):
     batch = load(manifest_of(tmp_path, media, "one"))
     running = start(batch, access=access, yes=True)

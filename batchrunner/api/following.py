@@ -114,7 +114,7 @@ class Running:
 
     def __enter__(self) -> Self:
         refuse_in_loop("with start(…)", "async with start(…)")
-        self._thread.start()
+        self._start()
         return self
 
     def __exit__(
@@ -132,13 +132,14 @@ class Running:
             self._raise()
 
     def __iter__(self) -> Iterator[JobEvent]:
+        self._refuse_outside("with start(…) as run: for event in run: …")
         while (event := self._pipe.get()) is not None:
             yield event
         self._join()
         self._raise()
 
     async def __aenter__(self) -> Self:
-        self._thread.start()
+        self._start()
         return self
 
     async def __aexit__(
@@ -156,10 +157,21 @@ class Running:
             self._raise()
 
     async def __aiter__(self) -> AsyncIterator[JobEvent]:
+        self._refuse_outside("async with start(…) as run: async for event in run: …")
         while (event := await self._pipe.get_async()) is not None:
             yield event
         await self._join_async()
         self._raise()
+
+    def _start(self) -> None:
+        if self._thread.ident is not None:
+            raise UsageError("this run was entered before, and goes on once only", hint="start(…) makes another")
+        self._thread.start()
+
+    def _refuse_outside(self, instead: str) -> None:
+        """Refuse to wait for events of what was never begun: none would ever come."""
+        if self._thread.ident is None:
+            raise UsageError("this run has not begun: use it in a with block", hint=instead)
 
     def _join(self) -> None:
         while self._thread.is_alive():
