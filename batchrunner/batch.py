@@ -239,6 +239,8 @@ def _look(root: Path, name: str) -> FileFact:
         return FileFact(kind=FileState.MISSING)
     if path.is_dir():
         return FileFact(kind=FileState.FOLDER)
+    if not path.is_file():
+        return FileFact(kind=FileState.SPECIAL)
     state = FileState.FILE if os.access(path, os.R_OK) else FileState.UNREADABLE
     return FileFact(kind=state, size=found.st_size, modified_ns=found.st_mtime_ns)
 

@@ -102,11 +102,19 @@ def text_of(path: Path, *, what: str = "") -> str:
     """The text of a file that the person wrote; `what` names its sort in an error.
 
     Raises:
-        UsageError: it cannot be read, or is no UTF-8.
+        UsageError: it cannot be read, or is no UTF-8; or it is none of the manifest itself, which may come through a
+            pipe, and is no file.
     """
+    if what and _is_no_file(path):
+        raise UsageError(f"cannot read {what}{path}: it is no regular file", hint="such as a pipe; name a file")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"cannot read {what}{path}: {error.strerror or error}") from error
+
+
+def _is_no_file(path: Path) -> bool:
+    """Whether something is there that may be waited for without an end when it is opened: a pipe or a device."""
+    return path.exists() and not path.is_file() and not path.is_dir()

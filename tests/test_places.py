@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -85,3 +88,42 @@ def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
     found = places.with_file(places.load_catalog(None, None, {"XDG_CONFIG_HOME": str(tmp_path)}), file)
     assert found.models["kling-next"].rates == {"720p": 96, "1080p": None}
     assert "Fresco" in found.art_styles
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ("version: 1\ninclude: pipe\n", "the included file pipe: it is no regular file"),
+        ("version: 1\ncatalog: pipe\njobs: []\n", "the catalogue pipe: it is no regular file"),
+        (
+            "version: 1\njobs: [{id: a, kind: video-to-video, input: pipe.mp4, end_seconds: 1}]\n",
+            '"pipe.mp4" is no regular file',
+        ),
+    ],
+)
+def test_what_would_be_waited_for_without_an_end_is_refused(manifest: str, said: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "m.yaml").write_text(manifest)
+    ended = subprocess.run(
+        [sys.executable, "-m", "batchrunner", "validate", "m.yaml"],
+        cwd=tmp_path,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
+def test_the_manifest_itself_may_come_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "m.yaml"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("version: 1",), daemon=True)
+    writer.start()
+    assert places.text_of(pipe) == "version: 1"
+    writer.join(10)

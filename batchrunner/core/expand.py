@@ -42,6 +42,7 @@ class FileState(StrEnum):
     FILE = "file"
     MISSING = "missing"
     FOLDER = "folder"
+    SPECIAL = "special"
     UNREADABLE = "unreadable"
 
 
@@ -384,6 +385,8 @@ def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
             return "missing-file", f"there is no file {shown}", _nearest_file(path, fact.siblings)
         case FileState.FOLDER:
             return "not-a-file", f"{shown} is a folder, not a file", None
+        case FileState.SPECIAL:
+            return "not-a-file", f"{shown} is no regular file", "such as a pipe or a device; name a file"
         case FileState.UNREADABLE:
             return "unreadable-file", f"{shown} cannot be read", "look at its permissions"
         case FileState.FILE:
