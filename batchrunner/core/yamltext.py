@@ -308,6 +308,7 @@ class _Composer:
 
     def _key(self, event: Event, depth: int) -> str | None:
         if type(event) is yaml.ScalarEvent:
+            self._refuse_tag(event, "tag:yaml.org,2002:str")
             if event.anchor is not None:
                 self._anchors[event.anchor] = (self._scalar(event), 1)
             return sys.intern(event.value)
@@ -371,15 +372,17 @@ class _Composer:
             not isinstance(value, bool) or event.tag.endswith("bool")
         ):
             return value
-        self._tell(event, "yaml-tag", f"the tag {quoted(event.tag)} cannot be used for {quoted(event.value)}")
+        message = f"the tag {quoted(event.tag)} cannot be used for {quoted(event.value)}"
+        self._tell(event, "yaml-tag", message, hint=None if event.tag in TYPES_BY_TAG else _NO_TAGS)
         return value
 
     def _refuse_tag(self, event: Event, allowed: str) -> None:
         if event.tag not in (None, "!", allowed):
-            self._tell(event, "yaml-tag", f"the tag {quoted(event.tag)} cannot be used here")
+            self._tell(event, "yaml-tag", f"the tag {quoted(event.tag)} cannot be used here", hint=_NO_TAGS)
 
     def _streamed(self, root: Event, opening: Event) -> Node:
         """Stop inside the list when nothing can follow it, else read over it to what does."""
+        self._refuse_tag(opening, "tag:yaml.org,2002:seq")
         is_plain_root = not root.flow_style and root.start_mark.column == 0
         if is_plain_root and not _KEY_IN_FIRST_COLUMN.search(self._text, opening.start_mark.index):
             self.is_inside_list = True
@@ -410,6 +413,9 @@ class _Composer:
         line, column = _position(event)
         place = Place(source=self._source, line=line, column=column)
         raise Unreadable(Problem(place=place, code=code, message=message, hint=hint))
+
+
+_NO_TAGS = "tags are not supported; remove the word that starts with !"
 
 
 def _streams(event: Event) -> bool:
