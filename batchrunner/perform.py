@@ -179,7 +179,11 @@ class Performer:
         try:
             (asset,) = await self._uploads.assets([found])
         except InputProblem as error:
-            raise InputProblem(f"{error}; `batchrunner download` fetches {job.spec.source} again") from error
+            again = f"`batchrunner download` fetches {job.spec.source} again"
+            if await asyncio.to_thread((self._root / str(found.path)).exists):
+                told = f"{found.path} is no longer what {job.spec.source} was rendered as; move it away, and {again}"
+                raise InputProblem(told) from error
+            raise InputProblem(f"{error}; {again}") from error
         source = self._sources.source(job.spec.source or "")
         return (replace(asset, project_id=source.project_id if source is not None else None),)
 

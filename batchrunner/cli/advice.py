@@ -7,7 +7,7 @@ still matters is in each advice, quoted for a shell.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from pathlib import Path
 import shlex
@@ -208,9 +208,19 @@ def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
         yield f"next: mend it, then {again}    tries another canary first"
 
 
-def _go_on(report: Report, again: str) -> Iterator[str]:
-    """What goes on with what is left, and what the window left."""
+def _lacks_a_file(job: Job) -> bool:
+    """Whether a job waits for the file of the job it is made from, which no run but a download brings back."""
+    from batchrunner.core.retry import INPUT_CHANGED
+    from batchrunner.core.selection import OPEN
+
+    is_changed = job.trouble is not None and job.trouble.code == INPUT_CHANGED
+    return is_changed and job.spec.source is not None and job.state in OPEN
+
+
+def _go_on(report: Report, typed: Typed, again: str) -> Iterator[str]:
+    """What goes on with what is left, and what the window left; a file that is lacking is brought back first."""
     from batchrunner.clock import time_of
+    from batchrunner.core.schedule import Stop
     from batchrunner.core.selection import OPEN
 
     if report.exit_code is Exit.WINDOW_OVER:
@@ -219,7 +229,12 @@ def _go_on(report: Report, again: str) -> Iterator[str]:
         yield f"left, since the window is over: {show.plural(len(left), 'job')}, {hold:,} credits at the most"
     at = report.outcome.again_at
     when = "" if at is None else f", not before {time_of(at)}: the provider asked for patience"
-    yield f"next: {again}    goes on where it was{when}"
+    is_next = "next"
+    if report.outcome.stop is not Stop.COLLECTING and any(_lacks_a_file(job) for job in report.jobs):
+        # Of all jobs: the one whose file is missing need not be selected.
+        yield f"next: {replace(typed, flags={**typed.flags, 'selection': None}).command('download')}"
+        is_next = "then"
+    yield f"{is_next}: {again}    goes on where it was{when}"
 
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
@@ -242,7 +257,7 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
             yield f"next: {typed.command('download')}    collects what was bought"
         yield f"next: raise the cap, then {again}    goes on with what is left"
     elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED, Exit.WINDOW_OVER}:
-        yield from _go_on(report, again)
+        yield from _go_on(report, typed, again)
     elif report.exit_code is Exit.JOBS_FAILED:
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
         if any(job.state in OPEN for job in report.jobs):

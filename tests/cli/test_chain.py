@@ -115,6 +115,33 @@ def test_what_the_provider_does_not_take_by_its_address_it_gets_as_a_file(chaine
     assert planned(chained)["third"] == ("skip", "done")
 
 
+@pytest.mark.parametrize("own", [[NO_ADDRESS]], indirect=True)
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_must_be_sent_and_is_gone_is_fetched_again_first(chained, is_replaced):
+    assert chained.run("run", "m.yaml", "--only", "first").code == 0
+    file = chained.folder / "renders" / "first.mp4"
+    size = file.stat().st_size
+    file.unlink()
+    if is_replaced:
+        file.write_bytes(bytes(size))
+    ended = chained.run("run", "m.yaml", "--only", "second")
+    assert ended.code == 3, ended.err
+    assert "next: batchrunner download m.yaml\nthen: batchrunner run m.yaml --only second" in ended.err
+    jobs = {job["id"]: job for job in chained.status(chained.folder / "m.yaml")["jobs"]}
+    reason = jobs["second"]["reason"]
+    assert reason.endswith("`batchrunner download` fetches first again")
+    if is_replaced:
+        assert "renders/first.mp4 is no longer what first was rendered as; move it away" in reason
+        file.unlink()
+    fetched = chained.run("download", "m.yaml")
+    assert (file.stat().st_size, fetched.err.splitlines()[-1].split("    ")[0]) == (
+        size,
+        "next: batchrunner run m.yaml",
+    )
+    ended = chained.run("run", "m.yaml", "--only", "second")
+    assert ended.code == 0, ended.err
+
+
 @pytest.mark.parametrize(
     "own", [[{"step": "create", "job": "m/second *", "status": 422, "message": "Unable to create"}]], indirect=True
 )
