@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import json
 import logging
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,35 @@ async def test_a_canceled_run_leaves_at_once_and_the_next_one_goes_on(tmp_path, 
     result = await run_async(batch, access=access, yes=True)
     assert result.is_complete
     assert provider.creates_by_job(tmp_path.name) == {"one": 1, "two": 1, "three": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_credits": "500"}, "max_credits is a whole number of credits, 0 or more, not '500'"),
+        ({"max_credits": float("nan")}, "max_credits is a whole number of credits, 0 or more, not nan"),
+        ({"max_credits": 0.5}, "not 0.5"),
+        ({"max_credits": -1}, "not -1"),
+        ({"max_credits_per_job": True}, "max_credits_per_job is a whole number of credits, 0 or more, not True"),
+        ({"cutoff": "never"}, "cutoff is soft or hard, not 'never'"),
+        ({"canary": True}, "canary is go or stop, not True"),
+        ({"yes": "no"}, "yes is True or False, not 'no'"),
+        ({"select": "one"}, "select is a Selection, not 'one'"),
+    ],
+)
+def test_a_value_of_the_wrong_sort_is_refused_before_anything_is_done(tmp_path, media, options, said):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    nowhere = Access(base_url="http://127.0.0.1:9", key="none")
+    with pytest.raises(UsageError, match=re.escape(said)):
+        start(batch, access=nowhere, **options)
+
+
+@pytest.mark.parametrize(
+    "given", [{"only": "hero"}, {"tags": ["a"]}, {"states": (1,)}, {"limit": 0}, {"limit": True}, {"sample": "3"}]
+)
+def test_a_selection_of_the_wrong_sort_is_refused(given):
+    with pytest.raises(UsageError, match=f"Selection: {next(iter(given))} is a "):
+        Selection(**given)
 
 
 async def test_a_run_outside_its_block_is_not_waited_for(tmp_path, media, access):

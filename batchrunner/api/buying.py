@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 
 from batchrunner import batch as batches, outlook as outlooks, waiting
 from batchrunner.access import Access, account as read_account, client as client_of
@@ -79,6 +79,7 @@ def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
         PlanMoved: it would buy something else than the plan that was looked at.
         BatchrunnerError: anything else that stands in its way; `batchrunner.errors` has all of them.
     """
+    _refuse_wrong(options)
     batch, order = _asked(what, options, _waits(what if isinstance(what, Batch) else what.batch, options))
     return Running(_task(batch, order, options))
 
@@ -174,6 +175,33 @@ def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Ta
         sends_notices=bool(given.get("notices", False)),
         hook=tuple(given.get("on_job_done", ())),  # type: ignore[arg-type]
     )
+
+
+def _refuse_wrong(options: RunOptions) -> None:
+    """Refuse values that are no such thing, before anything is done with them.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    for name in ("max_credits", "max_credits_per_job"):
+        value = options.get(name)
+        # True is a whole number to Python, and a cap of one credit to nobody.
+        if value is not None and (type(value) is not int or value < 0):
+            raise UsageError(f"{name} is a whole number of credits, 0 or more, not {value!r}")
+    for name, words in _WORDS.items():
+        value = options.get(name)
+        if value is not None and value not in words:
+            raise UsageError(f"{name} is {' or '.join(words)}, not {value!r}")
+    for name in ("yes", "sandbox", "rerender", "retry_failed", "wait_for_credits", "ignore_disk_space", "upload_cache"):
+        if not isinstance(options.get(name, False), bool):
+            raise UsageError(f"{name} is True or False, not {options.get(name)!r}")
+    if not isinstance(options.get("select", EVERYTHING), Selection):
+        raise UsageError(
+            f"select is a Selection, not {options.get('select')!r}", hint="such as Selection(only=('id',))"
+        )
+
+
+_WORDS: Final = {"cutoff": ("soft", "hard"), "canary": ("go", "stop")}
 
 
 # --- consent ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Final
 
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
+from batchrunner.errors import UsageError
 
 NEW: Final = "new"
 """The state of a job that was never opened."""
@@ -97,6 +98,22 @@ class Selection:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no list of words, or no count, before it selects something that nobody meant.
+
+        Raises:
+            UsageError: naming the part.
+        """
+        for name in ("only", "exclude", "tags", "kinds", "states", "codes"):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or not all(isinstance(word, str) for word in given):
+                hint = f"write {name}=({given!r},)" if isinstance(given, str) else None
+                raise UsageError(f"Selection: {name} is a tuple of words, not {given!r}", hint=hint)
+        for name in ("limit", "sample"):
+            given = getattr(self, name)
+            if given is not None and (type(given) is not int or given < 1):
+                raise UsageError(f"Selection: {name} is a whole number from 1 on, not {given!r}")
 
     def picks(self, job: Facts) -> bool:
         """Whether a job fits, as far as that can be said of one job alone."""
