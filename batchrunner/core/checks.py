@@ -324,8 +324,11 @@ def _old_model(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
 def _possible(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
     """Yield why no plan could render the job.
 
-    Without a model or a resolution the provider's choice depends on the plan, so it is enough when one plan can.
+    Without a model or a resolution the provider's choice depends on the plan, so it is enough when one plan can. Where
+    one was written and refused, nothing is said of what would be chosen in its place.
     """
+    if draft.is_broken("model"):
+        return
     faults = [tuple(_faults(draft, catalog, model, resolution)) for model, resolution in _candidates(draft, catalog)]
     if not faults or not all(faults):
         return
@@ -336,13 +339,13 @@ def _possible(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterat
 
 def _candidates(draft: Draft, catalog: Catalog) -> Iterable[tuple[Model, str]]:
     """Return the model and resolution that each plan would render with, the dearest plan first."""
-    asked = catalog.asked_resolution(draft.values)
+    asked = "" if draft.is_broken("resolution") else catalog.asked_resolution(draft.values)
     name = draft.get("model") or DEFAULT
     candidates = {}
     for tier in reversed(catalog.tiers):
         resolved = catalog.resolve_model(name, audio=False, tier=tier)
         if resolved is not None:
-            resolution = asked or catalog.default_resolution_by_tier[tier]
+            resolution = asked if asked is not None else catalog.default_resolution_by_tier[tier]
             candidates[resolved.model.name, resolution] = (resolved.model, resolution)
     return candidates.values()
 
