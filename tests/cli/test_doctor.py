@@ -174,7 +174,11 @@ THREE_JOBS = ONE_JOB + "".join(
 
 
 def killed_without_its_log(program: Program, manifest: Path, *, keeps: str) -> None:
-    """A run that is killed after two submissions, and whose log is then lost."""
+    """A run that is killed after two submissions, and whose log is then lost, with a main file from before them.
+
+    Purchases are copied into the main file at once; a disk that lies about what is written, or an older copy of the
+    file, is without them all the same.
+    """
     with program.start("run", manifest.name) as run:
         deadline = time.monotonic() + 60
         while len(program.provider.creates(manifest.stem)) < 2 and time.monotonic() < deadline:
@@ -186,12 +190,24 @@ def killed_without_its_log(program: Program, manifest: Path, *, keeps: str) -> N
         with store.open_to_read(state) as view:
             assert view is not None
             first = [each for each in view.events() if type(each[2]).__name__ in {"Opened", "Uploaded"}]
-        statefile.log_of(state).unlink()
-        statefile.index_of(state).unlink(missing_ok=True)
+        forget(state)
         replay(state, first)
     else:
-        statefile.log_of(state).unlink()
-        statefile.index_of(state).unlink(missing_ok=True)
+        forget(state)
+
+
+def forget(state: Path) -> None:
+    """Take the log away, and out of the main file what a run has put there."""
+    statefile.log_of(state).unlink()
+    statefile.index_of(state).unlink(missing_ok=True)
+    with closing(sqlite3.connect(state)) as db, db:
+        triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            db.execute(f"DROP TRIGGER {name}")
+        for table in ("event", "job", "baseline"):
+            db.execute(f"DELETE FROM {table}")
+        for _, text in triggers:
+            db.execute(text)
 
 
 def replay(state: Path, log: list[tuple[str, int, Event]]) -> None:

@@ -119,7 +119,8 @@ def test_status_is_the_published_shape(program, batch):
     program.run("run", batch.name)
     status = program.status(batch)
     now = {"is_running", "paused", "waits"}
-    assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses", *now}
+    assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses", "forecast", *now}
+    assert status["forecast"] is None, "no run goes on"
     assert {name: status[name] for name in now} == {"is_running": False, "paused": False, "waits": []}
     assert set(status["totals"]) == {"jobs", "by_state", "credits"}
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
@@ -137,7 +138,7 @@ def test_plan_is_the_published_shape(program, batch):
     ended = program.run("plan", batch.name, "--json")
     assert ended.code == 0
     plan = ended.json()
-    assert set(plan) == {"manifest", "jobs", "totals", "account", "disks", "problems"}
+    assert set(plan) == {"manifest", "jobs", "totals", "account", "disks", "problems", "forecast", "window"}
     assert [job["action"] for job in plan["jobs"]] == ["render", "render"]
     for job in plan["jobs"]:
         assert set(job) >= {"id", "kind", "action", "reason", "credits", "warnings"}

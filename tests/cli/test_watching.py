@@ -20,7 +20,7 @@ from tests.support.program import Program, Provider
 MANIFEST = """\
 version: 1
 output: renders/{id}.mp4
-limits: {in_flight: 2}
+limits: {in_flight: 1}
 defaults:
   image-to-video: {end_seconds: 5, model: ltx-2.3, resolution: 480p, style: {prompt: slow}}
 jobs:
@@ -30,13 +30,13 @@ IDS = [f"j{number}" for number in range(6)]
 
 @pytest.fixture
 def slow(tmp_path: Path, media: Path) -> Iterator[Program]:
-    """A batch of six, at a provider whose renders take a while."""
+    """A batch of six, at a provider whose renders take a while, one after the other."""
     folder = tmp_path / "work"
     folder.mkdir()
     shutil.copy(media / "a.png", folder)
     jobs = "".join(f"  - {{id: {each}, kind: image-to-video, input: a.png}}\n" for each in IDS)
     (folder / "night.yaml").write_text(MANIFEST + jobs)
-    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, latency_s=2.5, no_render=True)
+    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, latency_s=2.0, no_render=True)
     with launch.start(settings) as running:
         yield Program(folder=folder, provider=Provider(base_url=running.base_url))
 
