@@ -208,7 +208,7 @@
   const fits = (job) => {
     if (state === "suspect" ? !job.suspect : state && job.state !== state) return false;
     const word = get("find").value.trim().toLowerCase();
-    return !word || `${job.id} ${job.prompt} ${job.tags.join(" ")} ${job.model} ${job.reason}`.toLowerCase().includes(word);
+    return !word || `${job.id} ${job.prompt} ${job.tags.join(" ")} ${job.model} ${job.state === "done" ? "" : job.reason}`.toLowerCase().includes(word);
   };
   const orders = {
     new: (one, other) => other.changed - one.changed || one.n - other.n,
