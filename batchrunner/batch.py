@@ -106,9 +106,9 @@ def read(
         text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted, around=around
     )
     root = path.resolve().parent
-    facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.needed))}
+    facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.left))}
     listed = listing.look(root, expand.folders_of(reading.manifest))
-    jobs = expand.expand(reading.manifest, files=facts, listing=listed, needed=reading.needed, found=reading.found)
+    jobs = expand.expand(reading.manifest, files=facts, listing=listed, left=reading.left, found=reading.found)
     return Batch(
         path=path,
         root=root,

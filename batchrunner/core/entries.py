@@ -25,7 +25,7 @@ from batchrunner.core.folder import Folder
 from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.layers import KINDS, Defaults, Given
-from batchrunner.core.manifest import JobEntry
+from batchrunner.core.manifest import JobEntry, Link
 from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.typed import Checked, checked, problem_at, refused_in_job, value_of
@@ -52,6 +52,34 @@ class Needed(NamedTuple):
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A job with errors of its own, as far as others that wait for it, or for which it waits, must know of it."""
+
+    id: str
+    path: str
+    place: Place
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """What is known of the jobs that have errors, so that all problems are told at once.
+
+    Attributes:
+        files: the local files that they ask for.
+        jobs: those whose id is known.
+        has_nameless: whether there are others, which may be the ones that a job waits for.
+    """
+
+    files: tuple[Needed, ...] = ()
+    jobs: tuple[Named, ...] = ()
+    has_nameless: bool = False
+
+
+NONE_LEFT_OUT = LeftOut()
+
+
 @dataclass(slots=True, kw_only=True)
 class Jobs:
     """Reads jobs one after the other; remembers the ids, to find those that are taken."""
@@ -66,10 +94,16 @@ class Jobs:
     """The manifest's template, for jobs without one of their own, and where it stands."""
     output_node: Node
     count: int = 0
-    needed: list[Needed] = field(default_factory=list)
     own_keys: set[str] = field(default_factory=set)
     """Every key of a matrix that is no field, in all jobs."""
     _owners: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    _needed: list[Needed] = field(default_factory=list)
+    _named: list[Named] = field(default_factory=list)
+    _has_nameless: bool = False
+
+    def left_out(self, *, is_torn: bool) -> LeftOut:
+        """Return what is known of the jobs read so far that have errors; of a torn manifest, there may be more."""
+        return LeftOut(files=tuple(self._needed), jobs=tuple(self._named), has_nameless=self._has_nameless or is_torn)
 
     def check_defaults(self) -> None:
         """Check the values of defaults by themselves, whether or not a job uses them."""
@@ -88,6 +122,7 @@ class Jobs:
             prefix = f"jobs[{index}]"
             if not isinstance(node, MapNode):
                 self.count += 1
+                self._has_nameless = True
                 message = "a job is a mapping with id, kind and the fields of its request"
                 self.found.add(problem_at(node, "wrong-type", message, path=prefix))
                 continue
@@ -109,6 +144,7 @@ class Jobs:
             given = matrix.read(node.entries["matrix"].node, prefix=where, fields=fields, report=self.found.add)
         if given is None or kind is None:
             self.count += 1
+            self._has_nameless = True
             plain = node._replace(entries={key: each for key, each in node.entries.items() if key != "matrix"})
             self._checked(plain, kind, prefix, refused)
             return
@@ -127,6 +163,7 @@ class Jobs:
                 yield read
             tried += read is None or tried > 0
             if tried > _TRIED_AFTER_AN_ERROR:
+                self._has_nameless = True
                 return
 
     def _check_types_once(self, base: MapNode, given: matrix.Matrix, prefix: str, refused: list[Refused]) -> bool:
@@ -182,7 +219,7 @@ class Jobs:
         own = own or self._checked(node, kind, prefix, refused)
         self._check_frame(own)
         if kind is None:
-            self._check_literal_id(own)
+            self._note(self._literal_id(own), own.node, prefix)
             return None
         below = self.defaults.for_job(kind, own.values.get("tags"))
         draft = _draft(kind, own, below, variant)
@@ -197,6 +234,7 @@ class Jobs:
         self._tell(checks.check_end(draft, given))
         if self.found.errors_told > told or job_id is None:
             self._note_files(draft, given)
+            self._note(None if is_folder else job_id, draft.node, prefix, waits_for)
             return None
         entry = replace(_job_entry(draft, given, job_id, output, folder), links=waits_for)
         return Read(_fed(entry, draft), draft, below.layers)
@@ -262,14 +300,23 @@ class Jobs:
         for each in given:
             if each.source is Source.LOCAL:
                 path = f"{draft.prefix}.assets.{each.field}"
-                self.needed.append(Needed(each.value, draft.place("assets", each.field), path))
+                self._needed.append(Needed(each.value, draft.place("assets", each.field), path))
+
+    def _note(self, job_id: str | None, node: Node, prefix: str, waits_for: tuple[Link, ...] = ()) -> None:
+        if job_id is None:
+            self._has_nameless = True
+        else:
+            self._named.append(Named(id=job_id, path=prefix, place=yamltext.place_of(node), links=waits_for))
 
     # --- names -------------------------------------------------------------------------------------------------------
 
-    def _check_literal_id(self, own: Checked) -> None:
+    def _literal_id(self, own: Checked) -> str | None:
+        """Return the id of a job of no known kind, where it can be told."""
         job_id = own.values.get("id")
         if isinstance(job_id, str) and not naming.names_of(job_id):
             self._take(job_id, value_of(own.node, "id") or own.node, own.prefix)
+            return job_id
+        return None
 
     def _id(self, draft: checks.Draft, given: list[Input], of: matrix.Matrix | None) -> str | None:
         """Return the job's id, its placeholders filled; None where it has none that can be used."""

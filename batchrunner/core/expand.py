@@ -13,7 +13,7 @@ import posixpath
 from typing import Any
 
 from batchrunner.core import chain, findings, folder as folders, naming, outputs, yamltext
-from batchrunner.core.entries import Needed
+from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Media, Source
@@ -93,10 +93,10 @@ class ResolvedJob:
         return bool(self.request["end_seconds"] == END)
 
 
-def local_paths(manifest: Manifest, needed: Iterable[Needed] = ()) -> frozenset[str]:
+def local_paths(manifest: Manifest, left: LeftOut = NONE_LEFT_OUT) -> frozenset[str]:
     """Return the local files that the jobs need, as written; the shell looks at them before `expand`."""
     local = (given.value for entry in manifest.jobs for given in entry.inputs if given.source is Source.LOCAL)
-    return frozenset(local).union(each.value for each in needed)
+    return frozenset(local).union(each.value for each in left.files)
 
 
 def expand(
@@ -104,32 +104,32 @@ def expand(
     *,
     files: Mapping[str, FileFact],
     listing: Listing = folders.NOTHING,
-    needed: Iterable[Needed] = (),
+    left: LeftOut = NONE_LEFT_OUT,
     found: Findings | None = None,
     beside: Iterable[ResolvedJob] = (),
 ) -> tuple[ResolvedJob, ...]:
     """Resolve every job; raises ManifestError with every problem of its files, outputs and links.
 
     `files` has a fact for each of `local_paths`, `listing` every file that `folders_of` ask for. With `found` and
-    `needed`, what was found before and the files of jobs that are not among the manifest's, everything is told in one
-    go; warnings are in `found`, too. `beside` are jobs of elsewhere that these may be linked to.
+    `left`, what was found before and what is known of the jobs that are not among the manifest's, everything is told
+    in one go; warnings are in `found`, too. `beside` are jobs of elsewhere that these may be linked to.
     """
     found = found or Findings()
-    is_whole = not found.has_errors
     for entry in manifest.jobs:
         for problem in _file_problems(entry, files):
             found.add(problem)
-    for each in needed:
+    for each in left.files:
         if (told := _file_problem(each, files[each.value])) is not None:
             found.add(told)
+    before = found.errors_told
     jobs = tuple(_jobs(manifest, _choices(manifest, listing, found), found))
+    knows_all = found.errors_told == before and not left.has_nameless
     for problem in _output_problems(jobs):
         found.add(problem)
     if any(entry.folder is not None for entry in manifest.jobs):
         for problem in _id_problems(jobs):
             found.add(problem)
-    # With jobs left out for errors of their own, what is not there says nothing.
-    for problem in chain.problems(jobs, {each.id for each in beside}, knows_all=is_whole):
+    for problem in chain.problems((*jobs, *left.jobs), {each.id for each in beside}, knows_all=knows_all):
         found.add(problem)
     found.raise_errors()
     return jobs

@@ -66,11 +66,15 @@ class Part:
 
 @dataclass(slots=True, kw_only=True)
 class Files:
-    """A manifest and the files that it includes; `parts` in the order in which they count, the manifest last."""
+    """A manifest and the files that it includes; `parts` in the order in which they count, the manifest last.
+
+    With `is_torn`, something in them could not be read at all: there may be jobs that nobody knows of.
+    """
 
     around: Around
     report: Callable[[Problem], None]
     parts: list[Part] = field(default_factory=list)
+    is_torn: bool = False
     _seen: set[str] = field(default_factory=set)
 
     def gather(self, text: str, source: str) -> Node | None:
@@ -93,7 +97,7 @@ class Files:
         return tuple(self.parts[:-1])
 
     def _read(self, text: str, source: str) -> Part | None:
-        root, jobs = yamltext.outline(text, source=source, stream="jobs", report=self.report)
+        root, jobs = yamltext.outline(text, source=source, stream="jobs", report=self._tell_tear)
         return Part(root=root, jobs=jobs) if root is not None else None
 
     def _shared(self, own: Node) -> Node:
@@ -173,7 +177,11 @@ class Files:
 
     def _tell(self, node: Node, code: str, message: str, hint: str | None = None) -> None:
         place = yamltext.place_of(node)
-        self.report(Problem(place=place, code=code, message=message, path="include", hint=hint))
+        self._tell_tear(Problem(place=place, code=code, message=message, path="include", hint=hint))
+
+    def _tell_tear(self, problem: Problem) -> None:
+        self.is_torn = True
+        self.report(problem)
 
 
 def _over(key: str, below: Entry, above: Entry) -> Entry:

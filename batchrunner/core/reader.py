@@ -14,7 +14,7 @@ from typing import Any
 from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, windowing, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
-from batchrunner.core.entries import Jobs, Needed, Read, check_output, name_flaw
+from batchrunner.core.entries import Jobs, LeftOut, Read, check_output, name_flaw
 from batchrunner.core.findings import Findings
 from batchrunner.core.includes import Around, Files, Part
 from batchrunner.core.kind import Kind
@@ -62,12 +62,12 @@ class Reading:
     Attributes:
         manifest: its jobs are those without an error.
         found: every problem so far; with an error among them the manifest is not to be used.
-        needed: the local files of the jobs that have one.
+        left: what is known of the jobs that have one.
     """
 
     manifest: Manifest
     found: Findings
-    needed: tuple[Needed, ...]
+    left: LeftOut
 
 
 def parse(
@@ -121,7 +121,7 @@ def read(
             catalog=head.get("catalog"),
         ),
         found=found,
-        needed=tuple(manifest.jobs.needed),
+        left=manifest.jobs.left_out(is_torn=manifest.files.is_torn),
     )
 
 

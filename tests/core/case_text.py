@@ -18,7 +18,7 @@ from pathlib import Path
 import re
 
 from batchrunner.core import catalog, config, expand, folder, manifest, reader
-from batchrunner.core.entries import Needed
+from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut
 from batchrunner.core.folder import Folder, Found, Listing
 from batchrunner.core.problem import Problem
 from batchrunner.core.reader import Around
@@ -71,9 +71,9 @@ def parse(text: str, *, allow_unlisted: bool = False, around: Around | None = No
     return reader.parse(text, source="m.yaml", name="m", catalog=CATALOG, allow_unlisted=allow_unlisted, around=around)
 
 
-def facts(read: manifest.Manifest, told: str = "", needed: Iterable[Needed] = ()) -> dict[str, expand.FileFact]:
+def facts(read: manifest.Manifest, told: str = "", left: LeftOut = NONE_LEFT_OUT) -> dict[str, expand.FileFact]:
     """Return a fact for every local file: as told, else a file with something in it."""
-    files = {path: expand.FileFact(kind=expand.FileState.FILE, size=1000) for path in expand.local_paths(read, needed)}
+    files = {path: expand.FileFact(kind=expand.FileState.FILE, size=1000) for path in expand.local_paths(read, left)}
     for line in told.splitlines():
         path, _, rest = line.partition(": ")
         state, *siblings = rest.split(", ")
@@ -137,10 +137,10 @@ def outcome(case: Case) -> str:
             allow_unlisted="allow_unlisted" in case.options,
             around=case.around(),
         )
-        read, needed = reading.manifest, reading.needed
-        files = facts(read, case.files, needed)
+        read, left = reading.manifest, reading.left
+        files = facts(read, case.files, left)
         lying = listing(case.listing, expand.folders_of(read))
-        jobs = expand.expand(read, files=files, listing=lying, needed=needed, found=reading.found)
+        jobs = expand.expand(read, files=files, listing=lying, left=left, found=reading.found)
     except ManifestError as error:
         return "".join(f"{_told(problem)}\n" for problem in error.problems)
     if "config" in case.options:

@@ -32,7 +32,7 @@ from batchrunner.core.retry import Failure
 from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.errors import ManifestError, UsageError
-from tests.core.case_text import CATALOG, facts, parse
+from tests.core.case_text import CATALOG, facts, fetching, listing, parse
 
 LOOK = "style: {art_style: Ink, version: v2}"
 CHAIN = f"""\
@@ -121,10 +121,55 @@ def test_a_long_circle_is_named_by_its_first_jobs() -> None:
 def test_what_is_missing_for_an_error_of_its_own_is_not_told_twice() -> None:
     text = CHAIN.replace("end_seconds: 3", "end_second: 3", 1)
     reading = reader.read(text, source="m", name="m", catalog=CATALOG, around=reader.Around())
-    files = facts(reading.manifest, needed=reading.needed)
+    files = facts(reading.manifest, left=reading.left)
     with pytest.raises(ManifestError) as refused:
-        expand.expand(reading.manifest, files=files, needed=reading.needed, found=reading.found)
+        expand.expand(reading.manifest, files=files, left=reading.left, found=reading.found)
     assert {problem.code for problem in refused.value.problems} == {"unknown-key", "missing"}
+
+
+def codes_of(text: str) -> list[str]:
+    """Return the codes of all that is wrong with a manifest, in the order of the lines."""
+    reading = reader.read(text, source="m", name="m", catalog=CATALOG, around=reader.Around(fetch=fetching({})))
+    files = facts(reading.manifest, left=reading.left)
+    lying = listing("clips | missing", expand.folders_of(reading.manifest))
+    with pytest.raises(ManifestError) as refused:
+        expand.expand(reading.manifest, files=files, listing=lying, left=reading.left, found=reading.found)
+    return [problem.code for problem in refused.value.problems]
+
+
+def test_an_unknown_job_is_told_beside_the_errors_of_others() -> None:
+    text = CHAIN.replace("end_seconds: 3", "end_second: 3", 1)
+    assert codes_of(text.replace("needs: [aside]", "needs: [besides]")) == ["unknown-job", "missing", "unknown-key"]
+    itself = text.replace("needs: [aside]", "needs: [nobody], nonsense: 1")
+    assert sorted(codes_of(itself)) == ["missing", "unknown-job", "unknown-key", "unknown-key"]
+
+
+def test_a_circle_through_jobs_with_errors_is_told() -> None:
+    text = CHAIN.replace("input: a.png, end_seconds: 3", "input: a.png, end_second: 3, needs: [third]", 1)
+    assert sorted(codes_of(text)) == ["circle", "missing", "unknown-key"]
+
+
+FOLDER = '  - {id: "of-{stem}", kind: image-to-video, input: {glob: "clips/*.png"}, end_seconds: 3, model: kling-3.0}\n'
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "  - a word\n",
+        "  - {kind: image-to-video, input: a.png, end_seconds: 3}\n",
+        '  - {id: "x-{nothing}", kind: image-to-video, input: a.png, end_seconds: 3}\n',
+        "  - {id: x, kind: image-to-video, input: a.png, end_seconds: 3, matrix: 1}\n",
+        '  - {id: "{index}", kind: image-to-picture, input: a.png, end_seconds: 3}\n',
+        FOLDER,
+        FOLDER.replace("end_seconds", "end_second"),
+        "  - {id: x, kind: image-to-video, input: a.png, end_seconds: [\n",
+        "include: nowhere.yaml\n",
+    ],
+)
+def test_a_job_that_may_be_one_with_an_unreadable_name_is_not_told_as_unknown(broken: str) -> None:
+    text = CHAIN.replace("needs: [aside]", "needs: [besides]")
+    assert codes_of(text) == ["unknown-job"]
+    assert "unknown-job" not in codes_of(text + broken)
 
 
 # --- lengths ---------------------------------------------------------------------------------------------------------

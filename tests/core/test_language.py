@@ -121,8 +121,8 @@ def checked(text: str, shared: str) -> tuple[Problem, ...]:
     around = Around(environ={"CITY": "Rome"}, variables={}, fetch=fetching({"shared.yaml": shared}))
     try:
         reading = reader.read(text, source="m.yaml", name="m", catalog=CATALOG, around=around)
-        files = facts(reading.manifest, "", reading.needed)
-        expand.expand(reading.manifest, files=files, needed=reading.needed, found=reading.found)
+        files = facts(reading.manifest, "", reading.left)
+        expand.expand(reading.manifest, files=files, left=reading.left, found=reading.found)
     except ManifestError as error:
         return error.problems
     for line in emitted(text, around).splitlines():
