@@ -13,14 +13,11 @@ from batchrunner.core import (
 )
 from batchrunner.core.job import Job
 from batchrunner.errors import KeyRefused, Rejected, UsageError
-from batchrunner.provider import wire
+from batchrunner.provider import LIBRARY, wire
 from batchrunner.provider.client import BASE_URL, Client
 from batchrunner.provider.proxies import Proxies, proxies_of
 from batchrunner.provider.watched import Heard
-from batchrunner.sandbox.settings import API_KEY as SANDBOX_KEY
-
-LIBRARY = "https://magichour.ai/my-library"
-"""Where a person sees every project of the account, those made through the API included (provider docs, overview)."""
+from batchrunner.sandbox import settings
 
 FORBIDDEN_HINT = (
     "the key is known and may not be used: its plan may not include the API, or it was restricted at"
@@ -28,10 +25,6 @@ FORBIDDEN_HINT = (
 )
 """The provider's quick start (2026-08) gives 403 to a key whose plan lacks what was asked for, no specification has it,
 and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
-
-
-SANDBOX = "sandbox"
-"""What a sandbox is called as a provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +56,7 @@ class Access:
     @property
     def is_sandbox(self) -> bool:
         """Whether the provider is a sandbox on this machine; nothing else takes that key, and it opens nothing else."""
-        return self.key == SANDBOX_KEY and urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+        return self.key == settings.API_KEY and urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
 
     def proxy_words(self) -> str | None:
         """The proxy that leads to the provider, and the variable that names it; None where there is none."""
@@ -75,7 +68,9 @@ class Access:
     def provider(self) -> str:
         """Whose projects these are: host and port, or `sandbox`, whose port differs from run to run."""
         parts = urlsplit(self.base_url)
-        return SANDBOX if self.is_sandbox else f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+        if self.is_sandbox:
+            return settings.PROVIDER
+        return f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
 
 
 def access(environ: Mapping[str, str]) -> Access:

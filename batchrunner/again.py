@@ -12,7 +12,7 @@ from batchrunner import batch as batches, store
 from batchrunner.batch import Batch
 from batchrunner.core import emit, findings
 from batchrunner.core.job import Job, State
-from batchrunner.core.selection import BROKEN, OPEN, Selection
+from batchrunner.core.selection import BROKEN, OPEN, Selection, refuse_unmatched
 from batchrunner.errors import UsageError
 
 
@@ -35,7 +35,7 @@ def chosen(batch: Batch, selection: Selection, known: Mapping[str, Job]) -> froz
         UsageError: a word of the selection fits no job.
     """
     listed = list(batches.listed(batch, known))
-    batches.refuse_unmatched(selection, listed)
+    refuse_unmatched(selection, listed)
     return selection.choose(listed[: len(batch.jobs)])
 
 

@@ -29,16 +29,16 @@ from batchrunner.core import (
     reader,
     retry,
 )
-from batchrunner.core.catalog import DEFAULT, Catalog
+from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import FileFact, FileState, ResolvedJob
 from batchrunner.core.folder import Listing
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
-from batchrunner.core.selection import Facts, Selection, facts_of
+from batchrunner.core.selection import Facts, facts_of, refuse_unmatched
 from batchrunner.core.spec import Spec
 from batchrunner.errors import ManifestError, UsageError
 
@@ -364,19 +364,6 @@ def preview(
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
-
-
-def refuse_unmatched(selection: Selection, jobs: Iterable[Facts]) -> None:
-    """Refuse a selection with a word that fits nothing, before anything is chosen by it.
-
-    Raises:
-        UsageError: naming it, and what was probably meant.
-    """
-    what = {"--tag": "no job has this tag", "--code": "no job failed for this reason"}
-    for slip in selection.unmatched(jobs):
-        said = what.get(slip.option, "no job has such an id")
-        hint = findings.did_you_mean(slip.word, slip.among) if slip.among else None
-        raise UsageError(f"{slip.option} {slip.word}: {said}", hint=hint)
 
 
 def listed(batch: Batch, known: Mapping[str, Job]) -> Iterator[Facts]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchrunner import hook as hooks, notify, places
-from batchrunner.access import LIBRARY
 from batchrunner.batch import Batch
 from batchrunner.clock import WallClock
 from batchrunner.core import eventlines, notices, plain
@@ -22,6 +21,7 @@ from batchrunner.core.schedule import Stop
 from batchrunner.errors import BatchrunnerError, Exit
 from batchrunner.hook import Hook
 from batchrunner.notify import Notifier
+from batchrunner.provider import LIBRARY
 from batchrunner.recorder import redactor
 from batchrunner.seams import Outcome
 from batchrunner.store import Totals

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from batchrunner import caps, clock, foresight, places, private, room, store, waiting
+from batchrunner import caps, clock, places, prediction, private, room, store, waiting
 from batchrunner.access import Access
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, plan as planning
@@ -89,7 +89,7 @@ def of(
         warnings=warnings,
         disks=room.look(batch.root, made),
         hours=hours,
-        forecast=foresight.of_plan(batch, made, account, access=access, history=history, hours=hours),
+        forecast=prediction.of_plan(batch, made, account, access=access, history=history, hours=hours),
     )
 
 

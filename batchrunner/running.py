@@ -171,7 +171,9 @@ class _Run:
         account = await read_account(self.client)
         if session.order.buys:
             refuse_vain_caps(batch, account)
-        await foresight.note(session)
+        await foresight.note(
+            session.store, session.batch.manifest.limits, session.order.waits.hours, buys=session.order.buys
+        )
         engine, performer = assembly.engine(
             session,
             client=self.client,

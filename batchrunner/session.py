@@ -16,7 +16,7 @@ import secrets
 
 from batchrunner import room, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, refuse_unmatched, refuse_unpriced, trusted
+from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, refuse_unpriced, trusted
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
 from batchrunner.core import events, job as machine, lostlog, plan as planning
@@ -25,7 +25,7 @@ from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.plan import BUYS, Do, Entry, Pins, Plan, Wishes
 from batchrunner.core.retry import Instant
-from batchrunner.core.selection import Selection, facts_of
+from batchrunner.core.selection import Selection, facts_of, refuse_unmatched
 from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.provider import wire
 from batchrunner.store import Store, Told

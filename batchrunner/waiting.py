@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from batchrunner import statefile, store, zones
@@ -114,10 +113,10 @@ class Doorstep:
         await self._until_open(batch, waits.hours)
 
     async def _until_free(self, state: Path) -> None:
-        if not is_in_use(state):
+        if not statefile.is_locked(state):
             return
         self.tell(f"waiting: a run holds {state.name}; this one begins when it has ended")
-        while is_in_use(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
+        while statefile.is_locked(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
             await asyncio.sleep(CHECK_S)
 
     async def _until_open(self, batch: Batch, hours: Hours) -> None:
@@ -125,17 +124,11 @@ class Doorstep:
         if opens_at is None or not hours.is_ahead(self.clock.now()) or has_bought(batch.state):
             return
         wait_s = opens_at - self.clock.now()
-        self.tell(f"buying begins at {time_words(opens_at, self.clock.now())}, in {windows.duration_words(wait_s)}")
+        self.tell(
+            f"buying begins at {zones.time_words(opens_at, self.clock.now())}, in {windows.duration_words(wait_s)}"
+        )
         while hours.is_ahead(self.clock.now()) and not self.hurries():  # noqa: ASYNC110 - the clock may be set
             await asyncio.sleep(min(CHECK_S, max(0.0, opens_at - self.clock.now())))
-
-
-def is_in_use(state: Path) -> bool:
-    """Whether a run holds a state file at this moment."""
-    if not statefile.lock_of(state).exists():
-        return False
-    with statefile.locked(state) as is_free:
-        return not is_free
 
 
 def has_bought(state: Path) -> bool:
@@ -147,24 +140,17 @@ def has_bought(state: Path) -> bool:
         return False  # the run says what is wrong
 
 
-def time_words(at: Instant, now: Instant) -> str:
-    """A time for people by the machine's clock, with its day where that is not today."""
-    when, today = (datetime.fromtimestamp(each, zones.MACHINE) for each in (at, now))
-    shown = when.strftime("%H:%M:%S" if when.second else "%H:%M")
-    return shown if when.date() == today.date() else f"{when.date().isoformat()} {shown}"
-
-
 def words(hours: Hours, now: Instant) -> list[str]:
     """The hours of a run for people, line by line; none where there are none."""
     said = []
     if hours.is_over(now):
         assert hours.ends_at is not None
-        return [f"the window ended at {time_words(hours.ends_at, now)}: nothing is bought"]
+        return [f"the window ended at {zones.time_words(hours.ends_at, now)}: nothing is bought"]
     if hours.opens_at is not None and hours.is_ahead(now):
         wait = windows.duration_words(hours.opens_at - now)
-        said.append(f"buying begins at {time_words(hours.opens_at, now)}, in {wait}")
+        said.append(f"buying begins at {zones.time_words(hours.opens_at, now)}, in {wait}")
     if hours.stops_at is not None:
-        said.append(f"buying stops at {time_words(hours.stops_at, now)}")
+        said.append(f"buying stops at {zones.time_words(hours.stops_at, now)}")
     if hours.finish_by is not None:
-        said.append(f"only what is on disk by {time_words(hours.finish_by, now)} is bought")
+        said.append(f"only what is on disk by {zones.time_words(hours.finish_by, now)} is bought")
     return said

@@ -9,6 +9,7 @@ from functools import cache
 import zoneinfo
 
 from batchrunner.core import findings
+from batchrunner.core.retry import Instant
 from batchrunner.errors import UsageError
 
 
@@ -62,3 +63,10 @@ def zone(name: str | None) -> tzinfo:
             hint="`pip install tzdata` brings them; or leave `timezone` out for the machine's own",
         )
     raise UsageError(f"there is no time zone {name!r}", hint=findings.did_you_mean(name, tuple(sorted(names()))))
+
+
+def time_words(at: Instant, now: Instant) -> str:
+    """A time for people by the machine's clock, with its day where that is not today."""
+    when, today = (datetime.fromtimestamp(each, MACHINE) for each in (at, now))
+    shown = when.strftime("%H:%M:%S" if when.second else "%H:%M")
+    return shown if when.date() == today.date() else f"{when.date().isoformat()} {shown}"

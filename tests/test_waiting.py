@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchrunner import batch as batches, foresight, store, waiting, zones
+from batchrunner import batch as batches, foresight, statefile, store, waiting, zones
 from batchrunner.batch import Batch
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
@@ -104,17 +104,17 @@ def test_who_is_told_to_stop_waits_no_longer(read: Batch) -> None:
 
 
 def test_a_state_file_is_in_use_while_a_run_holds_it(read: Batch) -> None:
-    assert not waiting.is_in_use(read.state)
+    assert not statefile.is_locked(read.state)
     assert list(read.root.glob("*.lock")) == [], "nothing is made by asking"
     with store.open_for_run(read.state, run_id="r", now=1.0):
-        assert waiting.is_in_use(read.state)
-    assert not waiting.is_in_use(read.state)
+        assert statefile.is_locked(read.state)
+    assert not statefile.is_locked(read.state)
 
 
 def test_the_times_of_a_run_are_told_with_their_day_where_that_is_another() -> None:
     noon = datetime(2026, 6, 10, 12, tzinfo=zones.MACHINE).timestamp()
-    assert waiting.time_words(noon + HOUR, noon) == "13:00"
-    assert waiting.time_words(noon + 13 * HOUR + 5, noon) == "2026-06-11 01:00:05"
+    assert zones.time_words(noon + HOUR, noon) == "13:00"
+    assert zones.time_words(noon + 13 * HOUR + 5, noon) == "2026-06-11 01:00:05"
     night = Hours(opens_at=noon + HOUR, stops_at=noon + 2 * HOUR, finish_by=noon + 3 * HOUR)
     assert waiting.words(night, noon) == [
         "buying begins at 13:00, in 1 h 0 min",

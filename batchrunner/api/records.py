@@ -19,7 +19,7 @@ from batchrunner.core.drift import Row
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.job import Job, State
 from batchrunner.core.ledger import Drift, Line
-from batchrunner.core.selection import EVERYTHING, Selection, facts_of
+from batchrunner.core.selection import EVERYTHING, Selection, facts_of, refuse_unmatched
 from batchrunner.errors import UsageError
 from batchrunner.recorder import Recorder
 from batchrunner.session import Goal
@@ -40,7 +40,7 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
         totals = view.totals() if view else store.Totals()
         pauses = telling.pauses(view) if view else {}
     if jobs and select != EVERYTHING:
-        batches.refuse_unmatched(select, map(facts_of, jobs))
+        refuse_unmatched(select, map(facts_of, jobs))
         chosen = select.choose(map(facts_of, jobs))
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         totals = store.totals_of([*earlier, *jobs])

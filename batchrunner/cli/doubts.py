@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def lines(job: Job, typed: Typed, *, project_id: str | None = None) -> Iterator[str]:
     """An uncertain job in words; `project_id` is what a notice of the provider called it, if one came."""
-    from batchrunner.access import LIBRARY
+    from batchrunner.provider import LIBRARY
 
     yield f"uncertain: {job.id}, sent {sent_at(job)} as {job.name!r}: {job.trouble.message if job.trouble else ''}"
     if project_id is not None:
@@ -33,8 +33,8 @@ def answers(job: Job, typed: Typed) -> tuple[str, str]:
 
 def shape(job: Job, typed: Typed) -> dict[str, Any]:
     """An uncertain job as JSON."""
-    from batchrunner.access import LIBRARY
     from batchrunner.cli import show
+    from batchrunner.provider import LIBRARY
 
     adopt, resolve = answers(job, typed)
     return {

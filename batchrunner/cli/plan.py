@@ -187,11 +187,11 @@ def night_lines(hours: Hours, forecast: Forecast | None) -> Iterator[str]:
 
 def forecast_lines(forecast: Forecast | None, now: float) -> Iterator[str]:
     """When it will be done, by whose render times, and what the window leaves."""
-    from batchrunner import waiting
+    from batchrunner import zones
 
     if forecast is None:
         return
-    middle, late = (waiting.time_words(60 * round(at / 60), now) for at in (forecast.median_at, forecast.late_at))
+    middle, late = (zones.time_words(60 * round(at / 60), now) for at in (forecast.median_at, forecast.late_at))
     but = f", but for {show.plural(forecast.left, 'job')} that the window leaves" if forecast.left else ""
     yield f"done by about {middle}, in 9 of 10 cases by {late} (by {forecast.basis}){but}"
 
@@ -229,7 +229,7 @@ def question(bill: Bill) -> str:
 
 def _led_to(made: Plan) -> Iterator[str]:
     """What `default`, no model, and old names come down to."""
-    from batchrunner.core.catalog import DEFAULT
+    from batchrunner.core.kind import DEFAULT
 
     led = Counter(
         (str(entry.spec.body().get("model", "no model")), entry.spec.model)

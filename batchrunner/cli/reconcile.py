@@ -119,7 +119,7 @@ def _row(job: Job, heard: _Heard, typed: Typed) -> dict[str, Any]:
 
 
 def _lines(rows: list[dict[str, Any]], heard: _Heard) -> Iterator[str]:
-    from batchrunner.access import LIBRARY
+    from batchrunner.provider import LIBRARY
 
     for row in rows:
         sent = f"sent {row['sent_at']} as {row['sent_as']!r}"

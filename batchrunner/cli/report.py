@@ -125,13 +125,12 @@ def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
 
 
 def _record(view: View, root: Path, selection: Selection) -> Record:
-    from batchrunner import batch
-    from batchrunner.core.selection import EVERYTHING, facts_of
+    from batchrunner.core.selection import EVERYTHING, facts_of, refuse_unmatched
     from batchrunner.report.read import Record
 
     jobs, earlier, lines, log = view.jobs(), view.earlier(), view.book(), list(view.events())
     if jobs and selection != EVERYTHING:
-        batch.refuse_unmatched(selection, map(facts_of, jobs))
+        refuse_unmatched(selection, map(facts_of, jobs))
         chosen = selection.choose(map(facts_of, jobs))
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         lines = [line for line in lines if line.job in chosen]
@@ -150,7 +149,7 @@ class _Words:
 
     @property
     def library(self) -> str:
-        from batchrunner.access import LIBRARY
+        from batchrunner.provider import LIBRARY
 
         return LIBRARY
 

@@ -30,9 +30,9 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import batch, clock, foresight, store, telling
+    from batchrunner import clock, foresight, store, telling
     from batchrunner.cli import plan
-    from batchrunner.core.selection import EVERYTHING, facts_of
+    from batchrunner.core.selection import EVERYTHING, facts_of, refuse_unmatched
     from batchrunner.errors import UsageError
 
     if watch:
@@ -50,7 +50,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:
-        batch.refuse_unmatched(selection, map(facts_of, jobs))
+        refuse_unmatched(selection, map(facts_of, jobs))
         chosen = selection.choose(map(facts_of, jobs))
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         totals = store.totals_of([*earlier, *jobs])

@@ -18,9 +18,8 @@ from fractions import Fraction
 import math
 from typing import Any
 
-from batchrunner.core.catalog import DEFAULT
 from batchrunner.core.job import UNCERTAIN, Job, State
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.retry import Instant
 from batchrunner.core.spec import Spec
 

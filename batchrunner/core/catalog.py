@@ -14,10 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from batchrunner.core import catalogfile, explain, findings, yamltext
 from batchrunner.core.catalogfile import Path
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.problem import Problem
-
-DEFAULT = "default"
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 

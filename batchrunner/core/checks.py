@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from batchrunner.core import explain, findings, inputs, yamltext
-from batchrunner.core.catalog import DEFAULT, Catalog, Model
+from batchrunner.core.catalog import Catalog, Model
 from batchrunner.core.inputs import Input, Media, Source
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END

@@ -12,9 +12,9 @@ from enum import StrEnum
 import math
 from typing import Any
 
-from batchrunner.core.catalog import DEFAULT, Catalog
+from batchrunner.core.catalog import Catalog
 from batchrunner.core.job import Job, State
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 
 from batchrunner.core import expand, folder, yamltext
-from batchrunner.core.catalog import DEFAULT, Catalog
+from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Facts, Input, Inspected, Media, Source
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.problem import Place, Problem, Severity
 
 SHORTEST_S = 0.1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+DEFAULT = "default"
+"""The name under which a request asks for whatever model, or version of a style, the provider holds best."""
+
 
 class Kind(StrEnum):
     """Which of the provider's tools renders the job; the value is the endpoint's own name."""

@@ -11,11 +11,11 @@ from statistics import median_low
 from typing import Any
 
 from batchrunner.core import budget, chain, pricing, upstream
-from batchrunner.core.catalog import DEFAULT, Catalog
+from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob, Source, request_hash
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
-from batchrunner.core.kind import Kind
+from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.selection import BROKEN, EVERYTHING, OPEN, Facts, Selection, code_of, facts_of
 from batchrunner.core.spec import Input, Spec
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 import math
 from typing import Any
 
-from batchrunner.core.catalog import DEFAULT, Catalog
-from batchrunner.core.kind import Kind
+from batchrunner.core.catalog import Catalog
+from batchrunner.core.kind import DEFAULT, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Final
 
+from batchrunner.core import findings
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.errors import UsageError
@@ -190,3 +191,16 @@ def _unmatched(
         for word in words
         if word not in among and not any(fits(each, word) for each in among)
     ]
+
+
+def refuse_unmatched(selection: Selection, jobs: Iterable[Facts]) -> None:
+    """Refuse a selection with a word that fits nothing, before anything is chosen by it.
+
+    Raises:
+        UsageError: naming it, and what was probably meant.
+    """
+    what = {"--tag": "no job has this tag", "--code": "no job failed for this reason"}
+    for slip in selection.unmatched(jobs):
+        said = what.get(slip.option, "no job has such an id")
+        hint = findings.did_you_mean(slip.word, slip.among) if slip.among else None
+        raise UsageError(f"{slip.option} {slip.word}: {said}", hint=hint)

@@ -17,6 +17,9 @@ CHAOS: tuple[Chaos, ...] = ("mild", "wild")
 API_KEY = "mhk_sandbox"
 """The only key a sandbox accepts; it opens nothing anywhere else."""
 
+PROVIDER = "sandbox"
+"""What a state file calls its provider where that was a sandbox."""
+
 _GIGABYTE = 1_000_000_000
 
 
