@@ -1,0 +1,48 @@
+"""What is published: its extras, and a container that is built of what is there."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+import re
+import tomllib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def copied() -> list[str]:
+    """Return what the container's build takes from this folder."""
+    lines = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)
+    return [word for line in lines for word in line.split()[:-1]]
+
+
+def test_the_container_takes_what_the_wheel_needs_and_no_more() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert ignored[0] == "*"
+    assert set(copied()) == let_in
+    assert all((ROOT / name).exists() for name in let_in)
+    wanted = {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml", "batchrunner"}
+    assert let_in == wanted
+
+
+def test_the_container_asks_for_extras_that_there_are() -> None:
+    (asked,) = re.findall(r"\$wheel\[([a-z,]+)\]", DOCKERFILE)
+    assert set(asked.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_tests_have_every_extra() -> None:
+    extras = set(PROJECT["optional-dependencies"]) - {"test", "dev"}
+    (own,) = [each for each in PROJECT["optional-dependencies"]["test"] if each.startswith("batchrunner[")]
+    assert set(own.removeprefix("batchrunner[").removesuffix("]").split(",")) == extras
+
+
+def test_every_dependency_says_from_which_release_on() -> None:
+    everything = [
+        *PROJECT["dependencies"],
+        *(each for some in PROJECT["optional-dependencies"].values() for each in some),
+    ]
+    bare = [each for each in everything if ">=" not in each and not fnmatch(each, "batchrunner[[]*")]
+    assert [each for each in bare if not each.startswith("types-")] == []
