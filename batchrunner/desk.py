@@ -62,10 +62,12 @@ class Hands:
     Attributes:
         plan: the plan to try jobs again, with its price; reads the manifest, the inputs and the account.
         run: carries out just that plan.
+        cap_words: what each retry may cost beyond what the manifest says; None where nothing is said.
     """
 
     plan: Callable[[Path, Selection], Priced]
     run: Callable[[Any], Awaitable[object]]
+    cap_words: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,7 @@ class Desk:
     def _figures(self, place: _Place, summary: boards.Summary | None = None) -> dict[str, Any]:
         figures = boards.shape(summary or place.board.summary())
         figures["waits"] = [each | {"why": self._clean(each["why"])} for each in figures["waits"]]
+        figures["stalls"] = [self._clean(each) for each in figures["stalls"]]
         figures["pauses"] = {step: self._clean(words) for step, words in figures["pauses"].items()}
         figures["trouble"] = None if figures["trouble"] is None else self._clean(figures["trouble"])
         return figures | {"said": list(place.said)}
@@ -303,7 +306,8 @@ class Desk:
         bought = [entry for entry in plan.made.entries if entry.will_buy and entry.action in BUYS]
         if not bought:
             raise UsageError("there is no such failed or canceled job that can be tried again")
-        return _priced(plan), lambda: self._begin_retry(place, plan)
+        caps = [self._hands.cap_words] if self._hands.cap_words else []
+        return [*_priced(plan), *caps], lambda: self._begin_retry(place, plan)
 
     async def _begin_retry(self, place: _Place, plan: Priced) -> str:
         if place.retry is not None and not place.retry.done():

@@ -7,7 +7,7 @@ under one name, when it has changed, and at most every other second, so that a n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -26,6 +26,7 @@ NOTE_S: Final = 2.0
 """Seconds between two notes at the least."""
 
 _MOST_WORDS: Final = 400
+_MOST_STALLS: Final = 4
 
 
 class Told(Protocol):
@@ -33,6 +34,9 @@ class Told(Protocol):
 
     def waits(self) -> Mapping[Step, tuple[int, str]]:
         """For each step that is held back: how many jobs wait, and why."""
+
+    def stalls(self) -> list[str]:
+        """Why work that could be done now waits for something that is no limit of its own."""
 
     def pause(self, *, is_on: bool) -> None:
         """Buy nothing for now, or go on."""
@@ -49,10 +53,17 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Now:
-    """The present of a run that goes on."""
+    """The present of a run that goes on.
+
+    Attributes:
+        is_paused: a person stopped the buying for now.
+        waits: the steps that are held back.
+        stalls: why work that could be done now waits for something that is no limit of its own: an outage, a doubt.
+    """
 
     is_paused: bool = False
     waits: tuple[Wait, ...] = ()
+    stalls: tuple[str, ...] = ()
 
 
 def read(view: View) -> Now | None:
@@ -63,10 +74,11 @@ def read(view: View) -> Now | None:
     said = view.learned(NOW)
     if said is None or said.get("run") != run.id:
         return Now()
-    waits = []
+    waits, stalls = [], []
     with suppress(TypeError, ValueError, KeyError):
+        stalls = [str(each) for each in said.get("stalls", [])]
         waits = [Wait(step=str(each["step"]), jobs=int(each["jobs"]), why=str(each["why"])) for each in said["waits"]]
-    return Now(is_paused=said.get("paused") is True, waits=tuple(waits))
+    return Now(is_paused=said.get("paused") is True, waits=tuple(waits), stalls=tuple(stalls))
 
 
 def pauses(view: View) -> dict[str, str]:
@@ -82,7 +94,12 @@ def pauses(view: View) -> dict[str, str]:
 def shape(now: Now | None) -> dict[str, Any]:
     """The present as JSON."""
     waits = [{"step": each.step, "jobs": each.jobs, "why": each.why} for each in now.waits] if now else []
-    return {"is_running": now is not None, "paused": now is not None and now.is_paused, "waits": waits}
+    return {
+        "is_running": now is not None,
+        "paused": now is not None and now.is_paused,
+        "waits": waits,
+        "stalls": list(now.stalls) if now else [],
+    }
 
 
 @asynccontextmanager
@@ -100,7 +117,7 @@ async def telling(store: Store, run: str, engine: Told) -> AsyncIterator[None]:
 
 
 async def _go_on(store: Store, run: str, engine: Told, is_over: asyncio.Event) -> None:
-    noted: dict[str, Any] = {"run": run, "paused": False, "waits": []}  # what is assumed where nothing is noted
+    noted: dict[str, Any] = _said(run)  # what is assumed where nothing is noted
     is_paused, since_note = False, NOTE_S
     while not is_over.is_set():
         wish = await asyncio.to_thread(control.read, store.path)
@@ -128,4 +145,12 @@ def _present(run: str, engine: Told, *, is_paused: bool) -> dict[str, Any]:
         for step, (jobs, why) in engine.waits().items()
         if jobs
     ]
-    return {"run": run, "paused": is_paused, "waits": waits}
+    known = {each["why"] for each in waits}
+    stalls = [why[:_MOST_WORDS] for why in engine.stalls() if why[:_MOST_WORDS] not in known]
+    return _said(run, is_paused=is_paused, waits=waits, stalls=stalls[:_MOST_STALLS])
+
+
+def _said(
+    run: str, *, is_paused: bool = False, waits: Sequence[dict[str, Any]] = (), stalls: Sequence[str] = ()
+) -> dict[str, Any]:
+    return {"run": run, "paused": is_paused, "waits": list(waits), "stalls": list(stalls)}

@@ -161,10 +161,13 @@ def test_when_it_will_be_over_is_the_forecast_of_status(manifest: Path) -> None:
 def test_the_present_of_a_run_that_is_over_or_another_is_none(manifest: Path) -> None:
     import asyncio
 
-    said = {"run": "r1", "paused": True, "waits": [{"step": "submit", "jobs": 2, "why": "so"}]}
+    waits = [{"step": "submit", "jobs": 2, "why": "so"}]
+    said = {"run": "r1", "paused": True, "waits": waits, "stalls": ["the provider is not reachable"]}
     with begin(manifest) as run:
         asyncio.run(run.learn(telling.NOW, said))
-        assert telling.read(run) == telling.Now(is_paused=True, waits=(telling.Wait(step="submit", jobs=2, why="so"),))
+        wait = telling.Wait(step="submit", jobs=2, why="so")
+        told = telling.Now(is_paused=True, waits=(wait,), stalls=("the provider is not reachable",))
+        assert telling.read(run) == told
         for other in ({"run": "r0", "paused": True, "waits": []}, {"run": "r1", "waits": "rubbish"}):
             asyncio.run(run.learn(telling.NOW, other))
             assert telling.read(run) == telling.Now()

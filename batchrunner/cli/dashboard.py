@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 import click
 
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 @click.argument("place", metavar="[MANIFEST|FOLDER]", type=click.Path(path_type=Path), default=Path())
 @options.state
 @options.variables
+@options.max_credits
+@options.max_credits_per_job
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need the token to read.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port.")
-def dashboard(place: Path, *, state: Path | None, var: Mapping[str, str], host: str, port: int) -> int:
+def dashboard(
+    place: Path, *, state: Path | None, var: Mapping[str, str], host: str, port: int, **caps: int | None
+) -> int:
     """Follow runs in a browser: MANIFEST's, or those of all manifests of FOLDER (default: this one).
 
     The address is printed with a token in it, which actions need: to pause the buying, to resume it, to try jobs
@@ -40,7 +44,7 @@ def dashboard(place: Path, *, state: Path | None, var: Mapping[str, str], host: 
         raise UsageError("--state is for one manifest, and this is a folder")
     pictures = Pictures(places.cache_folder(os.environ) / "pictures")
     try:
-        asyncio.run(_serve(_desk(place, state, var, pictures), host, port))
+        asyncio.run(_serve(_desk(place, state, var, pictures, _caps(caps)), host, port))
     finally:
         pictures.close()
     return Exit.OK
@@ -63,7 +67,7 @@ async def _serve(desk: Desk, host: str, port: int) -> None:
         await desk.leave()
 
 
-def _desk(place: Path, state: Path | None, variables: Mapping[str, str], pictures: Pictures) -> Desk:
+def _desk(place: Path, state: Path | None, variables: Mapping[str, str], pictures: Pictures, caps: Caps) -> Desk:
     from batchrunner.cli import progress, status
     from batchrunner.core import plain
     from batchrunner.desk import Desk
@@ -76,12 +80,28 @@ def _desk(place: Path, state: Path | None, variables: Mapping[str, str], picture
         words=progress.words,
         note=status.note,
         clean=lambda text: plain.shown(secrets.text(text)),
-        hands=_hands(state, variables),
+        hands=_hands(state, variables, caps),
         pictures=pictures,
     )
 
 
-def _hands(state: Path | None, variables: Mapping[str, str]) -> Hands:
+class Caps(TypedDict, total=False):
+    """Caps of each retry from the page, as of `run`, on top of the manifest's."""
+
+    max_credits: int
+    max_credits_per_job: int
+
+
+def _caps(given: Mapping[str, int | None]) -> Caps:
+    caps: Caps = {}
+    if (most := given["max_credits"]) is not None:
+        caps["max_credits"] = most
+    if (most := given["max_credits_per_job"]) is not None:
+        caps["max_credits_per_job"] = most
+    return caps
+
+
+def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps) -> Hands:
     """The library's own functions."""
     from batchrunner.api import buying, planning
     from batchrunner.api.values import Plan
@@ -91,6 +111,14 @@ def _hands(state: Path | None, variables: Mapping[str, str]) -> Hands:
         return planning.plan_retry(planning.load(manifest, state=state, variables=variables), select=select)
 
     async def run(made: Any) -> object:
-        return await buying.run_async(made)
+        return await buying.run_async(made, **caps)
 
-    return Hands(plan=plan, run=run)
+    most = [f"{caps[key]:,} {what}" for key, what in _MOST if key in caps]
+    told = f"The dashboard was started with a cap: at most {' and '.join(most)}." if most else None
+    return Hands(plan=plan, run=run, cap_words=told)
+
+
+_MOST: Final[tuple[tuple[Literal["max_credits", "max_credits_per_job"], str], ...]] = (
+    ("max_credits", "credits for this retry"),
+    ("max_credits_per_job", "credits for each job"),
+)

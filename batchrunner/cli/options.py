@@ -141,6 +141,12 @@ WINDOW = (
     ),
 )
 
+max_credits = click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
+max_credits_per_job = click.option(
+    "--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."
+)
+
+
 BUYING = (
     allow_unlisted,
     variables,
@@ -153,8 +159,8 @@ BUYING = (
         metavar="MANIFEST",
         help="Begin when no run of this other manifest goes on any more. May be repeated.",
     ),
-    click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend."),
-    click.option("--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."),
+    max_credits,
+    max_credits_per_job,
     click.option(
         "--cutoff",
         type=click.Choice(["soft", "hard"]),

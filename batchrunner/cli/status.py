@@ -78,6 +78,8 @@ def _print_waiting(jobs: Sequence[Job], pauses: Mapping[str, str], now: Now | No
         show.line(plain.cell(f"{step}: {words}"))
     for wait in now.waits if now else ():
         show.line(plain.cell(f"waiting: {show.plural(wait.jobs, 'job')} ({wait.step}): {wait.why}"))
+    for why in now.stalls if now else ():
+        show.line(plain.cell(f"waiting: {why}"))
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):

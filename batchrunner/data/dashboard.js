@@ -287,6 +287,7 @@
     }
     const waits = [
       ...summary.waits.map((each) => `${plural(each.jobs, "job")} (${each.step}): ${each.why}`),
+      ...summary.stalls,
       ...Object.entries(summary.pauses).map(([step, words]) => `${step}: ${words}`),
     ];
     get("waits").hidden = waits.length === 0;

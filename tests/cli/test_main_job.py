@@ -118,10 +118,10 @@ def test_a_file_of_somebody_else_is_never_overwritten(program, batch):
 def test_status_is_the_published_shape(program, batch):
     program.run("run", batch.name)
     status = program.status(batch)
-    now = {"is_running", "paused", "waits"}
+    now = {"is_running", "paused", "waits", "stalls"}
     assert set(status) == {"manifest", "state_file", "jobs", "totals", "pauses", "forecast", *now}
     assert status["forecast"] is None, "no run goes on"
-    assert {name: status[name] for name in now} == {"is_running": False, "paused": False, "waits": []}
+    assert {name: status[name] for name in now} == {"is_running": False, "paused": False, "waits": [], "stalls": []}
     assert set(status["totals"]) == {"jobs", "by_state", "credits"}
     assert set(status["totals"]["credits"]) == {"estimated", "held", "charged", "refunded"}
     for job in status["jobs"]:

@@ -328,6 +328,18 @@ def test_a_retry_says_its_price_and_buys_just_that(slow: Program, media: Path) -
     assert slow.provider.creates_by_job("night") == {"lost": 2, "well": 1}
 
 
+def test_a_retry_keeps_within_the_caps_that_the_dashboard_was_started_with(slow: Program, media: Path) -> None:
+    write(slow, media, "lost", "well")
+    assert slow.run("run", "night.yaml").code == 4
+    with dashboard(slow, "night.yaml", "--max-credits", "1") as page:
+        batch = only(page)
+        asked = page.ask(batch, "retry").json()
+        assert "at most 1 credits for this retry." in asked["lines"][-1]
+        page.do(batch, asked["ticket"])
+        page.until(batch, lambda each: each["said"])
+    assert slow.provider.creates_by_job("night") == {"lost": 1, "well": 1}
+
+
 def test_a_retry_beside_a_run_is_refused_in_the_words_of_the_command(slow: Program, media: Path) -> None:
     write(slow, media, "lost", "well", "third", "fourth", "fifth")
     process = slow.start("run", "night.yaml")
