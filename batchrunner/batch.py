@@ -25,6 +25,7 @@ from batchrunner.core import (
     footage,
     outputs,
     plan as planning,
+    priced,
     pricing,
     reader,
     retry,
@@ -360,7 +361,7 @@ def preview(
         refuse_unmatched(wishes.selection, listed(batch, known))
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
-    history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
+    history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
@@ -389,7 +390,7 @@ def plan(
     asked: dict[str, Spec] = {}
 
     def spec_of(job: ResolvedJob) -> Spec:
-        return planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
+        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
 
     for job in chain.ordered(seen.jobs):
         asked[job.id] = spec_of(job)
@@ -397,7 +398,7 @@ def plan(
     def wanted(job: ResolvedJob) -> Spec:
         if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
             return replace(spec_of(seen.redo), asked=asked[job.id].fingerprint, edits=batch.redo.edits)
-        return planning.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
+        return priced.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
 
     return planning.make_plan(
         ((job.id, wanted(job)) for job in seen.jobs),

@@ -15,7 +15,7 @@ from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
 from batchrunner.batch import Batch, Preview
 from batchrunner.caps import Flags
-from batchrunner.core import plan as planning
+from batchrunner.core import pins as pinning
 from batchrunner.core.canary import Mode
 from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
@@ -252,7 +252,7 @@ async def _as_planned(plan: Plan, access: Access, options: RunOptions, waits: Wa
     outlooks.refuse_edited(plan.batch, plan.text_hash)
     wishes = plan.wishes
     account, seen = await _preview(plan.batch, access, wishes, plan.history)
-    outlooks.refuse_moved(planning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
+    outlooks.refuse_moved(pinning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
     batches.refuse_unpriced(plan.batch, seen.plan)
     return replace(_order(wishes, options, plan.history, seen), waits=waits)
 
@@ -303,5 +303,5 @@ def _order(wishes: Wishes, options: RunOptions, history: Path | None, seen: Prev
     )
     if "canary" in options:
         flags = replace(flags, canary=Mode(options["canary"]))
-    agreed = planning.pins(seen.plan)
+    agreed = pinning.pins(seen.plan)
     return Order(wishes=wishes, flags=flags, files=seen.files, history=history, agreed=agreed)

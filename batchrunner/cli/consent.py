@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch, Preview
     from batchrunner.core.inputs import Inspected
-    from batchrunner.core.plan import Bill, Entry, Pins, Plan, Wishes
+    from batchrunner.core.pins import Pins
+    from batchrunner.core.plan import Bill, Entry, Plan, Wishes
     from batchrunner.provider import wire
     from batchrunner.waiting import Waits
 
@@ -57,7 +58,7 @@ def ask(
     """
     from batchrunner import batch, outlook
     from batchrunner.cli import plan
-    from batchrunner.core import plan as planning
+    from batchrunner.core.pins import pins
 
     if is_free and saved is None and shown is None:
         return Answer(wishes=wishes, files=(), agreed=None)
@@ -80,7 +81,7 @@ def ask(
             plan.print_plan(seen.plan, told)
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
-    return Answer(wishes=wishes, files=seen.files, agreed=planning.pins(seen.plan))
+    return Answer(wishes=wishes, files=seen.files, agreed=pins(seen.plan))
 
 
 async def _account(access: Access) -> wire.Account:
