@@ -16,10 +16,10 @@ import secrets
 
 from batchrunner import room, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, refuse_unpriced, trusted
+from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, trusted
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
-from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced
+from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced, remarks
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
@@ -145,7 +145,7 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
     Raises:
         UsageError: no price, no room, or another plan.
     """
-    refuse_unpriced(batch, made)
+    remarks.refuse_unpriced(made, batch.manifest.budget)
     if order.buys and not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
     if order.agreed is not None:

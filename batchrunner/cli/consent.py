@@ -58,6 +58,7 @@ def ask(
     """
     from batchrunner import batch, outlook
     from batchrunner.cli import plan
+    from batchrunner.core import remarks
     from batchrunner.core.pins import pins
 
     if is_free and saved is None and shown is None:
@@ -70,7 +71,7 @@ def ask(
         outlook.check(saved, read, seen.plan, tier=account.tier)
     elif shown is None and seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account, history)
-    batch.refuse_unpriced(read, seen.plan)
+    remarks.refuse_unpriced(seen.plan, read.manifest.budget)
     bill = seen.plan.bill()
     if shown is not None:
         shown(seen.plan)

@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from batchrunner.core import chain, upstream
 from batchrunner.core.differences import cut, what_changed
-from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
+from batchrunner.core.job import BOUGHT, Job, State
 from batchrunner.core.kind import Kind
+from batchrunner.core.retry import UNCERTAIN
 from batchrunner.core.selection import BROKEN, EVERYTHING, OPEN, Facts, Selection, code_of, facts_of
 from batchrunner.core.spec import Spec
 
