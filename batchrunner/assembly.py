@@ -26,7 +26,7 @@ from batchrunner.perform import Performer
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
-from batchrunner.seams import Settings
+from batchrunner.seams import Outside, Settings
 from batchrunner.session import Session, submission_name
 from batchrunner.store import Store
 from batchrunner.till import Till
@@ -96,16 +96,18 @@ def engine(
     governor = _governor(session, patience, now=WallClock().now(), tell=tell)
     made = Engine(
         jobs=session.jobs,
-        journal=session.store,
-        perform=performer,
-        witness=performer.read_evidence,
-        clock=WallClock(),
+        outside=Outside(
+            journal=session.store,
+            perform=performer,
+            witness=performer.read_evidence,
+            clock=WallClock(),
+            observe=observe,
+        ),
         settings=settings,
         money=_money(session, account, till),
         purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
         governor=governor,
         timetable=_timetable(session, governor),
-        observe=observe,
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
         following=following,

@@ -25,6 +25,7 @@ from batchrunner.core import (
     footage,
     outputs,
     plan as planning,
+    priced,
     pricing,
     reader,
     retry,
@@ -34,7 +35,6 @@ from batchrunner.core.expand import FileFact, FileState, ResolvedJob
 from batchrunner.core.folder import Listing
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
-from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.manifest import Limits, Manifest
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
@@ -360,7 +360,7 @@ def preview(
         refuse_unmatched(wishes.selection, listed(batch, known))
         remembered = view.files() if view else {}
         own = view.all_attempts() if view else []
-    history = planning.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
+    history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
     return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
@@ -389,7 +389,7 @@ def plan(
     asked: dict[str, Spec] = {}
 
     def spec_of(job: ResolvedJob) -> Spec:
-        return planning.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
+        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
 
     for job in chain.ordered(seen.jobs):
         asked[job.id] = spec_of(job)
@@ -397,7 +397,7 @@ def plan(
     def wanted(job: ResolvedJob) -> Spec:
         if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
             return replace(spec_of(seen.redo), asked=asked[job.id].fingerprint, edits=batch.redo.edits)
-        return planning.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
+        return priced.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
 
     return planning.make_plan(
         ((job.id, wanted(job)) for job in seen.jobs),
@@ -435,35 +435,3 @@ def trusted(remembered: Mapping[str, Inspected], jobs: Iterable[Job]) -> dict[st
         for each in job.spec.inputs
     }
     return {name: found for name, found in remembered.items() if name not in doubted}
-
-
-def refuse_unpriced(batch: Batch, made: Plan) -> None:
-    """Refuse to buy what has no known price, unless the manifest takes the risk in figures.
-
-    Raises:
-        UsageError: naming the jobs, and what to write.
-    """
-    bought = [entry for entry in made.entries if entry.will_buy or entry.is_in_question]
-    unpriced = [entry.id for entry in bought if entry.spec and not entry.spec.is_priced]
-    lacking = [entry.id for entry in bought if entry.spec and entry.spec.hold is None]
-    if unpriced and not batch.manifest.budget.allows_unpriced:
-        raise UsageError(
-            f"no price is known for {_names(unpriced)}, and a limit that cannot be computed is not a limit",
-            hint="choose another model, add its price to a catalogue file, or write budget: {unpriced: allow}"
-            " and a hold: on each such job",
-        )
-    vague = [
-        entry.id for entry in bought if entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT
-    ]
-    if vague and batch.manifest.budget.per_model:
-        raise UsageError(
-            f"budget.per_model cannot hold: the account's plan is not known, and with it the model of {_names(vague)}",
-            hint="write model: MODEL on each such job",
-        )
-    if lacking:
-        raise UsageError(f"no price is known for {_names(lacking)}", hint="write hold: CREDITS, the most each may cost")
-
-
-def _names(ids: Sequence[str]) -> str:
-    shown = ", ".join(ids[:5])
-    return f"{shown} and {len(ids) - 5} more" if len(ids) > 5 else shown

@@ -25,7 +25,7 @@ from batchrunner.core.retry import Instant
 from batchrunner.core.selection import OPEN
 from batchrunner.core.totals import Totals
 from batchrunner.errors import StateUnusable
-from batchrunner.store import RunRecord, View
+from batchrunner.stateview import RunRecord, View
 from batchrunner.telling import Now
 
 LOOK_S: Final = 0.5

@@ -18,7 +18,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateUnusable, UsageError
 from batchrunner.provider import wire
-from batchrunner.store import View
+from batchrunner.stateview import View
 from batchrunner.till import Till
 
 

@@ -17,7 +17,7 @@ import secrets
 import time
 from typing import Any, Final, Protocol
 
-from batchrunner import board as boards, control, gallery, statefile, store
+from batchrunner import board as boards, control, gallery, statefile, statelock, store
 from batchrunner.batch import read_for_collecting
 from batchrunner.board import Board, Words
 from batchrunner.control import Wish
@@ -343,7 +343,7 @@ def _refuse_locked(state: Path) -> None:
     Raises:
         StateLocked: it holds the state file.
     """
-    with statefile.locked(state.resolve()) as is_ours:
+    with statelock.locked(state.resolve()) as is_ours:
         if not is_ours:
             raise store.locked(state.resolve())
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import random
 from typing import Any
 
-from batchrunner import clock, statefile
+from batchrunner import clock, statefile, statelock
 from batchrunner.core import forecast, pace as pacing
 from batchrunner.core.forecast import Forecast, Lanes
 from batchrunner.core.job import Job
@@ -21,7 +21,8 @@ from batchrunner.core.window import Hours
 from batchrunner.errors import StateUnusable
 from batchrunner.governor import PACE
 from batchrunner.sandbox import settings
-from batchrunner.store import Store, View
+from batchrunner.stateview import View
+from batchrunner.store import Store
 
 NIGHT = "night"
 """What a run notes of itself for forecasts, by name."""
@@ -65,7 +66,7 @@ async def note(state: Store, limits: Limits, hours: Hours, *, buys: bool) -> Non
 def of_run(view: View, jobs: Sequence[Job], *, now: Instant | None = None) -> Forecast | None:
     """When the run that goes on will be done with these jobs, by its state file; None where none goes on."""
     with suppress(StateUnusable):  # a folder that cannot be written: there is no run in it
-        if view.fact(statefile.IN_USE) is not None and statefile.is_locked(view.path):
+        if view.fact(statefile.IN_USE) is not None and statelock.is_locked(view.path):
             return of_record(view, jobs, now=clock.now() if now is None else now)
     return None
 

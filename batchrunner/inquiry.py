@@ -6,7 +6,6 @@ read, and turns findings into events. What the evidence means is decided in `cor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 import math
 
@@ -14,7 +13,8 @@ from batchrunner.core import events, evidence, retry
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Claim, Finding, Judgement, Observation, Quiet
 from batchrunner.core.job import Job, State
-from batchrunner.core.retry import Failure, Instant, Policy, Step
+from batchrunner.core.retry import Failure, Instant, Step
+from batchrunner.seams import Settings
 
 BASELINE_LIFE_S = 60.0
 """How old the last quiet moment may be when something is bought although credits may still come back unseen."""
@@ -50,23 +50,13 @@ _NOTHING_LEFT = "nothing had left the account after it had its time to arrive, a
 class Inquiry:
     """What became of submissions whose answer was lost."""
 
-    def __init__(
-        self, *, grace_s: float, life_s: float, money: Money, jitter: Callable[[], float], policy: Policy
-    ) -> None:
-        """Start from what is known.
-
-        Args:
-            grace_s: how long a lost submission may still be on its way, in seconds.
-            life_s: how long after its submission a render may still change what it is charged, in seconds.
-            money: the account.
-            jitter: a random number in (0, 1] for waits.
-            policy: how often and how patiently is asked again.
-        """
-        self._policy = policy
-        self._grace_s = grace_s
-        self._life_s = life_s
+    def __init__(self, settings: Settings, money: Money) -> None:
+        """Start from what is known of the account, as patient as the settings say."""
+        self._policy = settings.policy
+        self._grace_s = settings.grace_s
+        self._life_s = settings.life_s
+        self._jitter = settings.jitter
         self._money = money
-        self._jitter = jitter
         self._baseline = money.baseline
         self._moves = money.moves
         self._lost: dict[str, Job] = {}

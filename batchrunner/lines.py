@@ -88,17 +88,14 @@ class Lines:
         """How many wait for the step, now or for a time."""
         return self._lines[step].size
 
-    def take(self, step: Step) -> tuple[int, str]:
-        """The order and the id of the first that may go; there must be one."""
-        return heapq.heappop(self._lines[step].ready)
+    def take(self, step: Step) -> str:
+        """The id of the first that may go; there must be one."""
+        _, job_id = heapq.heappop(self._lines[step].ready)
+        return job_id
 
-    def has_ready(self, steps: Iterable[Step]) -> bool:
-        """Whether anyone could start one of these steps now."""
-        return any(self._lines[step].ready for step in steps)
-
-    def has_later(self, steps: Iterable[Step]) -> bool:
-        """Whether anyone waits for a time to start one of these steps."""
-        return any(self._lines[step].later for step in steps)
+    def has_any(self, steps: Iterable[Step]) -> bool:
+        """Whether anyone waits for one of these steps, now or for a time."""
+        return any(self._lines[step].ready or self._lines[step].later for step in steps)
 
     def dates(self, step: Step) -> Iterable[tuple[str, Instant]]:
         """Who waits for a time to start a step, and for which; in no order."""

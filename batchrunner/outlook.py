@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from batchrunner import caps, clock, places, prediction, private, room, store, waiting
 from batchrunner.access import Access
 from batchrunner.batch import Batch
-from batchrunner.core import budget as budgeting, plan as planning
+from batchrunner.core import budget as budgeting, pins as pinning, remarks
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.plan import Pins, Plan
+from batchrunner.core.pins import Pins
+from batchrunner.core.plan import Plan
 from batchrunner.core.window import Hours
 from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.provider import wire
@@ -70,9 +71,9 @@ def of(
     hours = waiting.planned(batch, waiting.Asked()).hours if hours is None else hours
     known = account or wire.Account(id="", tier=None, credits=None, has_subscription=False)
     warnings: dict[str, list[str]] = {}
-    for job_id, text in planning.far_dearer(made).items():
+    for job_id, text in remarks.far_dearer(made).items():
         warnings.setdefault(job_id, []).append(text)
-    for job_id, text in planning.fast_clips(made, batch.catalog).items():
+    for job_id, text in remarks.fast_clips(made, batch.catalog).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
         counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
@@ -111,7 +112,7 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
         "manifest_sha256": text_hash(batch.path),
         "catalog_as_of": str(batch.catalog.as_of),
         "tier": tier,
-        "jobs": planning.pins(made),
+        "jobs": pinning.pins(made),
     }
     try:
         private.write(path, json.dumps(pinned, indent=2, ensure_ascii=False) + "\n")
@@ -139,7 +140,7 @@ def refuse_moved(pinned: Pins, made: Plan, *, since: str | None, tier: str | Non
     Raises:
         PlanMoved: something moved; every difference is named.
     """
-    moved = planning.what_moved(pinned, planning.pins(made), without_tier=since is None)
+    moved = pinning.what_moved(pinned, pinning.pins(made), without_tier=since is None)
     if since not in {None, tier}:
         moved.append(f"the account's plan: {since} -> {tier}")
     _refuse(moved)
@@ -170,7 +171,7 @@ def text_hash(manifest: Path) -> str:
 
 
 class _Pin(BaseModel):
-    """A job of a saved plan, as `planning.pins` makes it."""
+    """A job of a saved plan, as `pins.pins` makes it."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 

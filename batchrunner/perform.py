@@ -19,7 +19,8 @@ from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
 from batchrunner.core.inputs import Media
-from batchrunner.core.job import Action, Job, history
+from batchrunner.core.job import Action, Job
+from batchrunner.core.learning import history
 from batchrunner.core.outputs import mark_of
 from batchrunner.core.retry import USUAL, Again, Failure, GiveUp, Instant, Policy, Step, Verdict
 from batchrunner.core.spec import Asset, Output

@@ -7,12 +7,14 @@ does not grow with the number of jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 import heapq
 
-from batchrunner.core import budget
+from batchrunner.core import budget, events
 from batchrunner.core.budget import Caps, Cutoff, Group, Spending
+from batchrunner.core.events import Event
 from batchrunner.core.job import Job
-from batchrunner.core.retry import Instant
+from batchrunner.core.retry import Instant, Leave
 
 
 class Purse:
@@ -57,6 +59,12 @@ class Purse:
     def permits(self, job: Job) -> bool:
         """Whether a job may be bought at all, whatever it costs: it was shown, and agreed to, as it stands."""
         return self._permitted is None or (job.id, job.attempt) in self._permitted
+
+    def as_permitted(self, finding: Event, job: Job) -> Event:
+        """A finding as it is recorded: what proved unpaid and may not be bought again is left to the next plan."""
+        if not isinstance(finding, events.ProvedUnpaid) or self.permits(job):
+            return finding
+        return replace(finding, verdict=Leave())
 
     def leave(self, job: Job) -> None:
         """Tell that a job is left to the next plan, though an earlier purchase of it came to nothing."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import os
 from typing import Protocol
 
-from batchrunner import assembly, foresight, session as sessions, statefile
+from batchrunner import assembly, foresight, session as sessions, statelock
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
 from batchrunner.batch import Batch
 from batchrunner.caps import refuse_vain_caps
@@ -83,7 +83,7 @@ def provider(
     Raises:
         StateUnusable: no run can be recorded where the state file is; nothing was begun.
     """
-    statefile.check_folder(batch.state)
+    statelock.check_folder(batch.state)
     if not is_sandbox:
         yield access or access_of(os.environ)
         return

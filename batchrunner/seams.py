@@ -46,6 +46,25 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the engine does not do itself.
+
+    Attributes:
+        journal: makes events durable.
+        perform: carries out one action.
+        witness: reads charges and the balance.
+        clock: tells the time, and waits.
+        observe: told of every event after it is on disk.
+    """
+
+    journal: Journal
+    perform: Perform
+    witness: Witness
+    clock: Clock
+    observe: Observe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a run behaves.
 

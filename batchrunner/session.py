@@ -16,14 +16,15 @@ import secrets
 
 from batchrunner import room, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, refuse_unpriced, trusted
+from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, trusted
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
-from batchrunner.core import events, job as machine, lostlog, plan as planning
+from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced, remarks
 from batchrunner.core.events import Event
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
-from batchrunner.core.plan import BUYS, Do, Entry, Pins, Plan, Wishes
+from batchrunner.core.pins import Pins
+from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import Selection, facts_of, refuse_unmatched
 from batchrunner.errors import PlanMoved, UsageError
@@ -134,7 +135,7 @@ def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job]
     opened.remember_files(seen.fresh)
     own = opened.all_attempts()
     past = [*own, *elsewhere(batch, order.history)]
-    history = planning.history_of(past, batch.catalog, tier=tier)
+    history = priced.history_of(past, batch.catalog, tier=tier)
     return plan(batch, seen, known, order.wishes, tier=tier, history=history, earlier=own)
 
 
@@ -144,7 +145,7 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
     Raises:
         UsageError: no price, no room, or another plan.
     """
-    refuse_unpriced(batch, made)
+    remarks.refuse_unpriced(made, batch.manifest.budget)
     if order.buys and not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
     if order.agreed is not None:
@@ -174,7 +175,7 @@ def _refuse_other(agreed: Pins, made: Plan) -> None:
     Raises:
         PlanMoved: naming what moved.
     """
-    moved = planning.what_moved(agreed, planning.pins(made))
+    moved = pinning.what_moved(agreed, pinning.pins(made))
     if moved:
         raise PlanMoved(
             "this is no longer what was agreed to:\n" + "\n".join(f"  {line}" for line in moved),

@@ -9,7 +9,7 @@ from pathlib import Path
 import platform
 import sqlite3
 
-from batchrunner import private, snapshots, stateerrors, statefile, store
+from batchrunner import private, snapshots, stateerrors, statefile, statelock, stateview
 from batchrunner.core import job as machine, lostlog, record
 from batchrunner.core.doctor import Holder, StateFacts
 from batchrunner.core.events import Opened
@@ -43,10 +43,10 @@ def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
 
 
 def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tuple[StateFacts, tuple[Job, ...]]:
-    view = store.View(path, connection)
+    view = stateview.View(path, connection)
     damage = [text.splitlines()[-1] for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
     damage += [f"a row of {table} lacks its {parent}" for table, _, parent, _ in _lost_parents(connection)]
-    is_locked = statefile.is_locked(path)
+    is_locked = statelock.is_locked(path)
     contents, unreadable = None, None
     if not damage:
         try:
@@ -89,7 +89,7 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
     """
     attempts: dict[Attempt, Job] = {}
     newest: dict[str, Job] = {}
-    for job_id, attempt, event in store.View(path, connection).events():
+    for job_id, attempt, event in stateview.View(path, connection).events():
         # What is learned late of an earlier attempt, such as a refund, changes that one alone.
         before = newest.get(job_id) if isinstance(event, Opened) else attempts.get((job_id, attempt))
         try:
@@ -121,7 +121,7 @@ def _job_or_none(body: str) -> Job | None:
         return None
 
 
-def _holder(view: store.View) -> Holder | None:
+def _holder(view: stateview.View) -> Holder | None:
     last = view.last_run()
     if last is None:
         return None
@@ -146,7 +146,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    beside = (path, statefile.log_of(path), statefile.index_of(path), statefile.lock_of(path))
+    beside = (path, statefile.log_of(path), statefile.index_of(path), statelock.lock_of(path))
     return [each for each in beside if each.exists()]
 
 
@@ -172,7 +172,7 @@ def mend(
         StateUnusable: it is damaged beyond that, or its log is lost; it is left as it is.
     """
     path = path.resolve()
-    with statefile.locked(path) as is_free:
+    with statelock.locked(path) as is_free:
         if not is_free:
             return None
         if not path.exists():
@@ -197,7 +197,7 @@ def mend(
 
 def _accept_lost_log(path: Path, connection: sqlite3.Connection, asked_for: Collection[str], now: Instant) -> list[str]:
     """Note what may have been bought in the log that is lost, before the file stops saying that it is."""
-    view = store.View(path, connection)
+    view = stateview.View(path, connection)
     if view.fact(statefile.IN_USE) is None:
         return []
     jobs = _current(_contents(path, connection))

@@ -17,7 +17,8 @@ from batchrunner.core import pace
 from batchrunner.core.retry import Step
 from batchrunner.errors import BatchrunnerError
 from batchrunner.governor import COOLDOWNS, PAUSES
-from batchrunner.store import Store, View
+from batchrunner.stateview import View
+from batchrunner.store import Store
 
 NOW: Final = "now"
 """The name under which it is noted."""

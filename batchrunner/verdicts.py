@@ -14,7 +14,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.retry import Again, GiveUp
 from batchrunner.errors import Exit, UsageError
 from batchrunner.recorder import Recorder
-from batchrunner.store import View
+from batchrunner.stateview import View
 
 
 def adopt(state: Path, job_id: str, project_id: str, *, access: Access, recorder: Recorder) -> Job:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchrunner import statefile, store, zones
+from batchrunner import statelock, store, zones
 from batchrunner.batch import Batch
 from batchrunner.clock import WallClock
 from batchrunner.core import window as windows
@@ -113,10 +113,10 @@ class Doorstep:
         await self._until_open(batch, waits.hours)
 
     async def _until_free(self, state: Path) -> None:
-        if not statefile.is_locked(state):
+        if not statelock.is_locked(state):
             return
         self.tell(f"waiting: a run holds {state.name}; this one begins when it has ended")
-        while statefile.is_locked(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
+        while statelock.is_locked(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
             await asyncio.sleep(CHECK_S)
 
     async def _until_open(self, batch: Batch, hours: Hours) -> None:

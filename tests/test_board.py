@@ -16,7 +16,7 @@ from batchrunner.core import budget, events, job as machine, totals
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
-from batchrunner.store import View
+from batchrunner.stateview import View
 from tests.core.test_job import FAILURE, SPEC
 
 

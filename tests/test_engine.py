@@ -32,7 +32,8 @@ from batchrunner.following import Following
 from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
-from batchrunner.seams import Outcome, Settings
+from batchrunner.seams import Outcome, Outside, Settings
+from batchrunner.timetable import Timetable
 
 HOUR = 3600.0
 NSFW = Failure(code="nsfw", message="no")
@@ -117,6 +118,8 @@ class World:
         self.credits = 10_000
         self.overrides: dict[Action, Callable[[Job], Event | None]] = {}
         self.evidence_reads = 0
+        self.witness: Callable[[Sequence[str]], Awaitable[Reading]] = self.read_evidence
+        self.observe: Callable[[Event, Job], None] = lambda _event, _job: None
 
     async def perform(self, action: Action, job: Job) -> Event:
         self.calls.append((self.clock.now(), action, job.id))
@@ -200,6 +203,7 @@ def bench(
     permitted: Collection[tuple[str, int]] | None = None,
     following: Following | None = None,
     cooldowns: Mapping[Step, Cooldown] | None = None,
+    timetable: Callable[[Governor], Timetable] = lambda _: Timetable(),
 ) -> Bench:
     clock, memory = JumpingClock(), Memory()
     told: list[str] = []
@@ -207,13 +211,25 @@ def bench(
     spending.begin(jobs)
     purse = Purse(caps=caps or Caps(), spending=spending, tell=told.append, permitted=permitted)
     world = World(clock, memory, render_s=render_s)
+    world.witness, world.observe = witness or world.read_evidence, observe
     names = iter(range(10**9))
+    governor = Governor(
+        limits=limits or Limits(),
+        pace=pace or pacing.unthrottled(most_in_flight=(limits or Limits()).in_flight),
+        past={},
+        show=str,
+        tell=told.append,
+        cooldowns=cooldowns,
+    )
     engine = Engine(
         jobs=jobs,
-        journal=memory,
-        perform=world.perform,
-        witness=witness or world.read_evidence,
-        clock=clock,
+        outside=Outside(
+            journal=memory,
+            perform=world.perform,
+            witness=lambda projects: world.witness(projects),  # noqa: PLW0108 - a test puts another there
+            clock=clock,
+            observe=lambda event, job: world.observe(event, job),  # noqa: PLW0108 - as above
+        ),
         settings=Settings(
             limits=limits or Limits(),
             name=lambda job: f"m/{job.id} [{next(names)}]",
@@ -223,15 +239,8 @@ def bench(
         ),
         money=money or Money(credits=10_000, moves=True),
         purse=purse,
-        governor=Governor(
-            limits=limits or Limits(),
-            pace=pace or pacing.unthrottled(most_in_flight=(limits or Limits()).in_flight),
-            past={},
-            show=str,
-            tell=told.append,
-            cooldowns=cooldowns,
-        ),
-        observe=observe,
+        governor=governor,
+        timetable=timetable(governor),
         fetch_again=fetch_again,
         canaries=canaries,
         following=following,
@@ -330,7 +339,7 @@ def test_an_interrupt_buys_no_more_and_collects():
         if isinstance(event, events.Downloaded) and len(table.world.times(Action.DOWNLOAD)) >= 5:
             table.engine.stop(Stop.INTERRUPTED)
 
-    table.engine._observe = interrupt_after_five
+    table.world.observe = interrupt_after_five
     outcome = table.run()
     done = table.states()[State.DONE]
     assert 5 <= done < 30
@@ -527,7 +536,7 @@ def test_nothing_is_bought_while_the_evidence_is_read():
         assert sum(table.world.times(Action.SUBMIT).values()) == submits
         return await table.world.read_evidence(projects)
 
-    table.engine._witness = witness
+    table.world.witness = witness
     assert table.run().by_state[State.DONE] == 40
     assert len(reading) >= 2
     assert not any(reading)
@@ -555,7 +564,7 @@ def test_a_balance_that_stands_still_while_others_are_charged_is_recognised():
     async def frozen(projects: Sequence[str]) -> Reading:
         return Reading(at=table.clock.now(), credits=500, charges=dict.fromkeys(projects, 100))
 
-    table.engine._witness = frozen
+    table.world.witness = frozen
     lose(table, accepted=True, job_ids={"j0"})
     table.run()
     assert table.states() == {State.UNCERTAIN: 1, State.DONE: 2}
@@ -673,7 +682,7 @@ def test_evidence_that_cannot_be_read_leaves_the_question_to_the_next_run():
 def test_why_nothing_starts_is_told():
     table = bench([a_job(n) for n in range(5)], limits=Limits(in_flight=2))
     seen: list[str] = []
-    table.engine._observe = lambda _event, _job: seen.extend(why for n, why in table.engine.waits().values() if n)
+    table.world.observe = lambda _event, _job: seen.extend(why for n, why in table.engine.waits().values() if n)
     table.run()
     assert any("2 renders are in flight (limits.in_flight)" in why for why in seen)
 
@@ -756,7 +765,7 @@ def test_a_cap_holds_with_fifty_at_once_and_late_answers():
         nonlocal most
         most = max(most, 10_000 - table.world.credits)
 
-    table.engine._observe = watch
+    table.world.observe = watch
     outcome = table.run()
     assert most == 3_000
     assert outcome.by_state[State.DONE] == 30
@@ -829,7 +838,7 @@ def out_of_credits(table: Bench, *, until: float) -> None:
         credits = 0 if table.clock.now() < until else 500
         return Reading(at=table.clock.now(), credits=credits, charges=dict.fromkeys(projects, 100))
 
-    table.engine._witness = balance
+    table.world.witness = balance
 
 
 def test_a_top_up_is_waited_for_and_the_run_goes_on():
@@ -869,7 +878,7 @@ async def test_a_pause_buys_nothing_collects_and_waits_until_it_is_over():
             paused.append(True)
             table.engine.pause(is_on=True)
 
-    table.engine._observe = pause_after_two
+    table.world.observe = pause_after_two
     running = asyncio.ensure_future(table.engine.run())
     await settled(table)
     bought = len(table.world.times(Action.SUBMIT))
@@ -960,7 +969,7 @@ def test_an_account_without_a_balance_is_not_asked_for_ever():
         asked += 1
         return Reading(at=table.clock.now(), credits=None, charges=dict.fromkeys(projects, 100))
 
-    table.engine._witness = blind
+    table.world.witness = blind
     assert table.run().by_state[State.DONE] == 2
     assert asked < 10
 
@@ -974,7 +983,7 @@ def test_a_refund_that_comes_late_is_recorded_when_it_is_seen():
         reading = await real(projects)
         return Reading(at=reading.at, credits=reading.credits, charges={**reading.charges, "p-late": 0})
 
-    table.engine._witness = refunded
+    table.world.witness = refunded
     table.run()
     assert table.memory.names("j0") == ["Corrected"]
     assert table.engine.jobs()["j0"].charged == 0
@@ -1001,7 +1010,7 @@ def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
         charges = {**reading.charges, "p-old": 0 if is_refunded else 100}
         return Reading(at=reading.at, credits=reading.credits, charges=charges)
 
-    table.engine._witness = read
+    table.world.witness = read
     table.run()
     assert table.world.times(Action.SUBMIT)["j1"] == 1
     assert table.engine.jobs()["j1"].state is State.UNCERTAIN
@@ -1159,7 +1168,7 @@ def test_each_kind_and_each_model_has_room_of_its_own():
     videos = [a_job(n, kind=Kind.VIDEO_TO_VIDEO) for n in range(8)]
     table = bench([*videos, *(a_job(n) for n in range(8, 16))], limits=Limits(per_kind={"video-to-video": 2}))
     together: list[Counter[Kind]] = []
-    table.engine._observe = lambda _event, _job: together.append(
+    table.world.observe = lambda _event, _job: together.append(
         Counter(job.kind for job in table.engine.jobs().values() if job.state in machine.IN_FLIGHT)
     )
     assert table.run().by_state[State.DONE] == 16
@@ -1174,7 +1183,7 @@ def test_an_endpoint_that_fails_again_and_again_is_probed_by_one_request_and_col
     until = table.clock.now() + 700
     refuse(table, UNREACHABLE, when=lambda job: 1_000_070 < table.clock.now() < until)
     waits: set[str] = set()
-    table.engine._observe = lambda _event, _job: waits.update(why for _, why in table.engine.waits().values())
+    table.world.observe = lambda _event, _job: waits.update(why for _, why in table.engine.waits().values())
     assert table.run().by_state[State.DONE] == 40
     tries = [at for at, action, _ in table.world.calls if action is Action.SUBMIT and 1_000_070 < at < until]
     assert len(tries) <= 5 + 8, "five failures open it; then one probe each, at doubling waits"
@@ -1263,7 +1272,7 @@ def test_what_an_adopted_render_was_given_back_hides_no_other_charge():
         reading = await real(projects)
         return Reading(at=reading.at, credits=reading.credits, charges={**reading.charges, "p-j0-1": 0})
 
-    table.engine._witness = read
+    table.world.witness = read
     table.run()
     assert table.world.times(Action.SUBMIT)["j1"] == 1
     assert table.engine.jobs()["j1"].state is State.UNCERTAIN

@@ -115,7 +115,7 @@ def test_a_late_notice_changes_nothing() -> None:
         if isinstance(event, events.Rendered | events.Downloaded) and job.project_id is not None:
             told.engine.notice(job.project_id)
 
-    told.engine._observe = tell
+    told.world.observe = tell
     told.run()
     assert told.world.calls == plain.world.calls
     told.engine.notice("p-j0-1")
@@ -164,7 +164,7 @@ def test_every_render_is_noticed_among_many() -> None:
         if isinstance(event, events.Accepted):
             at(table, event.at + 601, lambda: table.engine.notice(event.project_id))
 
-    table.engine._observe = tell
+    table.world.observe = tell
     assert table.run().by_state[State.DONE] == 50
     begun = {job.id: event.at for event, job in table.memory.log if isinstance(event, events.Accepted)}
     assert all(rendered_at(table, job.id) == begun[job.id] + 601 for job in jobs)

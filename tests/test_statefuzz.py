@@ -11,7 +11,7 @@ import sqlite3
 
 import pytest
 
-from batchrunner import statecheck, statefile, store
+from batchrunner import statecheck, statefile, stateview, store
 from batchrunner.core import pace
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.evidence import Baseline, Quiet
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def read_all(view: store.View) -> None:
+def read_all(view: stateview.View) -> None:
     """Everything that a command asks a state file for."""
     view.jobs(), view.all_attempts(), view.attempts("a")
     list(view.events()), view.book()

@@ -15,6 +15,7 @@ from batchrunner.core.schedule import PAYS, Stop
 from batchrunner.core.window import Hours
 from batchrunner.errors import Exit
 from batchrunner.following import Following
+from batchrunner.governor import Governor
 from batchrunner.timetable import Timetable
 from tests.test_engine import HOUR, Bench, a_job, bench
 
@@ -24,12 +25,11 @@ NOW = 1_000_000.0
 
 def night(jobs: Sequence[Job], hours: Hours, *, takes_s: float | None = None, **more: object) -> Bench:
     """A bench whose engine buys within these hours; `takes_s` in place of what is learned."""
-    table = bench(jobs, **more)  # type: ignore[arg-type]
-    governor = table.engine._governor
-    table.engine._timetable = Timetable(
-        hours, takes_s=governor.takes_s if takes_s is None else lambda _: takes_s, when=str
-    )
-    return table
+
+    def timetable(governor: Governor) -> Timetable:
+        return Timetable(hours, takes_s=governor.takes_s if takes_s is None else lambda _: takes_s, when=str)
+
+    return bench(jobs, timetable=timetable, **more)  # type: ignore[arg-type]
 
 
 def bought(table: Bench) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchrunner import batch as batches, foresight, statefile, store, waiting, zones
+from batchrunner import batch as batches, foresight, statelock, store, waiting, zones
 from batchrunner.batch import Batch
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
@@ -104,11 +104,11 @@ def test_who_is_told_to_stop_waits_no_longer(read: Batch) -> None:
 
 
 def test_a_state_file_is_in_use_while_a_run_holds_it(read: Batch) -> None:
-    assert not statefile.is_locked(read.state)
+    assert not statelock.is_locked(read.state)
     assert list(read.root.glob("*.lock")) == [], "nothing is made by asking"
     with store.open_for_run(read.state, run_id="r", now=1.0):
-        assert statefile.is_locked(read.state)
-    assert not statefile.is_locked(read.state)
+        assert statelock.is_locked(read.state)
+    assert not statelock.is_locked(read.state)
 
 
 def test_the_times_of_a_run_are_told_with_their_day_where_that_is_another() -> None:

@@ -15,7 +15,7 @@ from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
 from batchrunner.batch import Batch, Preview
 from batchrunner.caps import Flags
-from batchrunner.core import plan as planning
+from batchrunner.core import pins as pinning, remarks
 from batchrunner.core.canary import Mode
 from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
@@ -252,8 +252,8 @@ async def _as_planned(plan: Plan, access: Access, options: RunOptions, waits: Wa
     outlooks.refuse_edited(plan.batch, plan.text_hash)
     wishes = plan.wishes
     account, seen = await _preview(plan.batch, access, wishes, plan.history)
-    outlooks.refuse_moved(planning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
-    batches.refuse_unpriced(plan.batch, seen.plan)
+    outlooks.refuse_moved(pinning.pins(plan.made), seen.plan, since=plan.tier, tier=account.tier)
+    remarks.refuse_unpriced(seen.plan, plan.batch.manifest.budget)
     return replace(_order(wishes, options, plan.history, seen), waits=waits)
 
 
@@ -272,7 +272,7 @@ async def _as_allowed(batch: Batch, access: Access, options: RunOptions, waits: 
     account, seen = await _preview(batch, access, wishes, folder)
     if (saved := options.get("saved")) is not None:
         outlooks.check(Path(saved), batch, seen.plan, tier=account.tier)
-    batches.refuse_unpriced(batch, seen.plan)
+    remarks.refuse_unpriced(seen.plan, batch.manifest.budget)
     bill = seen.plan.bill()
     is_capped, is_shown = options.get("max_credits") is not None, options.get("saved") is not None
     is_agreed = is_capped or is_shown or options.get("yes") or options.get("sandbox")
@@ -303,5 +303,5 @@ def _order(wishes: Wishes, options: RunOptions, history: Path | None, seen: Prev
     )
     if "canary" in options:
         flags = replace(flags, canary=Mode(options["canary"]))
-    agreed = planning.pins(seen.plan)
+    agreed = pinning.pins(seen.plan)
     return Order(wishes=wishes, flags=flags, files=seen.files, history=history, agreed=agreed)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch, Preview
     from batchrunner.core.inputs import Inspected
-    from batchrunner.core.plan import Bill, Entry, Pins, Plan, Wishes
+    from batchrunner.core.pins import Pins
+    from batchrunner.core.plan import Bill, Entry, Plan, Wishes
     from batchrunner.provider import wire
     from batchrunner.waiting import Waits
 
@@ -57,7 +58,8 @@ def ask(
     """
     from batchrunner import batch, outlook
     from batchrunner.cli import plan
-    from batchrunner.core import plan as planning
+    from batchrunner.core import remarks
+    from batchrunner.core.pins import pins
 
     if is_free and saved is None and shown is None:
         return Answer(wishes=wishes, files=(), agreed=None)
@@ -69,7 +71,7 @@ def ask(
         outlook.check(saved, read, seen.plan, tier=account.tier)
     elif shown is None and seen.plan.changed() and _can_ask() and not says_yes:
         wishes, seen = _ask_about_changed(read, wishes, seen, account, history)
-    batch.refuse_unpriced(read, seen.plan)
+    remarks.refuse_unpriced(seen.plan, read.manifest.budget)
     bill = seen.plan.bill()
     if shown is not None:
         shown(seen.plan)
@@ -80,7 +82,7 @@ def ask(
             plan.print_plan(seen.plan, told)
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
-    return Answer(wishes=wishes, files=seen.files, agreed=planning.pins(seen.plan))
+    return Answer(wishes=wishes, files=seen.files, agreed=pins(seen.plan))
 
 
 async def _account(access: Access) -> wire.Account:

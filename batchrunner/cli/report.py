@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchrunner.core.selection import Selection
     from batchrunner.report.model import Gallery, Report
     from batchrunner.report.read import Record
-    from batchrunner.store import View
+    from batchrunner.stateview import View
 
 FORMATS = ("html", "md", "json", "csv", "junit")
 

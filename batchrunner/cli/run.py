@@ -238,7 +238,7 @@ class Attended:
         """Show it while in the block."""
         from batchrunner.core.job import BOUGHT
         from batchrunner.core.schedule import Stop
-        from batchrunner.engine import LAST_ANSWER_S
+        from batchrunner.underway import LAST_ANSWER_S
 
         running = asyncio.current_task()
         assert running is not None

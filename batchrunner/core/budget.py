@@ -18,9 +18,9 @@ from fractions import Fraction
 import math
 from typing import Any
 
-from batchrunner.core.job import UNCERTAIN, Job, State
+from batchrunner.core.job import Job, State
 from batchrunner.core.kind import DEFAULT, Kind
-from batchrunner.core.retry import Instant
+from batchrunner.core.retry import UNCERTAIN, Instant
 from batchrunner.core.spec import Spec
 
 WARN_AT = Decimal("0.8")

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from batchrunner.core.job import UNCERTAIN, Job, State
-from batchrunner.core.retry import PROJECT_GONE, Instant
+from batchrunner.core.job import Job, State
+from batchrunner.core.retry import PROJECT_GONE, UNCERTAIN, Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

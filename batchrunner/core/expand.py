@@ -12,7 +12,7 @@ import json
 import posixpath
 from typing import Any
 
-from batchrunner.core import chain, findings, folder as folders, naming, outputs, yamltext
+from batchrunner.core import chain, collisions, findings, folder as folders, naming, outputs, yamltext
 from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
@@ -124,10 +124,10 @@ def expand(
     before = found.errors_told
     jobs = tuple(_jobs(manifest, _choices(manifest, listing, found), found))
     knows_all = found.errors_told == before and not left.has_nameless
-    for problem in _output_problems(jobs):
+    for problem in collisions.of_outputs(jobs):
         found.add(problem)
     if any(entry.folder is not None for entry in manifest.jobs):
-        for problem in _id_problems(jobs):
+        for problem in collisions.of_ids(jobs):
             found.add(problem)
     for problem in chain.problems((*jobs, *left.jobs), {each.id for each in beside}, knows_all=knows_all):
         found.add(problem)
@@ -249,8 +249,8 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings) -> dict[Fold
     own = _own_outputs(manifest, chosen)
     files: dict[Folder, Sequence[Found]] = {}
     for folder, choice in chosen.items():
-        kept = [each for each in choice.files if _path_key(each.path) not in own]
-        rendered = [each.path for each in choice.files if _path_key(each.path) in own]
+        kept = [each for each in choice.files if collisions.path_key(each.path) not in own]
+        rendered = [each.path for each in choice.files if collisions.path_key(each.path) in own]
         notes = [*choice.notes]
         if rendered:
             said = f"{folders.counted(rendered, 'file')} left out, since this manifest's renders lie there"
@@ -272,7 +272,7 @@ def _own_outputs(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> frozens
         bases = [pattern.base for pattern in folder.patterns()]
         # Whoever names the folder itself means what lies in it.
         apart = tuple(f"{each}/" for each in places if each and not any(_is_in(base, each) for base in bases))
-        own.update(_path_key(each.path) for each in choice.files if each.path.startswith(apart))
+        own.update(collisions.path_key(each.path) for each in choice.files if each.path.startswith(apart))
     beside = tuple(f"{each}/" if each else "" for each in places)
     if any(each.path.startswith(beside) for choice in chosen.values() for each in choice.files):
         own.update(_made(manifest, chosen))
@@ -286,7 +286,7 @@ def _made(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> Iterator[str]:
             with suppress(naming.NoName):
                 for job in _of_folder(entry, entry.folder, chosen[entry.folder].files, template=manifest.output):
                     key = outputs.collision_key(job.output)
-                    if job.file is not None and key != _path_key(job.file.path):
+                    if job.file is not None and key != collisions.path_key(job.file.path):
                         yield key
 
 
@@ -316,46 +316,6 @@ def _of_folder(entry: JobEntry, folder: Folder, files: Sequence[Found], *, templ
             file=file,
             links=tuple(replace(link, job=naming.id_of_file(link.job, values)) for link in entry.links),
         )
-
-
-_SEPARATING = ("{parent}-{stem}", "{relpath}", "{relpath}.{ext}")
-
-
-def _id_problems(jobs: Sequence[ResolvedJob]) -> Iterator[Problem]:
-    """Yield every id that two jobs would have, at least one of which is of a folder."""
-    owners: dict[str, ResolvedJob] = {}
-    for job in jobs:
-        first = owners.setdefault(outputs.collision_key(job.id), job)
-        if first is job:
-            continue
-        yield Problem(
-            place=job.place,
-            code="duplicate-id",
-            message=f"the id {yamltext.quoted(job.id, limit=200)} is asked for {_by(first)} and {_by(job)}",
-            path=f"{job.path}.id",
-            hint=_separating(first, job),
-        )
-
-
-def _by(job: ResolvedJob) -> str:
-    if job.file is None:
-        return f"in line {job.place.line}"
-    return f"by {yamltext.quoted(job.file.path, limit=200)}"
-
-
-def _separating(first: ResolvedJob, second: ResolvedJob) -> str | None:
-    """Return the shortest id under which two files are two jobs."""
-    if first.file is None or second.file is None or first.path != second.path:
-        return "ids must differ by more than upper and lower case; write another id"
-    one, other = naming.values_of_path(first.file.path), naming.values_of_path(second.file.path)
-    if first.file.path == second.file.path:
-        return "write the keys of the matrix into the id"
-    for template in _SEPARATING:
-        with suppress(naming.NoName):
-            ids = [naming.id_of_file(template, values) for values in (one, other)]
-            if len(set(map(outputs.collision_key, ids))) > 1:
-                return f'write id: "{template}"'
-    return "their names differ by upper and lower case, or by the form of a letter; rename one of them"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -397,59 +357,3 @@ def _nearest_file(path: str, siblings: tuple[str, ...]) -> str | None:
     folder, name = posixpath.split(path)
     near = findings.nearest(name, siblings)
     return f"did you mean {posixpath.join(folder, near)}?" if near else None
-
-
-# --- outputs -------------------------------------------------------------------------------------------------------
-
-
-def _output_problems(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
-    """Yield every output that would overwrite another, an input, or a folder that another needs.
-
-    Jobs of the same id have the same output as well; of those the id is told.
-    """
-    inputs_by_key = {
-        _path_key(given.value): given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL
-    }
-    owners: dict[str, int] = {}
-    folders: dict[str, int] = {}
-    for index, job in enumerate(jobs):
-        key = outputs.collision_key(job.output)
-        first = owners.setdefault(key, index)
-        if first != index and outputs.collision_key(jobs[first].id) != outputs.collision_key(job.id):
-            yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first], beside=job)}")
-        if key in inputs_by_key:
-            yield _collision(jobs, index, f"is the input {yamltext.quoted(inputs_by_key[key])}")
-        for folder in _parents(key):
-            folders.setdefault(folder, index)
-    for key in owners.keys() & folders.keys():
-        owner = jobs[owners[key]]
-        said = f"is a folder that the output of the job {_named(jobs[folders[key]], beside=owner)} needs"
-        yield _collision(jobs, owners[key], said)
-
-
-def _collision(jobs: Sequence[ResolvedJob], index: int, said: str) -> Problem:
-    job = jobs[index]
-    return Problem(
-        place=job.place,
-        code="output-collision",
-        message=f"the output {yamltext.quoted(job.output, limit=200)} of the job {yamltext.quoted(job.id)} {said}",
-        path=f"{job.path}.output",
-        hint="use {id} or {index} in the output" if job.file is None else "use {id} or {relpath} in the output",
-    )
-
-
-def _named(job: ResolvedJob, *, beside: ResolvedJob) -> str:
-    place, here = job.place, beside.place
-    where = f"in line {place.line}" if place.source == here.source else f"at {place.source}:{place.line}"
-    return f"{yamltext.quoted(job.id)} {where}"
-
-
-def _path_key(path: str) -> str:
-    return outputs.collision_key(posixpath.normpath(path.replace("\\", "/")))
-
-
-def _parents(key: str) -> Iterator[str]:
-    end = key.rfind("/")
-    while end > 0:
-        yield key[:end]
-        end = key.rfind("/", 0, end)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final, assert_never
+from typing import Final
 
 from batchrunner.core.assets import is_reliable
 from batchrunner.core.events import (
@@ -46,7 +46,8 @@ from batchrunner.core.events import (
     Uploaded,
 )
 from batchrunner.core.kind import Kind
-from batchrunner.core.retry import Again, Failure, GiveUp, History, Instant, Leave, Verdict
+from batchrunner.core.learning import UNTROUBLED, learned
+from batchrunner.core.retry import Failure, GiveUp, Instant, Verdict
 from batchrunner.core.spec import Asset, Output, Spec
 from batchrunner.errors import IllegalTransition
 
@@ -64,9 +65,6 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
 
-
-UNCERTAIN: Final = "uncertain"
-"""The code of a job's trouble while, and after, nobody can tell whether its submission was accepted."""
 
 FINAL: Final = frozenset({State.DONE, State.FAILED, State.CANCELED})
 """Nothing leaves these but the opening of the next attempt; the old attempt is kept."""
@@ -274,11 +272,11 @@ def advance(job: Job | None, event: Event) -> Job:
     if job is None:
         raise IllegalTransition(f"{type(event).__name__} for a job that was never opened: {event!r}")
     state = _target(job, event)
-    changes = _learned(job, event)
+    changes = learned(job, event)
     if not changes and state is job.state:
         return job
     if state is not job.state:
-        changes = _UNTROUBLED | changes
+        changes = UNTROUBLED | changes
         if state in FINAL:
             changes |= {"ended_at": event.at, "is_left": False}
     return replace(job, state=state, updated_at=event.at, **changes)
@@ -328,164 +326,3 @@ def _opened(job: Job | None, event: Opened) -> Job:
         opened_at=event.at,
         updated_at=event.at,
     )
-
-
-def _learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912 - one case an event, no logic
-    """The fields that `event` changes, besides the state and what a change of state resets."""
-    match event:
-        case Uploaded():
-            return {"assets": event.assets}
-        case AssetsExpired():
-            return {"assets": ()}
-        case SubmitStarted():
-            tries, since = _failed_before(job, event.at)
-            return {
-                "name": event.name,
-                "submits": job.submits + 1,
-                "submitted_at": event.at,
-                "tries": tries,
-                "failing_since": since,
-            }
-        case Accepted():
-            return _accepted(event)
-        case Adopted():
-            return _accepted(event) | {"is_paid": False, "decided_at": event.at, "doubted_at": None}
-        case Looked():
-            return _news(job, status=event.status, charged=event.credits)
-        case Rendered():
-            return _news(job, status=event.status, charged=event.credits) | {"rendered_at": event.at}
-        case Canceled():
-            return _news(job, status="canceled", charged=event.credits)
-        case RenderFailed():
-            failed = _news(job, status="error", charged=event.credits) | {"trouble": event.failure, "broke_at": None}
-            return failed | (_free_retry(job, event) if isinstance(event.verdict, Again) else {})
-        case RefundAwaited():
-            return _refund_awaited(job, event)
-        case Corrected():
-            return {} if event.credits == job.charged else {"charged": event.credits}
-        case Downloaded():
-            return {"outputs": event.outputs, "suspect": event.suspect, **_UNTROUBLED}
-        case Refused():
-            return _setback(job, event, event.failure, event.verdict) | _given_up_assets(job, event)
-        case StepFailed():
-            return _setback(job, event, event.failure, event.verdict)
-        case AddressExpired():
-            expired = Failure(code="address_expired", message="the download address expired")
-            return _setback(job, event, expired, event.verdict)
-        case AnswerLost():
-            return {"trouble": event.failure}
-        case ProvedUnpaid():
-            return _setback(job, event, Failure(code="not_charged", message=event.evidence), event.verdict)
-        case Unknowable():
-            return {"trouble": Failure(code=UNCERTAIN, message=event.evidence), "is_paid": event.is_paid}
-        case Resolved():
-            trouble = job.trouble if isinstance(event.verdict, GiveUp) else None
-            return {"trouble": trouble, "is_paid": False, "decided_at": event.at, "doubted_at": job.submitted_at}
-        case _:
-            raise IllegalTransition(f"{event!r} is not handled")
-
-
-def _accepted(event: Accepted | Adopted) -> dict[str, Any]:
-    return {
-        "project_id": event.project_id,
-        "accepted_at": event.at,
-        "held": event.credits,
-        "charged": event.credits,
-    }
-
-
-def _news(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:
-    """What a look at the provider tells that was not known; nothing when all of it was.
-
-    A charge that the provider leaves out, or gives as null, is not news: the last known one stands.
-    A step that had failed before and now succeeded is news in itself.
-    """
-    news: dict[str, Any] = {}
-    if status != job.status:
-        news["status"] = status
-    if charged is not None and charged != job.charged:
-        news["charged"] = charged
-        if job.held is None:
-            news["held"] = charged
-    if job.tries or job.is_left:
-        news |= _UNTROUBLED
-    return news
-
-
-def _refund_awaited(job: Job, event: RefundAwaited) -> dict[str, Any]:
-    news = _news(job, status="error", charged=event.credits)
-    if job.broke_at is None:
-        news["broke_at"] = event.at
-    if "trouble" in news or job.trouble != event.failure:
-        news["trouble"] = event.failure
-    return news
-
-
-_UNTROUBLED: Final[dict[str, Any]] = {
-    "tries": 0,
-    "failing_since": None,
-    "most_tries": None,
-    "again_at": None,
-    "is_left": False,
-    "trouble": None,
-}
-"""What a step that succeeds wipes out."""
-
-PAUSE_S: Final = 900.0
-"""A try that comes so long after its time was not held up by anything of the provider's: nobody was running, or the
-machine slept. Its failures are counted anew, as in any new run."""
-
-
-def history(job: Job, *, at: Instant) -> History:
-    """The failures of a job's current step in a row, with one more at `at`."""
-    tries, since = _failed_before(job, at)
-    return History(tries=tries + 1, since=at if since is None else since)
-
-
-def _failed_before(job: Job, at: Instant) -> tuple[int, Instant | None]:
-    """Failures of the current step in a row, and since when, as they count for a try at `at`."""
-    was_paused = job.again_at is not None and at - job.again_at > PAUSE_S
-    return (0, None) if job.is_left or was_paused else (job.tries, job.failing_since)
-
-
-def _setback(job: Job, event: Event, failure: Failure, verdict: Verdict) -> dict[str, Any]:
-    so_far = history(job, at=event.at)
-    changes: dict[str, Any] = {**_UNTROUBLED, "trouble": failure, "tries": so_far.tries, "failing_since": so_far.since}
-    match verdict:
-        case Again():
-            changes |= {"again_at": verdict.at, "most_tries": verdict.of}
-        case Leave():
-            changes |= {"again_at": verdict.until, "is_left": True}
-        case GiveUp():  # where the table knows no end, giving up is leaving it to the next run
-            changes["is_left"] = True
-        case _:
-            assert_never(verdict)
-    return changes
-
-
-def _given_up_assets(job: Job, event: Refused) -> dict[str, Any]:
-    """What was uploaded counts as expired from now on, if the refusal is put down to it; that happens only once."""
-    if not event.blames_inputs:
-        return {}
-    return {"assets": tuple(replace(asset, expires_at=event.at) for asset in job.assets), "is_renewed": True}
-
-
-def _free_retry(job: Job, event: RenderFailed) -> dict[str, Any]:
-    """A failed render that cost nothing starts over within the same attempt, with fresh inputs and no project.
-
-    How the failed project was called stays in the log. Nothing of it is charged any more, so nothing of it is missed;
-    but what it was charged at first is what the next will be.
-    """
-    assert isinstance(event.verdict, Again)
-    charges = (each for each in (job.dearest, job.held, job.charged) if each is not None)
-    return {
-        "again_at": event.verdict.at,
-        "retried": (*job.retried, event.failure.code),
-        "project_id": None,
-        "accepted_at": None,
-        "assets": (),
-        "status": None,
-        "dearest": max(charges, default=None),
-        "held": None,
-        "charged": None,
-    }

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from fractions import Fraction
-import json
-from statistics import median_low
-from typing import Any
 
-from batchrunner.core import budget, chain, pricing, upstream
-from batchrunner.core.catalog import Catalog
-from batchrunner.core.expand import ResolvedJob, Source, request_hash
-from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import BOUGHT, UNCERTAIN, Job, State
-from batchrunner.core.kind import DEFAULT, Kind
+from batchrunner.core import chain, upstream
+from batchrunner.core.differences import cut, what_changed
+from batchrunner.core.job import BOUGHT, Job, State
+from batchrunner.core.kind import Kind
+from batchrunner.core.retry import UNCERTAIN
 from batchrunner.core.selection import BROKEN, EVERYTHING, OPEN, Facts, Selection, code_of, facts_of
-from batchrunner.core.spec import Input, Spec
+from batchrunner.core.spec import Spec
 
 
 class Do(StrEnum):
@@ -31,7 +26,6 @@ class Do(StrEnum):
 
 
 _NONE: Mapping[str, str] = {}
-_NO_SPECS: Mapping[str, Spec] = {}
 
 BUYS = frozenset({Do.RENDER, Do.RERENDER, Do.RETRY})
 """Actions that open a new attempt, and so lead to a new charge."""
@@ -171,126 +165,6 @@ class Plan:
         return tuple(entry for entry in self.entries if entry.is_stale and entry.made_again is not None)
 
 
-_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-"""One for all: `json.dumps` makes a new one at every call."""
-
-
-def spec_of(
-    job: ResolvedJob,
-    contents: Mapping[str, Inspected],
-    catalog: Catalog,
-    *,
-    tier: str | None,
-    history: pricing.History,
-    asked: Mapping[str, Spec] = _NO_SPECS,
-) -> Spec:
-    """What an attempt of `job` would render; `contents` by path as written in the manifest.
-
-    `history` is what this account was charged before: it makes the likely price likelier. `asked` is what the manifest
-    asks for by job id, of those at least that the job is made from.
-    """
-    inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
-    clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
-    fps = clip.facts.fps if clip else None
-    if job.source is not None:
-        inputs += (upstream.input_of(job.source, asked[job.source]),)
-        fps = upstream.fps_of(asked[job.source])
-    unpriced = Spec(
-        kind=job.kind,
-        request=_COMPACT.encode(job.request),
-        inputs=inputs,
-        output=job.output,
-        seconds=job.seconds,
-        fingerprint=fingerprint(job.kind, job.request, inputs),
-        fps=fps,
-        tags=job.tags,
-        priority=job.priority,
-        needs=tuple(link.job for link in job.links if not link.is_input),
-    )
-    return _priced(unpriced, job.request, catalog, tier=tier, history=history, own_hold=job.hold)
-
-
-def _priced(
-    spec: Spec,
-    request: Mapping[str, Any],
-    catalog: Catalog,
-    *,
-    tier: str | None,
-    history: pricing.History,
-    own_hold: int | None,
-) -> Spec:
-    """The same render at the prices of now; `own_hold` is the manifest's figure for what has no price."""
-    price = pricing.estimate(spec.kind, request, catalog, tier=tier, fps=spec.fps)
-    model = catalog.renders(spec.kind, request, tier=tier)
-    basis = None
-    if price is not None:
-        sort = pricing.sort_of(spec.kind, request, catalog, tier=tier, model=model)
-        price, basis = pricing.calibrated(price, sort, history)
-    return replace(
-        spec,
-        low=price.low if price else None,
-        expected=price.expected if price else own_hold,
-        hold=price.hold if price else own_hold,
-        is_priced=price is not None,
-        basis=basis,
-        model=model,
-    )
-
-
-def standing(spec: Spec, job: Job | None, catalog: Catalog, *, tier: str | None, history: pricing.History) -> Spec:
-    """What a job is to be now: what the manifest asks for, or another take of just that, which a person had made.
-
-    A take stands for as long as the manifest asks for what it asked for then.
-    """
-    if job is None or job.spec.asked is None or job.spec.asked != spec.fingerprint:
-        return spec
-    take = replace(job.spec, tags=spec.tags, priority=spec.priority, needs=spec.needs)
-    own_hold = None if take.is_priced else take.hold
-    return _priced(take, take.body(), catalog, tier=tier, history=history, own_hold=own_hold)
-
-
-def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input]) -> str:
-    """SHA-256 over the request and the content of its inputs: what decides whether a job changed.
-
-    A local file counts by what is in it, not by where it lies; another job's render by what is asked of that job, not
-    by its id; the output's place does not count.
-    """
-    assets = dict(request.get("assets", {}))
-    assets |= {each.field: f"sha256:{each.sha256}" for each in inputs if each.sha256}
-    assets |= {each.field: f"job:{each.made_from}" for each in inputs if each.made_from}
-    return request_hash({"kind": kind, "request": {**request, "assets": assets}})
-
-
-def _input(field: str, media: str, source: Source, value: str, contents: Mapping[str, Inspected]) -> Input:
-    if source is not Source.LOCAL:
-        return Input(field=field, media=media, reference=value)
-    content = contents[value]
-    return Input(field=field, media=media, path=value, sha256=content.sha256, size=content.size)
-
-
-def history_of(attempts: Iterable[Job], catalog: Catalog, *, tier: str | None) -> pricing.History:
-    """What attempts were charged against their holds; the next estimates learn from it."""
-    return pricing.learn(_charge(job, catalog, tier) for job in attempts if budget.dearest_charge(job) is not None)
-
-
-def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
-    """What one attempt was charged; of one that had no price when it was bought, how far above the price of now."""
-    hold, spec = job.spec.hold or 0, job.spec
-    charge = budget.dearest_charge(job) or 0
-    excess = Fraction(1)
-    if charge > hold or not spec.is_priced:
-        # Against the catalogue of now: a person may have corrected the price since, or added it.
-        price = pricing.estimate(job.kind, spec.body(), catalog, tier=tier, fps=spec.fps)
-        excess = max(excess, Fraction(charge, price.hold)) if price is not None and price.hold else excess
-    settled = job.charged if job.state is State.DONE and job.held is not None and spec.is_priced else None
-    return pricing.Charge(
-        sort=pricing.sort_of(job.kind, spec.body(), catalog, tier=tier, model=budget.group(spec).model),
-        hold=hold,
-        settled=settled,
-        excess=excess,
-    )
-
-
 def make_plan(
     specs: Iterable[tuple[str, Spec]],
     known: Mapping[str, Job],
@@ -407,95 +281,6 @@ def _waiting(job: Job | None, changed: str, waits: str) -> str:
     return f"{job.state}: {code_of(job)}; {waits}" if job is not None and job.state in BROKEN else waits
 
 
-FAR_DEARER = 10
-FAR_DEARER_IN_KIND = 5
-"""Times the median price of a second in the same plan, and of its own kind, from which a job is pointed out."""
-
-
-def fast_clips(made: Plan, catalog: Catalog) -> dict[str, str]:
-    """Jobs to be bought whose clip is faster than the rate at which the provider says it estimates."""
-    return {
-        entry.id: f"its clip runs at {entry.spec.fps:.4g} frames a second, and nothing says whether more than"
-        f" {catalog.video_hold_fps} are charged: {entry.spec.hold:,} credits are held"
-        for entry in made.entries
-        if entry.will_buy and entry.spec is not None and pricing.is_fast(entry.kind, entry.spec.fps, catalog)
-    }
-
-
-def far_dearer(made: Plan) -> dict[str, str]:
-    """Jobs to be bought whose second costs many times what the others' does: most likely a model chosen by mistake."""
-    rates = {
-        entry.id: (entry.kind, entry.spec.hold / entry.spec.seconds)
-        for entry in made.entries
-        if entry.will_buy and entry.spec is not None and entry.spec.hold and entry.spec.seconds
-    }
-    pointed = {}
-    for kind in (None, *Kind):
-        own = {job_id: rate for job_id, (of, rate) in rates.items() if kind in {None, of}}
-        typical = median_low(own.values()) if len(own) > 1 else 0
-        for job_id, rate in own.items():
-            if typical and rate >= (FAR_DEARER if kind is None else FAR_DEARER_IN_KIND) * typical:
-                times = f"{rate / typical:.0f} times what is usual"
-                pointed[job_id] = f"a second of it costs {times}{f' for {kind}' if kind else ''} in this batch"
-    return pointed
-
-
-Pins = Mapping[str, Mapping[str, Any]]
-
-
-def pins(made: Plan) -> Pins:
-    """What is agreed to of each job to be bought: the action, the request and its inputs, price, model and output."""
-    return {
-        entry.id: {
-            "action": str(entry.action),
-            "kind": str(entry.kind),
-            "request": entry.spec.body(),
-            "inputs": {each.path: each.sha256 for each in entry.spec.inputs if each.path is not None},
-            "hold": entry.spec.hold,
-            "model": entry.spec.model,
-            "output": entry.spec.output,
-        }
-        for entry in made.entries
-        if (entry.will_buy or entry.is_in_question) and entry.spec is not None
-    }
-
-
-def what_moved(agreed: Pins, now: Pins, *, without_tier: bool = False) -> list[str]:
-    """Where the plan of now is not the one that was agreed to, job by job: which field, which file, which price.
-
-    One that was made `without_tier` shows the most that any tier pays, and no model where tiers differ: a lower price
-    and the model of the tier are then no move.
-    """
-    moved = [f"{job_id}: was not in that plan" for job_id in now if job_id not in agreed]
-    for job_id, pinned in agreed.items():
-        if job_id not in now:
-            moved.append(f"{job_id}: is no longer to be bought")
-        elif changes := _moves(_without_tier(pinned, now[job_id]) if without_tier else pinned, now[job_id]):
-            moved.append(f"{job_id}: {'; '.join(changes)}")
-    return moved
-
-
-def _without_tier(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A pin that was made without a tier, with what any tier of that price and model would have made of it."""
-    hold, lower = pinned["hold"], now["hold"]
-    is_covered = hold is not None and lower is not None and lower <= hold
-    return {
-        **pinned,
-        "hold": lower if is_covered else hold,
-        "model": now["model"] if pinned["model"] == DEFAULT else pinned["model"],
-    }
-
-
-def _moves(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The differences between two pins of one job, in words."""
-    before = pinned.get("inputs") or {}
-    files = [f"content of {path}" for path, sha in now["inputs"].items() if path in before and before[path] != sha]
-    fields = _differences("", pinned.get("request"), now["request"])
-    words = {"kind": "kind", "hold": "price in credits", "model": "model", "output": "output", "action": "what is done"}
-    others = [line for key, word in words.items() for line in _differences(word, pinned.get(key), now[key])]
-    return files + fields + others
-
-
 def _decide(spec: Spec, job: Job | None, changed: str, wishes: Wishes) -> tuple[Do, str]:
     if job is None:
         return Do.RENDER, f"new{upstream.order_words(spec)}"
@@ -514,7 +299,7 @@ def _decide(spec: Spec, job: Job | None, changed: str, wishes: Wishes) -> tuple[
 
 def _edits(spec: Spec) -> str:
     """What a person set for one take alone; the manifest says otherwise, and that is no change."""
-    return f"{', '.join(_cut(each) for each in spec.edits)} (set by redo)"
+    return f"{', '.join(cut(each) for each in spec.edits)} (set by redo)"
 
 
 def _changed(job: Job, spec: Spec, again: str | None) -> str:
@@ -609,42 +394,3 @@ def _orphan(job: Job, why: str | None, *, is_selected: bool) -> Entry:
     else:
         action, reason = Do.SKIP, f"{said} ({job.state})"
     return Entry(id=job.id, kind=job.kind, action=action, reason=reason, spec=None, known=job, is_selected=is_selected)
-
-
-def what_changed(old: Spec, new: Spec, *, is_input_told: bool = False) -> str:
-    """The differences between two specs, as a person would name them: `style.prompt: 'a' -> 'b'`, changed files.
-
-    With `is_input_told`, that the job which it is made from changed is not said once more.
-    """
-    if old.kind is not new.kind:
-        return f"kind: {old.kind} -> {new.kind}"
-    contents = {each.field: each for each in old.inputs}
-    files = [
-        f"content of {each.path}"
-        for each in new.inputs
-        if each.sha256 and (before := contents.get(each.field)) and before.sha256 not in {None, each.sha256}
-    ]
-    if not is_input_told:
-        files += [
-            f"its input, job {each.job}, changed"
-            for each in new.inputs
-            if each.job is not None and (before := contents.get(each.field)) and before.made_from != each.made_from
-        ]
-    return "; ".join(files + _differences("", old.body(), new.body()))
-
-
-def _differences(path: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [line for key in keys for line in _differences(f"{path}.{key}", old.get(key), new.get(key))]
-    if old == new:
-        return []
-    return [f"{path.removeprefix('.')}: {_short(old)} -> {_short(new)}"]
-
-
-def _short(value: Any) -> str:
-    return _cut("unset" if value is None else json.dumps(value, ensure_ascii=False))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -42,6 +42,9 @@ DISK_FULL = "disk_full"
 """Our own codes: a request that could not be sent, one whose answer did not come, a file that is not what it was, a
 disk without room for a result."""
 
+UNCERTAIN = "uncertain"
+"""The code of a job's trouble while, and after, nobody can tell whether its submission was accepted."""
+
 
 class Step(StrEnum):
     """What can be going on for a job; also the unit of admission."""

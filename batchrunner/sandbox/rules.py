@@ -48,6 +48,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from batchrunner.errors import UsageError
+from batchrunner.sandbox import jsonvalues
 from batchrunner.sandbox.passage import STEPS, Amount, Call, Etag, Step
 
 Garbage = Literal["nonsense", "truncated", "html", "empty", "array"]
@@ -227,7 +228,7 @@ def read_list(listed: object) -> tuple[Rule, ...]:
         ValueError: one of them is wrong; the text names it, counted from 1.
     """
     if not isinstance(listed, list):
-        raise ValueError(f"expected a list of rules, got {_name(listed)}")  # noqa: TRY004 - the caller knows one kind
+        raise ValueError(f"expected a list of rules, got {jsonvalues.shown(listed)}")  # noqa: TRY004 - the caller knows one kind
     rules = []
     for number, spec in enumerate(listed, 1):
         try:
@@ -238,8 +239,8 @@ def read_list(listed: object) -> tuple[Rule, ...]:
 
 
 def _read(spec: object) -> Rule:
-    values = _fields(spec, _KEYS)
-    assert isinstance(spec, dict), "_fields accepts nothing else"
+    values = jsonvalues.fields(spec, _KEYS)
+    assert isinstance(spec, dict), "jsonvalues.fields accepts nothing else"
     for key, needed in _NEEDS.items():
         if key in spec and needed not in spec:
             raise ValueError(f"{key} says how to {needed}, and there is no {needed}")
@@ -269,105 +270,8 @@ def _nowhere(spec: Mapping[str, Any]) -> str:
     return f"{', '.join(_effects(spec))} have no step in common"
 
 
-# --- values
-
-
-def _fields(spec: object, keys: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Every key of an object, read by its reader.
-
-    Raises:
-        ValueError: a key that is not known, or a value that is wrong.
-    """
-    if not isinstance(spec, dict):
-        raise ValueError(f"expected an object, got {_name(spec)}")  # noqa: TRY004
-    values = {}
-    for key, value in spec.items():
-        if key not in keys:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(keys)}")
-        try:
-            values[key] = keys[key](value)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
-    return values
-
-
-def _name(value: object) -> str:
-    return json.dumps(value, default=str)[:60]
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a text, got {_name(value)}")  # noqa: TRY004
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, got {_name(value)}")  # noqa: TRY004
-    return value
-
-
-def _number(value: object, *, most: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        limit = "a number from 0" if most == math.inf else f"a number from 0 to {most:g}"
-        raise ValueError(f"expected {limit}, got {_name(value)}")
-    if not math.isfinite(value):
-        raise ValueError("expected a finite number")
-    return value
-
-
-def _whole(value: object, *, least: int = 0, most: int = 2**53) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        limit = f"from {least}" if most == 2**53 else f"from {least} to {most}"
-        raise ValueError(f"expected a whole number {limit}, got {_name(value)}")
-    return value
-
-
-def _rate(value: object) -> float:
-    if not (rate := _number(value)):
-        raise ValueError("expected more than 0 bytes a second")
-    return rate
-
-
-def _size(value: object) -> float:
-    """Bytes, or a share of them below one."""
-    size = _number(value)
-    if size >= 1 and size != int(size):
-        raise ValueError(f"expected whole bytes, or a share below 1, got {_name(value)}")
-    return size
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def choice(value: object) -> str:
-        if value not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}, got {_name(value)}")
-        return str(value)
-
-    return choice
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"expected a list of texts, got {_name(value)}")  # noqa: TRY004
-    return tuple(_text(item) for item in value)
-
-
-def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object, got {_name(value)}")  # noqa: TRY004
-    return value
-
-
-def _headers(value: object) -> dict[str, str]:
-    headers = {key: str(text) for key, text in _object(value).items()}
-    # What cannot travel in a header would break the server instead of the client.
-    if not all(text.isascii() and text.isprintable() for pair in headers.items() for text in pair):
-        raise ValueError("expected printable ASCII")
-    return headers
-
-
 def _amount(value: object) -> Amount:
-    fields = _fields(value, {"factor": _number, "credits": _whole})
+    fields = jsonvalues.fields(value, {"factor": jsonvalues.number, "credits": jsonvalues.whole})
     if len(fields) != 1:
         raise ValueError("expected either a factor or credits")
     return Amount(**fields)
@@ -375,14 +279,14 @@ def _amount(value: object) -> Amount:
 
 def _failure(value: object) -> Failure:
     return Failure(
-        **_fields(
+        **jsonvalues.fields(
             value,
             {
-                "code": _text,
-                "message": _text,
-                "delay": _number,
-                "refund": _one_of("at once", "late", "never"),
-                "refund_after": _number,
+                "code": jsonvalues.text,
+                "message": jsonvalues.text,
+                "delay": jsonvalues.number,
+                "refund": jsonvalues.one_of("at once", "late", "never"),
+                "refund_after": jsonvalues.number,
             },
         )
     )
@@ -392,67 +296,60 @@ def _after(value: object) -> After | None:
     """`true`, or an object with a delay."""
     if isinstance(value, bool):
         return After() if value else None
-    return After(**_fields(value, {"delay": _number}))
+    return After(**jsonvalues.fields(value, {"delay": jsonvalues.number}))
 
 
 def _output(value: object) -> Output:
-    if "seconds" not in (fields := _fields(value, {"seconds": _rate})):
+    if "seconds" not in (fields := jsonvalues.fields(value, {"seconds": jsonvalues.rate})):
         raise ValueError("expected seconds")
     return Output(**fields)
 
 
-def _flag_or(number: Callable[[Any], float]) -> Callable[[Any], float]:
-    def read(value: object) -> float:
-        return value if isinstance(value, bool) else number(value)
-
-    return read
-
-
 _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "step": _one_of(*STEPS),
-    "job": _text,
-    "kind": _one_of("video-to-video", "image-to-video"),
-    "model": _text,
-    "input": _text,
-    "event": _text,
-    "skip": _whole,
-    "count": _whole,
-    "probability": lambda value: _number(value, most=1),
-    "status": lambda value: _whole(value, least=200, most=599),
-    "code": _text,
-    "message": _text,
-    "headers": _headers,
-    "retry_after": _number,
-    "retry_after_date": _number,
-    "body": _text,
-    "processed": _flag,
-    "drop": _one_of("before", "after"),
-    "drop_by": _one_of("reset", "close"),
-    "hang": _number,
-    "hang_after": _number,
-    "garbage": _one_of(*_GARBAGE),
-    "truncate": _size,
-    "trickle": _rate,
-    "omit": _texts,
-    "null": _texts,
-    "extra": _object,
+    "step": jsonvalues.one_of(*STEPS),
+    "job": jsonvalues.text,
+    "kind": jsonvalues.one_of("video-to-video", "image-to-video"),
+    "model": jsonvalues.text,
+    "input": jsonvalues.text,
+    "event": jsonvalues.text,
+    "skip": jsonvalues.whole,
+    "count": jsonvalues.whole,
+    "probability": lambda value: jsonvalues.number(value, most=1),
+    "status": lambda value: jsonvalues.whole(value, least=200, most=599),
+    "code": jsonvalues.text,
+    "message": jsonvalues.text,
+    "headers": jsonvalues.headers,
+    "retry_after": jsonvalues.number,
+    "retry_after_date": jsonvalues.number,
+    "body": jsonvalues.text,
+    "processed": jsonvalues.flag,
+    "drop": jsonvalues.one_of("before", "after"),
+    "drop_by": jsonvalues.one_of("reset", "close"),
+    "hang": jsonvalues.number,
+    "hang_after": jsonvalues.number,
+    "garbage": jsonvalues.one_of(*_GARBAGE),
+    "truncate": jsonvalues.size,
+    "trickle": jsonvalues.rate,
+    "omit": jsonvalues.texts,
+    "null": jsonvalues.texts,
+    "extra": jsonvalues.mapping,
     "charge": _amount,
-    "freeze_balance": _flag_or(_whole),
-    "status_word": _text,
-    "expire_addresses": _flag_or(_number),
-    "etag": _one_of("new", "weak", "none"),
+    "freeze_balance": jsonvalues.flag_or(jsonvalues.whole),
+    "status_word": jsonvalues.text,
+    "expire_addresses": jsonvalues.flag_or(jsonvalues.number),
+    "etag": jsonvalues.one_of("new", "weak", "none"),
     "render_error": _failure,
     "cancel": _after,
     "delete": _after,
     "disable": _after,
-    "slow_queue": _number,
+    "slow_queue": jsonvalues.number,
     "settle": _amount,
-    "late_settle": _number,
+    "late_settle": jsonvalues.number,
     "wrong_output": _output,
-    "black": _flag,
-    "lose": _flag,
-    "copies": lambda value: _whole(value, least=1, most=100),
-    "late": _number,
-    "stale": _number,
-    "forge": _flag,
+    "black": jsonvalues.flag,
+    "lose": jsonvalues.flag,
+    "copies": lambda value: jsonvalues.whole(value, least=1, most=100),
+    "late": jsonvalues.number,
+    "stale": jsonvalues.number,
+    "forge": jsonvalues.flag,
 }

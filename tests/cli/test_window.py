@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from batchrunner import statefile
+from batchrunner import statefile, statelock
 from tests.cli.test_advice import advised
 
 STILL = "kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p"
@@ -62,7 +62,7 @@ def test_while_it_waits_it_says_until_when_and_can_be_interrupted(batch):
     first, second = run.stderr.readline(), run.stderr.readline()
     assert first.startswith("to buy: 2 jobs"), "what is to be agreed to is asked first"
     assert re.search(r"buying begins at .*\d\d:\d\d.*, in (59 min|1 h 0 min)", second), second
-    assert not statefile.lock_of(statefile.path_for(batch.folder / "m.yaml")).exists(), "others can work meanwhile"
+    assert not statelock.lock_of(statefile.path_for(batch.folder / "m.yaml")).exists(), "others can work meanwhile"
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
     assert run.returncode == 130
@@ -193,8 +193,8 @@ def test_plan_tells_the_window_and_what_it_leaves(batch):
 def holding(state: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a state file as a run does, until it is told to end."""
     code = (
-        "import sys, pathlib; from batchrunner import statefile;"
-        f"lock = statefile.take_lock(pathlib.Path({str(state)!r})); print('held', flush=True); sys.stdin.readline()"
+        "import sys, pathlib; from batchrunner import statelock;"
+        f"lock = statelock.take_lock(pathlib.Path({str(state)!r})); print('held', flush=True); sys.stdin.readline()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"

@@ -22,7 +22,8 @@ from batchrunner.core import (
     expand,
     footage,
     job as machine,
-    plan as planning,
+    pins as pinning,
+    priced,
     reader,
 )
 from batchrunner.core.inputs import Facts, Inspected
@@ -220,7 +221,7 @@ def specs_of(text: str = CHAIN) -> dict[str, Spec]:
     jobs = expand.with_ends(jobs_of(text), {})
     asked: dict[str, Spec] = {}
     for job in chain.ordered(jobs):
-        asked[job.id] = planning.spec_of(
+        asked[job.id] = priced.spec_of(
             job, LOOKED, places.load_catalog(None, None, {}), tier=None, history={}, asked=asked
         )
     return {job.id: asked[job.id] for job in jobs}
@@ -270,7 +271,7 @@ def test_the_fingerprint_follows_what_is_asked_upstream_and_nothing_that_is_rend
     assert before["aside"].fingerprint == after["aside"].fingerprint
     renamed = specs_of(CHAIN.replace("first", "one"))
     assert before["third"].fingerprint == renamed["third"].fingerprint, "an id is no content"
-    assert planning.pins(planned(before, {})) != planning.pins(planned(after, {}))
+    assert pinning.pins(planned(before, {})) != pinning.pins(planned(after, {}))
 
 
 def test_when_all_is_done_nothing_is_to_do() -> None:

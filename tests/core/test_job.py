@@ -9,7 +9,7 @@ import json
 from hypothesis import given, strategies as st
 import pytest
 
-from batchrunner.core import events, job as machine, record
+from batchrunner.core import events, job as machine, learning, record
 from batchrunner.core.events import Event
 from batchrunner.core.job import FINAL, TABLE, Action, Fork, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
@@ -287,21 +287,21 @@ def failed(job: Job, *, at: float, again_at: float) -> Job:
 def test_failures_in_a_row_are_counted_with_their_beginning():
     job = failed(failed(in_state(State.RENDERED), at=100, again_at=110), at=111, again_at=130)
     assert (job.tries, job.failing_since, job.most_tries, job.again_at) == (2, 100, 8, 130)
-    assert machine.history(job, at=131) == History(tries=3, since=100)
+    assert learning.history(job, at=131) == History(tries=3, since=100)
 
 
 def test_a_new_run_counts_anew():
     job = failed(in_state(State.RENDERED), at=100, again_at=110)
     left = advance(job, events.StepFailed(at=111, failure=FAILURE, verdict=Leave(until=500)))
     assert (left.is_left, left.again_at) == (True, 500)
-    assert machine.history(left, at=600) == History(tries=1, since=600)
+    assert learning.history(left, at=600) == History(tries=1, since=600)
     assert failed(left, at=600, again_at=610).failing_since == 600
 
 
 def test_a_machine_that_slept_counts_anew():
     job = failed(in_state(State.RENDERED), at=100, again_at=110)
-    assert machine.history(job, at=110 + machine.PAUSE_S) == History(tries=2, since=100)
-    assert machine.history(job, at=8 * 3600) == History(tries=1, since=8 * 3600)
+    assert learning.history(job, at=110 + learning.PAUSE_S) == History(tries=2, since=100)
+    assert learning.history(job, at=8 * 3600) == History(tries=1, since=8 * 3600)
 
 
 def test_failures_of_a_submission_keep_their_beginning_on_the_way_back():

@@ -10,19 +10,13 @@ import pytest
 
 from batchrunner import places
 from batchrunner.core import events, job as machine, pricing
+from batchrunner.core.differences import what_changed
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.plan import (
-    Do,
-    Wishes,
-    far_dearer,
-    fingerprint,
-    history_of,
-    make_plan,
-    pins,
-    standing,
-    what_changed,
-)
+from batchrunner.core.pins import pins
+from batchrunner.core.plan import Do, Wishes, make_plan
+from batchrunner.core.priced import fingerprint, history_of, standing
+from batchrunner.core.remarks import far_dearer
 from batchrunner.core.retry import Failure
 from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Input, Spec

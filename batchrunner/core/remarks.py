@@ -1,0 +1,77 @@
+"""What is said of a plan's prices before it is agreed to: those that may not be meant, and those nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median_low
+
+from batchrunner.core import pricing
+from batchrunner.core.budget import Budget
+from batchrunner.core.catalog import Catalog
+from batchrunner.core.kind import DEFAULT, Kind
+from batchrunner.core.plan import Plan
+from batchrunner.errors import UsageError
+
+FAR_DEARER = 10
+FAR_DEARER_IN_KIND = 5
+"""Times the median price of a second in the same plan, and of its own kind, from which a job is pointed out."""
+
+
+def fast_clips(made: Plan, catalog: Catalog) -> dict[str, str]:
+    """Jobs to be bought whose clip is faster than the rate at which the provider says it estimates."""
+    return {
+        entry.id: f"its clip runs at {entry.spec.fps:.4g} frames a second, and nothing says whether more than"
+        f" {catalog.video_hold_fps} are charged: {entry.spec.hold:,} credits are held"
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None and pricing.is_fast(entry.kind, entry.spec.fps, catalog)
+    }
+
+
+def far_dearer(made: Plan) -> dict[str, str]:
+    """Jobs to be bought whose second costs many times what the others' does: most likely a model chosen by mistake."""
+    rates = {
+        entry.id: (entry.kind, entry.spec.hold / entry.spec.seconds)
+        for entry in made.entries
+        if entry.will_buy and entry.spec is not None and entry.spec.hold and entry.spec.seconds
+    }
+    pointed = {}
+    for kind in (None, *Kind):
+        own = {job_id: rate for job_id, (of, rate) in rates.items() if kind in {None, of}}
+        typical = median_low(own.values()) if len(own) > 1 else 0
+        for job_id, rate in own.items():
+            if typical and rate >= (FAR_DEARER if kind is None else FAR_DEARER_IN_KIND) * typical:
+                times = f"{rate / typical:.0f} times what is usual"
+                pointed[job_id] = f"a second of it costs {times}{f' for {kind}' if kind else ''} in this batch"
+    return pointed
+
+
+def refuse_unpriced(made: Plan, budget: Budget) -> None:
+    """Refuse to buy what has no known price, unless the manifest takes the risk in figures.
+
+    Raises:
+        UsageError: naming the jobs, and what to write.
+    """
+    bought = [entry for entry in made.entries if entry.will_buy or entry.is_in_question]
+    without = [entry.id for entry in bought if entry.spec and not entry.spec.is_priced]
+    lacking = [entry.id for entry in bought if entry.spec and entry.spec.hold is None]
+    if without and not budget.allows_unpriced:
+        raise UsageError(
+            f"no price is known for {_names(without)}, and a limit that cannot be computed is not a limit",
+            hint="choose another model, add its price to a catalogue file, or write budget: {unpriced: allow}"
+            " and a hold: on each such job",
+        )
+    vague = [
+        entry.id for entry in bought if entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT
+    ]
+    if vague and budget.per_model:
+        raise UsageError(
+            f"budget.per_model cannot hold: the account's plan is not known, and with it the model of {_names(vague)}",
+            hint="write model: MODEL on each such job",
+        )
+    if lacking:
+        raise UsageError(f"no price is known for {_names(lacking)}", hint="write hold: CREDITS, the most each may cost")
+
+
+def _names(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:5])
+    return f"{shown} and {len(ids) - 5} more" if len(ids) > 5 else shown

@@ -1,0 +1,82 @@
+"""The lock of a state file: one run at a time has it to itself.
+
+The kernel's lock is the authority, and dies with its owner; the file it stands on says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+import errno
+import os
+from pathlib import Path
+import shlex
+
+from filelock import FileLock, Timeout
+
+from batchrunner import private
+from batchrunner.errors import StateUnusable
+from batchrunner.stateerrors import unwritable
+
+
+def lock_of(path: Path) -> Path:
+    """The file whose kernel lock a run holds; its being there says nothing."""
+    return path.with_name(path.name + ".lock")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Whether the block has the state file to itself; a lock that another run holds is left alone.
+
+    Raises:
+        StateUnusable: nothing can be written beside it.
+    """
+    lock = take_lock(path)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a run holds it now; where no lock file is, or none can be opened, nobody does."""
+    if not lock_of(path).exists():
+        return False
+    with suppress(StateUnusable), locked(path) as is_free:
+        return not is_free
+    return False
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder in which no run can be recorded, before anything else is begun.
+
+    Raises:
+        StateUnusable: it is missing, or cannot be written.
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise StateUnusable(
+            f"the folder of the state file {path} does not exist",
+            hint=f"is its disk connected? Else `mkdir -p {shlex.quote(str(folder))}` makes it",
+        )
+    if not os.access(folder, os.W_OK):
+        raise unwritable(path, PermissionError(errno.EACCES, "the folder is read-only"))
+
+
+def take_lock(path: Path) -> FileLock | None:
+    """The kernel lock of a state file; None while another run holds it.
+
+    Raises:
+        StateUnusable: nothing can be written beside it.
+    """
+    check_folder(path)
+    lock = FileLock(lock_of(path), mode=private.MODE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    private.make_private(lock_of(path))
+    return lock

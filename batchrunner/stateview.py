@@ -1,0 +1,228 @@
+"""What can be read from a state file: jobs, the log, the books, and what was remembered.
+
+Beneath the store, which opens the file and writes it; a view is handed a connection, and only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import platform
+import sqlite3
+from typing import Any
+
+from batchrunner import stateerrors
+from batchrunner.core import job as machine, ledger, lostlog, record
+from batchrunner.core.assets import Key, Sent
+from batchrunner.core.events import Event, Opened
+from batchrunner.core.evidence import Baseline
+from batchrunner.core.inputs import Inspected
+from batchrunner.core.job import Job
+from batchrunner.core.ledger import Line
+from batchrunner.core.lostlog import Lost
+from batchrunner.core.retry import Instant
+from batchrunner.core.totals import Totals
+from batchrunner.errors import IllegalTransition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run that held the state file; pid and host are for the person, not for any decision."""
+
+    id: str
+    started_at: Instant
+    ended_at: Instant | None
+    pid: int
+    host: str
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
+        if self.ended_at is not None:
+            return False
+        if os.name != "posix" or self.host != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+class View:
+    """What can be read from a state file; also while a run is writing it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+
+    def jobs(self) -> list[Job]:
+        """The current attempt of every job, in the order in which they were first opened."""
+        rows = self._rows(
+            "SELECT body FROM job WHERE is_current = 1"
+            " ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id"
+        )
+        return [_job(self.path, body) for (body,) in rows]
+
+    def all_attempts(self) -> list[Job]:
+        """Every attempt of every job, the current ones last."""
+        return [_job(self.path, body) for (body,) in self._rows("SELECT body FROM job ORDER BY is_current")]
+
+    def earlier(self) -> list[Job]:
+        """The attempts that were followed by another, oldest first."""
+        return [
+            _job(self.path, body)
+            for (body,) in self._rows("SELECT body FROM job WHERE is_current = 0 ORDER BY id, attempt")
+        ]
+
+    def attempts(self, job_id: str) -> list[Job]:
+        """Every attempt of one job, oldest first."""
+        rows = self._rows("SELECT body FROM job WHERE id = ? ORDER BY attempt", job_id)
+        return [_job(self.path, body) for (body,) in rows]
+
+    def events(self, job_id: str | None = None) -> Iterator[tuple[str, int, Event]]:
+        """The log, oldest first: job id, attempt and event; of one job or of all."""
+        query = "SELECT job, attempt, type, version, body FROM event"
+        rows = (
+            self._rows(f"{query} ORDER BY seq")
+            if job_id is None
+            else self._rows(f"{query} WHERE job = ? ORDER BY seq", job_id)
+        )
+        for owner, attempt, kind, version, body in rows:
+            try:
+                event = record.event_from_text(kind, version, body)
+            except ValueError as error:
+                raise stateerrors.damaged(self.path, f"its log cannot be read: {error}, of {owner!r}") from error
+            if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
+                raise stateerrors.damaged(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
+            yield owner, attempt, event
+
+    def history(self, job_id: str) -> Iterator[tuple[str, Event, Job]]:
+        """All that happened to a job, oldest first: the run it happened in, the event, and the job after it."""
+        runs = self._rows("SELECT run FROM event WHERE job = ? ORDER BY seq", job_id)
+        log = machine.replay_all(self.events(job_id))
+        for (run,), (_, after, event) in zip(runs, log, strict=True):
+            yield run or "", event, after
+
+    def news(self, after: int, *, most: int = 5000) -> list[tuple[int, str, int, Event]]:
+        """What the log has after an event's number, oldest first: number, job id, attempt and event.
+
+        Costs what it gives: the rest of the log is not read.
+        """
+        rows = self._rows(
+            "SELECT seq, job, attempt, type, version, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, most
+        )
+        try:
+            return [
+                (seq, job, attempt, record.event_from_text(kind, version, body))
+                for seq, job, attempt, kind, version, body in rows
+            ]
+        except ValueError as error:
+            raise stateerrors.damaged(self.path, f"its log cannot be read: {error}") from error
+
+    def last_event(self) -> int:
+        """The number of the last event in the log; 0 where there is none."""
+        ((seq,),) = self._rows("SELECT coalesce(max(seq), 0) FROM event")
+        return int(seq)
+
+    def book(self) -> list[Line]:
+        """Every movement of credits that the log tells of, oldest first."""
+        try:
+            return list(ledger.lines(self.events()))
+        except IllegalTransition as error:
+            raise stateerrors.impossible(self.path, error) from error
+
+    def ledger(self) -> int:
+        """Credits charged, as last seen, over every attempt ever made; refunds are already out of it."""
+        ((total,),) = self._rows("SELECT coalesce(sum(charged), 0) FROM job")
+        return int(total)
+
+    def totals(self) -> Totals:
+        """Credits over every attempt ever made."""
+        ((held, charged, refunded, unknown),) = self._rows(
+            "SELECT coalesce(sum(held), 0), coalesce(sum(charged), 0),"
+            " coalesce(sum(CASE WHEN state IN ('failed', 'canceled') AND held > charged THEN held - charged END), 0),"
+            " coalesce(sum(project_id IS NOT NULL AND charged IS NULL), 0) FROM job"
+        )
+        return Totals(held=held, charged=charged, refunded=refunded, unknown=unknown)
+
+    def baselines(self) -> list[Baseline]:
+        """The quiet moments at which the balance was read, oldest first."""
+        rows = self._rows("SELECT at, credits, ledger FROM baseline ORDER BY seq")
+        return [Baseline(at=at, credits=credits, ledger=ledger) for at, credits, ledger in rows]
+
+    def baseline(self) -> Baseline | None:
+        """The last quiet moment at which the balance was read."""
+        rows = self._rows("SELECT at, credits, ledger FROM baseline ORDER BY seq DESC LIMIT 1")
+        return next((Baseline(at=at, credits=credits, ledger=ledger) for at, credits, ledger in rows), None)
+
+    def balance_moves(self) -> bool:
+        """Whether this account's balance was ever known to follow charges."""
+        ((moves,),) = self._rows("SELECT coalesce(max(moves), 0) FROM baseline")
+        return bool(moves)
+
+    def fact(self, name: str) -> str | None:
+        """What the file as a whole belongs to (`provider`, `account`); None where it was never noted."""
+        rows = self._rows("SELECT value FROM fact WHERE name = ?", name)
+        return next((value for (value,) in rows), None)
+
+    def lost_log(self) -> Lost | None:
+        """What may have happened in a log that was accepted as lost; None where none was."""
+        text = self.fact(lostlog.FACT)
+        try:
+            return None if text is None else lostlog.from_text(text)
+        except ValueError as error:
+            raise stateerrors.damaged(self.path, f"its note of a lost log cannot be read: {error}") from error
+
+    def last_run(self) -> RunRecord | None:
+        """The run that wrote to the file last, whether or not it has ended."""
+        rows = self._rows("SELECT id, started_at, ended_at, pid, host FROM run ORDER BY started_at DESC LIMIT 1")
+        return next(
+            (
+                RunRecord(id=run, started_at=started, ended_at=ended, pid=pid, host=host)
+                for run, started, ended, pid, host in rows
+            ),
+            None,
+        )
+
+    def learned(self, name: str) -> dict[str, Any] | None:
+        """What an earlier run remembered under a name; None where it remembered nothing that can be read."""
+        for (body,) in self._rows("SELECT body FROM learned WHERE name = ?", name):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(body)
+                return value if isinstance(value, dict) else None
+        return None
+
+    def files(self) -> dict[str, Inspected]:
+        """What is remembered of local files, by path; what cannot be read is found out again."""
+        files: dict[str, Inspected] = {}
+        for path, size, modified, sha, text in self._rows("SELECT path, size, modified_ns, sha256, facts FROM file"):
+            with suppress(ValueError):
+                facts = record.facts_from_text(text)
+                files[path] = Inspected(path=path, size=size, modified_ns=modified, sha256=sha, facts=facts)
+        return files
+
+    def uploads(self) -> dict[Key, Sent]:
+        """What the provider was sent of our inputs, by content; what it has deleted since included."""
+        rows = self._rows("SELECT sha256, media, extension, file_path, sent_at FROM upload")
+        return {
+            Key(sha256=sha, media=media, extension=extension): Sent(file_path=file_path, sent_at=sent_at)
+            for sha, media, extension, file_path, sent_at in rows
+        }
+
+    def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
+        with stateerrors.translated(self.path):
+            return self._db.execute(query, values).fetchall()
+
+
+def _job(path: Path, body: str) -> Job:
+    try:
+        return record.job_from_text(body)
+    except ValueError as error:
+        raise stateerrors.damaged(path, f"its jobs cannot be read: {error}") from error
