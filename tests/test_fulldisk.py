@@ -8,29 +8,20 @@ import os
 from pathlib import Path
 import secrets
 import subprocess
-import sys
 
 import pytest
 
 from batchrunner import statecheck, statefile, store
 from batchrunner.errors import Exit, StateDiskFull, StateUnusable
+from tests.support.disks import mounted
 from tests.test_store import a_history
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or os.geteuid() != 0
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("only root may mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", kilobytes=400) as disk:
+        yield disk
 
 
 def resize(disk: Path, kilobytes: int) -> None:

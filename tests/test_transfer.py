@@ -10,8 +10,6 @@ import errno
 import hashlib
 import os
 from pathlib import Path
-import subprocess
-import sys
 import tracemalloc
 
 import pytest
@@ -24,6 +22,7 @@ from batchrunner.provider.connections import Timeouts
 from batchrunner.transfer import PIECE, Saved
 from tests.support import chaos
 from tests.support.chaos import Connection, Server, answers, serving
+from tests.support.disks import mounted
 
 PATIENT = Timeouts(connect_s=20, read_s=20, write_s=20, pool_s=20)
 LARGE = 200 * 1024 * 1024
@@ -440,17 +439,8 @@ async def test_a_folder_that_may_not_be_written(client: Client, folder: Path) ->
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or os.geteuid() != 0
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("only root may mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", kilobytes=256) as disk:
+        yield disk
 
 
 async def test_a_disk_that_is_full(client: Client, tiny_disk: Path) -> None:

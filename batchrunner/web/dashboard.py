@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
 import json
-import logging
 from pathlib import Path
 import socket
 from typing import Any, Final, Protocol
@@ -22,7 +21,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
-import uvicorn
 
 from batchrunner.errors import BatchrunnerError
 from batchrunner.web import guard as guards, serving
@@ -85,27 +83,9 @@ class Desk(Protocol):
 async def serving_desk(desk: Desk, listener: socket.socket, guard: Guard) -> AsyncIterator[None]:
     """Serve a desk as long as the block runs."""
     closing = asyncio.Event()
-    server = serving.Server(
-        uvicorn.Config(
-            app(desk, guard, closing=closing),
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            log_level=logging.CRITICAL,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=serving.CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
+    application = app(desk, guard, closing=closing)
+    async with serving.serving(application, listener, grace_s=_GRACE_S, closing=closing.set):
         yield
-    finally:
-        closing.set()
-        server.should_exit = True
-        await task
 
 
 def app(desk: Desk, guard: Guard, *, closing: asyncio.Event) -> ASGIApp:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-import logging
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable
@@ -25,7 +23,6 @@ from batchrunner.provider import webhooks
 from batchrunner.provider.webhooks import Mailbox, Notice
 from batchrunner.web import serving
 from batchrunner.web.door import SECRET, Door
-from batchrunner.web.serving import Server
 
 PATH: Final = "/webhook"
 
@@ -67,28 +64,8 @@ async def listening(
         hint="name another --webhook-port, or --webhook-host, or leave webhooks out: polling does without",
     )
     application = app(Mailbox(door.secret), on_notice=on_notice, now=now, tell=tell)
-    server = Server(
-        uvicorn.Config(
-            application,
-            lifespan="off",
-            http=_Protocol,
-            ws="none",
-            log_config=None,
-            # What strangers send is no news: not their addresses, not their mistakes.
-            log_level=logging.CRITICAL,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=serving.CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
+    async with serving.serving(application, listener, grace_s=_GRACE_S, protocol=_Protocol):
         yield f"{serving.address(listener)}{PATH}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 def app(mailbox: Mailbox, *, on_notice: OnNotice, now: Callable[[], float], tell: Callable[[str], None]) -> Starlette:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+import logging
 import os
 import socket
+from typing import Literal
 
+from starlette.types import ASGIApp
 import uvicorn
 
 from batchrunner.errors import UsageError
@@ -22,6 +26,41 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Take none."""
         yield
+
+
+@asynccontextmanager
+async def serving(
+    application: ASGIApp,
+    listener: socket.socket,
+    *,
+    grace_s: int,
+    protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    closing: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Serve an application as long as the block runs; then `closing` is called, and answers have `grace_s` left."""
+    server = Server(
+        uvicorn.Config(
+            application,
+            lifespan="off",
+            http=protocol,
+            ws="none",
+            log_config=None,
+            # What strangers send is no news: not their addresses, not their mistakes.
+            log_level=logging.CRITICAL,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=grace_s,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        closing()
+        server.should_exit = True
+        await task
 
 
 def listen(host: str, port: int, *, what: str, hint: str) -> socket.socket:

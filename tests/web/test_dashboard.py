@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 import shutil
 import stat
+import subprocess
 import time
 
 import httpx
@@ -119,11 +120,7 @@ def test_several_manifests_of_a_folder_stand_side_by_side(done: Program, media: 
 
 def test_a_run_is_followed_as_it_goes(slow: Program, media: Path) -> None:
     write(slow, media, *(f"j{number}" for number in range(6)))
-    process = slow.start("run", "night.yaml")
-    for _ in range(300):
-        if (slow.folder / "night.state.db").exists():
-            break
-        time.sleep(0.05)
+    process = begun(slow)
     with dashboard(slow, "night.yaml") as page:
         batch = only(page)
         summary = page.until(batch, lambda each: each["waits"])
@@ -248,17 +245,23 @@ def test_the_token_is_in_no_file(done: Program) -> None:
     assert not [path for path in done.folder.rglob("*") if path.is_file() and token in path.read_bytes()]
 
 
+def begun(program: Program) -> subprocess.Popen[str]:
+    """A run that goes on, as far as that it has its state file."""
+    process = program.start("run", "night.yaml")
+    for _ in range(300):
+        if (program.folder / "night.state.db").exists():
+            break
+        time.sleep(0.05)
+    return process
+
+
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
 def test_pausing_stops_the_buying_and_resuming_goes_on(slow: Program, media: Path) -> None:
     ids = [f"j{number}" for number in range(8)]
     write(slow, media, *ids)
-    process = slow.start("run", "night.yaml")
-    for _ in range(300):
-        if (slow.folder / "night.state.db").exists():
-            break
-        time.sleep(0.05)
+    process = begun(slow)
     with dashboard(slow, "night.yaml") as page:
         batch = only(page)
         page.until(batch, lambda each: each["by_state"].get("rendering"))
@@ -342,11 +345,7 @@ def test_a_retry_keeps_within_the_caps_that_the_dashboard_was_started_with(slow:
 
 def test_a_retry_beside_a_run_is_refused_in_the_words_of_the_command(slow: Program, media: Path) -> None:
     write(slow, media, "lost", "well", "third", "fourth", "fifth")
-    process = slow.start("run", "night.yaml")
-    for _ in range(300):
-        if (slow.folder / "night.state.db").exists():
-            break
-        time.sleep(0.05)
+    process = begun(slow)
     with dashboard(slow, "night.yaml") as page:
         batch = only(page)
         page.until(batch, lambda each: each["by_state"].get("failed"))
