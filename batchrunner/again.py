@@ -10,7 +10,7 @@ import re
 
 from batchrunner import batch as batches, store
 from batchrunner.batch import Batch
-from batchrunner.core import emit, findings
+from batchrunner.core import address as addresses, emit, findings
 from batchrunner.core.job import Job, State
 from batchrunner.core.selection import BROKEN, OPEN, Selection, refuse_unmatched
 from batchrunner.errors import UsageError
@@ -85,6 +85,8 @@ def write(
     folder = file.resolve().parent
 
     def path(written: str) -> str:
+        if addresses.is_object(written):
+            return written
         return _relative(batch.root / written, folder)
 
     head = batches.expanded(batch.path, variables=variables, allow_unlisted=batch.allows_unlisted).head()

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from batchrunner import collector, inspect, listing, places, statefile, store
+from batchrunner import collector, inspect, listing, places, statefile, storage, store
 from batchrunner.core import (
     chain,
     config,
@@ -31,7 +31,7 @@ from batchrunner.core import (
     retry,
 )
 from batchrunner.core.catalog import Catalog
-from batchrunner.core.expand import FileFact, FileState, ResolvedJob
+from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.folder import Listing
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
@@ -106,8 +106,10 @@ def read(
         text, source=str(path), name=path.stem, catalog=catalog, allow_unlisted=allow_unlisted, around=around
     )
     root = path.resolve().parent
-    facts = {name: _look(root, name) for name in sorted(expand.local_paths(reading.manifest, reading.left))}
-    listed = listing.look(root, expand.folders_of(reading.manifest))
+    names, asked = sorted(expand.local_paths(reading.manifest, reading.left)), expand.folders_of(reading.manifest)
+    storage.require([*names, *(one.base for each in asked for one in each.patterns()), *_outputs(reading.manifest)])
+    facts = storage.facts_of(root, names)
+    listed = listing.look(root, asked)
     jobs = expand.expand(reading.manifest, files=facts, listing=listed, left=reading.left, found=reading.found)
     return Batch(
         path=path,
@@ -121,6 +123,11 @@ def read(
         warnings=reading.found.warnings(),
         allows_unlisted=allow_unlisted,
     )
+
+
+def _outputs(manifest: Manifest) -> Iterator[str]:
+    """Where results go, as it is written."""
+    return (entry.output or manifest.output for entry in manifest.jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +219,7 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
         raise UsageError(f"{job.id} is no longer in {batch.path}", hint=hint)
     set_ = [edits.read(text, asked) for text in sets]
     manifest = edits.manifest_of(asked, set_, batch.catalog, allow_unlisted=batch.allows_unlisted)
-    facts = {name: _look(batch.root, name) for name in sorted(expand.local_paths(manifest))}
+    facts = storage.facts_of(batch.root, sorted(expand.local_paths(manifest)))
     try:
         (take,) = expand.expand(manifest, files=facts, beside=batch.jobs)
     except ManifestError as error:
@@ -226,30 +233,6 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
         places=edits.places_of(asked, set_),
     )
     return replace(batch, redo=Redo(job=take, edits=tuple(sets)))
-
-
-def _look(root: Path, name: str) -> FileFact:
-    """What stands at a path; where nothing does, the names beside it."""
-    path = root / name
-    try:
-        found = path.stat()
-    except OSError:
-        return FileFact(kind=FileState.MISSING, siblings=_names_in(path.parent))
-    except ValueError:  # a path with a null byte
-        return FileFact(kind=FileState.MISSING)
-    if path.is_dir():
-        return FileFact(kind=FileState.FOLDER)
-    if not path.is_file():
-        return FileFact(kind=FileState.SPECIAL)
-    state = FileState.FILE if os.access(path, os.R_OK) else FileState.UNREADABLE
-    return FileFact(kind=state, size=found.st_size, modified_ns=found.st_mtime_ns)
-
-
-def _names_in(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(each.name for each in folder.iterdir()))
-    except (OSError, ValueError):
-        return ()
 
 
 # --- planning --------------------------------------------------------------------------------------------------------

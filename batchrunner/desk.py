@@ -21,7 +21,7 @@ from batchrunner import board as boards, control, gallery, statefile, statelock,
 from batchrunner.batch import read_for_collecting
 from batchrunner.board import Board, Words
 from batchrunner.control import Wish
-from batchrunner.core import plan as planning, retry as retrying
+from batchrunner.core import address as addresses, plan as planning, retry as retrying
 from batchrunner.core.job import BOUGHT, Job
 from batchrunner.core.plan import BUYS
 from batchrunner.core.selection import BROKEN, EVERYTHING, Selection, code_of
@@ -175,6 +175,8 @@ class Desk:
         if place is None or known is None or not 0 <= number < len(known.outputs):
             return None
         output = known.outputs[number]
+        if addresses.is_object(output.path):
+            return None
         path = place.board.batch.root / output.path
         try:
             is_that = path.is_file() and path.stat().st_size == output.bytes

@@ -17,9 +17,9 @@ import time
 
 from filelock import FileLock
 
-from batchrunner import __version__, batch as batches, clock, places, private, statecheck, statefile, store
+from batchrunner import __version__, batch as batches, clock, places, private, statecheck, statefile, storage, store
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
-from batchrunner.core import doctor, outputs
+from batchrunner.core import address as addresses, doctor, outputs
 from batchrunner.core.doctor import Contact, Disk, Finding, Grade, Software
 from batchrunner.core.job import Job
 from batchrunner.errors import BatchrunnerError, Exit, ProviderError, UsageError
@@ -184,7 +184,7 @@ def target(manifest: Path, state: Path | None) -> Target:
 def batch(examined: Target) -> list[Finding]:
     """The manifest and its inputs, its folders, its state file, what lies beside it."""
     folders = dict.fromkeys((examined.root, examined.state.parent))
-    findings = [_manifest(examined.manifest)]
+    findings = _manifest(examined.manifest)
     for folder in folders:
         findings += disk(folder)
     facts, attempts = statecheck.examine(examined.state)
@@ -198,13 +198,20 @@ def batch(examined: Target) -> list[Finding]:
     return [*findings, *doctor.about_state(facts, manifest=str(examined.manifest), state=examined.named_state)]
 
 
-def _manifest(path: Path) -> Finding:
+def _manifest(path: Path) -> list[Finding]:
+    """What it asks for, and the buckets where its results go."""
     try:
         read = batches.read(path)
+        buckets = storage.tried(job.output for job in read.jobs)
     except UsageError as error:
-        return _refused("manifest", error)
+        return [_refused("manifest", error)]
     count = len(read.jobs)
-    return Finding(subject="manifest", text=f"{path}: {count:,} job{'' if count == 1 else 's'}, every input is there")
+    text = f"{path}: {count:,} job{'' if count == 1 else 's'}, every input is there"
+    tried = (
+        doctor.about_bucket(folder, trouble=str(why) if why else None, hint=why.hint if why else None)
+        for folder, why in buckets.items()
+    )
+    return [Finding(subject="manifest", text=text), *tried]
 
 
 def _logs(examined: Target) -> list[Path]:
@@ -229,7 +236,8 @@ def partials(root: Path, attempts: Sequence[Job]) -> tuple[list[Path], list[Path
 
 
 def _found_partials(root: Path, attempts: Iterable[Job]) -> list[Path]:
-    folders = dict.fromkeys((root / job.spec.output).parent for job in attempts)
+    written = (job.spec.output for job in attempts if not addresses.is_object(job.spec.output))
+    folders = dict.fromkeys((root / addresses.plain(each)).parent for each in written)
     found = [
         path
         for folder in folders

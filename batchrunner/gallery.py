@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from batchrunner import pictures
+from batchrunner.core import address as addresses
 from batchrunner.core.inputs import Media
 from batchrunner.core.job import Job
 from batchrunner.core.spec import Input
@@ -30,6 +31,8 @@ LOOPED: Final = 200
 """Jobs of which a page holds a loop: about as many as there is room for, so that none is made in vain."""
 
 LEFT_OUT: Final = Missing(why="left out to keep this page small")
+
+IN_A_BUCKET: Final = "it is in a bucket, from which no pictures are made"
 
 POSTER_AT: Final = 0.4
 """The part of a clip after which its poster is taken: after a fade-in, before the end."""
@@ -102,6 +105,8 @@ def _before(job: Job, root: Path) -> Wanted | Missing:
         return Missing(why="nothing goes in")
     if given.path is None or given.sha256 is None:
         return Missing(why=_elsewhere(given))
+    if addresses.is_object(given.path):
+        return Missing(why=IN_A_BUCKET)
     media: Media = "image" if given.media == "image" else "video"
     moment = _moment(job)
     shown_s = POSTER_AT * job.spec.seconds if moment is None else moment
@@ -134,6 +139,8 @@ def _result(job: Job, root: Path, *, at_s: float | None) -> Wanted | Missing:
     if not job.outputs:
         return Missing(why=f"nothing yet: {job.state}" if not job.is_final else f"nothing: {job.state}")
     output = next((each for each in job.outputs if each.suspect_at_s is not None), job.outputs[0])
+    if addresses.is_object(output.path):
+        return Missing(why=IN_A_BUCKET)
     return Wanted(
         path=root / output.path,
         sha256=output.sha256,

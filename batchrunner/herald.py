@@ -13,7 +13,7 @@ from pathlib import Path
 from batchrunner import hook as hooks, notify, places
 from batchrunner.batch import Batch
 from batchrunner.clock import WallClock
-from batchrunner.core import eventlines, notices, plain
+from batchrunner.core import address as addresses, eventlines, notices, plain
 from batchrunner.core.events import Downloaded, Event
 from batchrunner.core.job import BOUGHT, Job, State
 from batchrunner.core.notices import Ended, Notice, Sort, Told
@@ -127,7 +127,7 @@ class Herald:
     def _line(self, event: Event, job: Job) -> str:
         told = eventlines.told_of(event, job, run=self._run).line()
         told["manifest"] = str(self._wanted.manifest.absolute())
-        told["files"] = [str(self._wanted.folder / output.path) for output in job.outputs]
+        told["files"] = [addresses.beneath(self._wanted.folder, output.path) for output in job.outputs]
         return plain.json_line(self._redactor.value(told)) + "\n"
 
     def _send(self, notice: Notice) -> None:

@@ -17,13 +17,14 @@ import threading
 import time
 from typing import Protocol, TypeAlias
 
-from batchrunner import media
+from batchrunner import media, storage
 from batchrunner.core import yamltext
 from batchrunner.core.findings import Findings
 from batchrunner.core.footage import Wanted
 from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.problem import Problem
-from batchrunner.errors import DamagedFile
+from batchrunner.errors import DamagedFile, TransferError
+from batchrunner.storage.place import Seen
 
 WORKERS = max(1, min(8, os.cpu_count() or 1))
 PIECE = 1024 * 1024
@@ -139,27 +140,42 @@ def _as_they_end(
 
 
 def _look(root: Path, wanted: Wanted, known: Remembered | None, meter: _Meter) -> Inspected:
-    path = root / wanted.name
-    before = _stat(path, wanted)
-    if wanted.listed not in {None, before}:
+    place = storage.at(root, wanted.name)
+    before = _stat(place, wanted)
+    if wanted.listed not in {None, (before.size, before.modified_ns)}:
         raise _still_written(wanted)
-    if known is not None and (known.size, known.modified_ns) == before:
-        sha256, facts = known.sha256, known.facts
-    else:
-        sha256, facts = _sha256(path, wanted, meter), None
+    sha256, facts = _content(root, wanted, before, known, meter)
+    if facts is not None and before.version is not None:
+        return _inspected(wanted, before, sha256, facts)
     trouble = None
     if facts is None:
         try:
-            facts = media.probe(path, wanted.media)
-        except DamagedFile as error:
+            facts = (media.probe_far if place.is_far else media.probe)(place.readable, wanted.media)
+        except TransferError as error:
             trouble = error
-    if _stat(path, wanted) != before:
+    if _stat(place, wanted) != before:
         raise _still_written(wanted)
-    size, modified_ns = before
     if facts is None:
-        is_young = time.time_ns() - modified_ns < YOUNG_NS
+        if trouble is not None and not isinstance(trouble, DamagedFile):
+            raise _Unfit("unreadable-file", str(trouble), trouble.hint)
+        is_young = time.time_ns() - before.modified_ns < YOUNG_NS and before.version is None
         raise _Unfit("unusable-file", str(trouble), _hint(wanted, trouble), is_young=is_young)
-    return Inspected(path=wanted.name, size=size, modified_ns=modified_ns, sha256=sha256, facts=facts)
+    return _inspected(wanted, before, sha256, facts)
+
+
+def _content(
+    root: Path, wanted: Wanted, seen: Seen, known: Remembered | None, meter: _Meter
+) -> tuple[str, Facts | None]:
+    """The hash of what is there, and what is remembered of just that; an object is not read for it."""
+    if seen.version is not None:
+        return seen.version, known.facts if known is not None and known.sha256 == seen.version else None
+    if known is not None and (known.size, known.modified_ns) == (seen.size, seen.modified_ns):
+        return known.sha256, known.facts
+    return _sha256(root / wanted.name, wanted, meter), None
+
+
+def _inspected(wanted: Wanted, seen: Seen, sha256: str, facts: Facts) -> Inspected:
+    return Inspected(path=wanted.name, size=seen.size, modified_ns=seen.modified_ns, sha256=sha256, facts=facts)
 
 
 def _still_written(wanted: Wanted) -> _Unfit:
@@ -167,17 +183,18 @@ def _still_written(wanted: Wanted) -> _Unfit:
     return _Unfit("changing-file", said, "wait until it is complete", is_young=True)
 
 
-def _hint(wanted: Wanted, trouble: DamagedFile | None) -> str | None:
+def _hint(wanted: Wanted, trouble: TransferError | None) -> str | None:
     said = trouble.hint if trouble else None
     return said or (None if wanted.listed is None else "mend it, or leave it out with exclude")
 
 
-def _stat(path: Path, wanted: Wanted) -> tuple[int, int]:
+def _stat(place: storage.Place, wanted: Wanted) -> Seen:
     try:
-        found = path.stat()
+        return place.seen()
     except OSError as error:
         raise _unreadable(wanted, error) from error
-    return found.st_size, found.st_mtime_ns
+    except TransferError as error:
+        raise _Unfit("unreadable-file", str(error), error.hint) from error
 
 
 def _sha256(path: Path, wanted: Wanted, meter: _Meter) -> str:

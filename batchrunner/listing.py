@@ -15,9 +15,11 @@ from pathlib import Path
 import stat
 import time
 
-from batchrunner.core import folder as folders, patterns
+from batchrunner import storage
+from batchrunner.core import address as addresses, folder as folders, patterns
 from batchrunner.core.folder import Folder, Found, Listing
 from batchrunner.core.patterns import Pattern
+from batchrunner.errors import TransferError
 
 FRESH_NS = 2_000_000_000
 """A file that was modified so short a time ago may still be being written, and is looked at twice."""
@@ -39,17 +41,40 @@ def look(
         for each in wanted
         if each.newer_than is not None
     }
-    walk = _Walk(root=root, patterns=tuple(dict.fromkeys(one for each in wanted for one in each.patterns())))
+    asked = tuple(dict.fromkeys(one for each in wanted for one in each.patterns()))
+    walk = _Walk(root=root, patterns=tuple(each for each in asked if not addresses.is_object(each.base)))
     walk.start()
     files = _settled(root, walk.files, now_ns=now_ns, pause=pause)
+    objects, closed = _objects([each for each in asked if addresses.is_object(each.base)])
     return Listing(
-        files=tuple(files.values()),
+        files=(*files.values(), *objects),
         missing=walk.missing,
-        unreadable=walk.unreadable,
+        unreadable=walk.unreadable | closed,
         astray=tuple(walk.astray),
         unnamable=len(walk.unnamable),
         since=since,
     )
+
+
+def _objects(asked: Sequence[Pattern]) -> tuple[list[Found], dict[str, str]]:
+    """What lies in buckets, each place listed once, and the places that cannot be listed, with why.
+
+    An object appears when it is whole, so none is seen growing.
+    """
+    found: dict[str, Found] = {}
+    closed: dict[str, str] = {}
+    listed: list[str] = []
+    for base in sorted({each.base for each in asked}, key=lambda base: (len(base), base)):
+        if any(base.startswith(f"{each}/") for each in listed):
+            continue
+        listed.append(base)
+        try:
+            there = storage.listed(base)
+        except TransferError as error:
+            closed[base] = f"{error} ({error.hint})" if error.hint else str(error)
+            continue
+        found |= {each.path: each for each in there if any(one.matches(each.path) for one in asked)}
+    return list(found.values()), closed
 
 
 def _settled(root: Path, files: dict[str, Found], *, now_ns: int, pause: Callable[[float], None]) -> dict[str, Found]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, assert_never
 
 import av
 from av.container import InputContainer
@@ -16,10 +17,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from batchrunner.core.inputs import Facts, Media
-from batchrunner.errors import DamagedFile
+from batchrunner.errors import DamagedFile, TransferError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+class Readable(Protocol):
+    """Something with a name that can be read from any byte on: a path, or what is elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """Its own name, without folders."""
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Open it for reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +52,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 pictures, which it takes for videos of one frame."""
 
 
-def check_video(path: Path) -> Video:
+def check_video(path: Readable) -> Video:
     """What the file holds, after reading it to its end.
 
     Every packet is read, and those from the last key picture on are decoded, so that a file that was cut short is
@@ -54,13 +66,13 @@ def check_video(path: Path) -> Video:
         # with the number announced.
         with opened(path, ignore_editlist="1") as container:
             return _video(container, path)
-    except DamagedFile:
+    except TransferError:  # ours already: damaged, or it cannot be read any more
         raise
     except Exception as error:  # whatever it is, a file did it: FFmpeg's errors, and PyAV's own on odd streams
         raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
-def _video(container: InputContainer, path: Path) -> Video:
+def _video(container: InputContainer, path: Readable) -> Video:
     stream, first, span = _whole(container, path)
     if span.last_key is not None:
         container.seek(span.last_key, stream=stream)
@@ -71,7 +83,7 @@ def _video(container: InputContainer, path: Path) -> Video:
     )
 
 
-def _read_through(container: InputContainer, path: Path) -> tuple[VideoStream, VideoFrame, _Span]:
+def _read_through(container: InputContainer, path: Readable) -> tuple[VideoStream, VideoFrame, _Span]:
     """The stream of pictures, the first of them, and what its packets say, all of which were read."""
     if not container.streams.video:
         raise DamagedFile(f"{path.name} holds no picture")
@@ -85,7 +97,7 @@ def _read_through(container: InputContainer, path: Path) -> tuple[VideoStream, V
     return stream, first, _span(container, stream, path)
 
 
-def _whole(container: InputContainer, path: Path) -> tuple[VideoStream, VideoFrame, _Span]:
+def _whole(container: InputContainer, path: Readable) -> tuple[VideoStream, VideoFrame, _Span]:
     """As `_read_through`, for a file that must hold data for every picture it announces."""
     stream, first, span = _read_through(container, path)
     if span.is_blank and stream.codec_context.name != "rawvideo":
@@ -110,7 +122,7 @@ _BLANK = bytes(16)
 """No picture of a codec that compresses begins so; space on disk that is taken, and not written yet, does."""
 
 
-def _span(container: InputContainer, stream: VideoStream, path: Path) -> _Span:
+def _span(container: InputContainer, stream: VideoStream, path: Readable) -> _Span:
     count, begin, end, last_key, is_blank = 0, None, 0, None, False
     for packet in container.demux(stream):
         if packet.is_corrupt:
@@ -134,7 +146,7 @@ def words(error: Exception) -> str:
     return " ".join(said.split())
 
 
-def probe(path: Path, media: Media) -> Facts:
+def probe(path: Readable, media: Media) -> Facts:
     """What an input holds, read to its end, so that one that is cut short is noticed before it is paid for.
 
     Of a clip the first picture and the last that needs no other are decoded; a still is decoded whole.
@@ -151,10 +163,15 @@ def probe(path: Path, media: Media) -> Facts:
             assert_never(media)
 
 
+def probe_far(path: Readable, media: Media) -> Facts:
+    """The same for what is far to fetch: of a clip only the two pictures are read, where its index tells the rest."""
+    return (_far_clip(path) if media == "video" else None) or probe(path, media)
+
+
 # --- clips -----------------------------------------------------------------------------------------------------------
 
 
-def _clip(path: Path) -> Facts:
+def _clip(path: Readable) -> Facts:
     try:
         # Without edit lists for the packets, whose number is announced without them; with them for the length.
         with opened(path, ignore_editlist="1") as container:
@@ -163,22 +180,62 @@ def _clip(path: Path) -> Facts:
             stream = container.streams.video[0]
             if is_indexed and stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
-            is_turned = first.rotation % 180 != 0
-            return Facts(
-                seconds=seconds,
-                fps=float(stream.average_rate) if stream.average_rate else None,
-                width=first.height if is_turned else first.width,
-                height=first.width if is_turned else first.height,
-                has_audio=bool(container.streams.audio),
-                codec=stream.codec_context.codec.canonical_name,
-            )
-    except DamagedFile:
+            return _facts(container, first, seconds)
+    except TransferError:  # ours already: damaged, or it cannot be read any more
         raise
     except Exception as error:  # whatever it is, a file did it
         raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
-def _checked_clip(container: InputContainer, path: Path) -> tuple[VideoFrame, float, bool]:
+def _facts(container: InputContainer, first: VideoFrame, seconds: float) -> Facts:
+    stream = container.streams.video[0]
+    is_turned = first.rotation % 180 != 0
+    return Facts(
+        seconds=seconds,
+        fps=float(stream.average_rate) if stream.average_rate else None,
+        width=first.height if is_turned else first.width,
+        height=first.width if is_turned else first.height,
+        has_audio=bool(container.streams.audio),
+        codec=stream.codec_context.codec.canonical_name,
+    )
+
+
+def _far_clip(path: Readable) -> Facts | None:
+    """What a clip holds by its index, its first picture and the last that needs no other; None without such an index.
+
+    The index says where the data of every picture lies, so that a clip that is cut short is noticed without it.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+        with opened(path) as container:
+            return _indexed(container, path, size)
+    except TransferError:
+        raise
+    except Exception as error:  # whatever it is, a file did it
+        raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
+
+
+def _indexed(container: InputContainer, path: Readable, size: int) -> Facts | None:
+    stream = next(iter(container.streams.video), None)
+    if stream is None or not (stream.frames and stream.duration and stream.time_base):
+        return None
+    if stream.codec_context.width * stream.codec_context.height > MOST_VIDEO_PIXELS:
+        raise DamagedFile(f"{path.name} says that its pictures have more than {MOST_VIDEO_PIXELS:,} pixels")
+    entries = list(stream.index_entries)
+    keys = [entry.timestamp for entry in entries if entry.is_keyframe]
+    if not keys:
+        return None
+    if max(entry.pos + entry.size for entry in entries) > size:
+        raise DamagedFile(f"{path.name} is cut short")
+    first = next(container.decode(stream), None)
+    container.seek(max(keys), stream=stream)
+    if first is None or next(container.decode(stream), None) is None:
+        raise DamagedFile(f"{path.name} is cut short")
+    return _facts(container, first, float(stream.duration * stream.time_base))
+
+
+def _checked_clip(container: InputContainer, path: Readable) -> tuple[VideoFrame, float, bool]:
     """The first picture, the seconds that the packets cover, and whether the container announces their number."""
     stream, first, span = _whole(container, path)
     if span.last_key is not None:
@@ -192,10 +249,11 @@ def _seconds(span: _Span, stream: VideoStream) -> float:
     return float((span.end - span.begin) * stream.time_base) if stream.time_base else 0.0
 
 
-def opened(path: Path, **options: str) -> InputContainer:
+def opened(path: Readable, **options: str) -> InputContainer:
     """The file as a container; the prefix keeps a name with a colon from being read as an address."""
     guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    return av.open(f"file:{path}", "r", options=guards | options)
+    file = f"file:{path}" if isinstance(path, Path) else path.open("rb")
+    return av.open(file, "r", options=guards | options)
 
 
 # --- stills ----------------------------------------------------------------------------------------------------------
@@ -214,22 +272,23 @@ _TURNED = frozenset({5, 6, 7, 8})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
-def opened_still(path: Path) -> Image:
+def opened_still(path: Readable) -> Image:
     """The file as a picture, not decoded yet; of the formats that are read and of no other."""
     from PIL import Image  # noqa: PLC0415 - loaded for those who render stills
 
     # Pillow's own limit is a warning on standard error, and only an error at twice of it; ours is checked by `probe`.
     Image.MAX_IMAGE_PIXELS = None
-    return Image.open(path, formats=STILL_FORMATS if _read_heif() else STILL_FORMATS[:-1])
+    file = path if isinstance(path, Path) else path.open("rb")
+    return Image.open(file, formats=STILL_FORMATS if _read_heif() else STILL_FORMATS[:-1])
 
 
-def _still(path: Path) -> Facts:
+def _still(path: Readable) -> Facts:
     from PIL import UnidentifiedImageError  # noqa: PLC0415 - loaded for those who render stills
 
     try:
         with opened_still(path) as image:
             return _decoded(image, path)
-    except DamagedFile:
+    except TransferError:  # ours already: damaged, or it cannot be read any more
         raise
     except UnidentifiedImageError as error:
         if not _read_heif() and _is_heif(path):
@@ -242,7 +301,7 @@ def _still(path: Path) -> Facts:
         raise DamagedFile(f"{path.name} cannot be read as a picture: {words(error)}") from error
 
 
-def _decoded(image: Image, path: Path) -> Facts:
+def _decoded(image: Image, path: Readable) -> Facts:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DamagedFile(
@@ -265,10 +324,10 @@ def _decoded(image: Image, path: Path) -> Facts:
     return Facts(width=width, height=height, codec="jpeg" if codec == "mpo" else codec)
 
 
-def _ends_in_zeros(path: Path) -> bool:
+def _ends_in_zeros(path: Readable) -> bool:
     """Whether the space for the file was taken, but not filled, which these formats' decoders pass over in silence."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read(_TAIL)
     written = tail.rstrip(b"\0")
     return len(tail) - len(written) >= _UNWRITTEN and not written.endswith(_END_OF_JPEG)
@@ -285,7 +344,7 @@ def _read_heif() -> bool:
     return True
 
 
-def _is_heif(path: Path) -> bool:
+def _is_heif(path: Readable) -> bool:
     with path.open("rb") as file:
         head = file.read(12)
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar, assert_never
 
-from batchrunner import feeding, media, partial, reserve, transfer, watch
+from batchrunner import feeding, media, reserve, storage, watch
 from batchrunner.core import events, result, retry, space
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
@@ -181,12 +181,20 @@ class Performer:
             (asset,) = await self._uploads.assets([found])
         except InputProblem as error:
             again = f"`batchrunner download` fetches {job.spec.source} again"
-            if await asyncio.to_thread((self._root / str(found.path)).exists):
+            if await asyncio.to_thread(self._is_there, str(found.path)):
                 told = f"{found.path} is no longer what {job.spec.source} was rendered as; move it away, and {again}"
                 raise InputProblem(told) from error
             raise InputProblem(f"{error}; {again}") from error
         source = self._sources.source(job.spec.source or "")
         return (replace(asset, project_id=source.project_id if source is not None else None),)
+
+    def _is_there(self, written: str) -> bool:
+        with suppress(OSError, TransferError):
+            return self._place(written).seen().size >= 0
+        return False
+
+    def _place(self, written: str) -> storage.Place:
+        return storage.at(self._root, written)
 
     # --- submit ---
 
@@ -322,28 +330,29 @@ class Performer:
 
     async def _fetch(self, job: Job, number: int, address: wire.Download) -> tuple[Output, str | None]:
         """One of a project's files, and why it may not be what was paid for, if so."""
-        saved = await transfer.download(
+        landed = await storage.download(
+            job.spec.output,
             address.url,
-            target=self._root / PurePosixPath(job.spec.output),
+            root=self._root,
             mark=_mark(job) + (f"-{number}" if number else ""),
             bound=space.bound_of(job.spec),
             fetch=self._client.fetch,
             check=_check,
             meter=self.traffic.received,
         )
-        doubt = await asyncio.to_thread(self._doubt, job, saved.path, saved.found)
+        doubt = await asyncio.to_thread(self._doubt, job, self._place(landed.written), landed.found)
         output = Output(
-            path=_relative(saved.path, self._root),
-            bytes=saved.bytes,
-            sha256=saved.sha256,
+            path=landed.written,
+            bytes=landed.bytes,
+            sha256=landed.sha256,
             suspect_at_s=None if doubt is None else round(doubt.at_s, 3),
         )
         return output, None if doubt is None else doubt.words
 
-    def _doubt(self, job: Job, path: Path, video: media.Video) -> result.Doubt | None:
+    def _doubt(self, job: Job, render: storage.Place, video: media.Video) -> result.Doubt | None:
         """Look at a result, and at its input where that decides; reads files and takes its time."""
         wants_sound = job.spec.body().get("audio") is True
-        seen = watch.clip(path, seconds=video.seconds, listens=wants_sound)
+        seen = watch.clip(render.readable, seconds=video.seconds, listens=wants_sound)
         found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
         source = self._source(job) if result.asks_for_input(found) else None
         return result.doubt(asked_s=job.spec.seconds, found=found, wants_sound=wants_sound, source=source)
@@ -353,18 +362,17 @@ class Performer:
         given = next((each for each in job.spec.inputs if each.path is not None), None)
         if given is None or given.path is None:
             return None
-        path = self._root / PurePosixPath(given.path)
-        with suppress(OSError):
-            if path.stat().st_size == given.size:
+        place = self._place(given.path)
+        with suppress(OSError, TransferError):
+            if place.seen().size == given.size:
                 start_s = float(job.spec.body().get("start_seconds") or 0)
                 media_kind: Media = "image" if given.media == "image" else "video"
-                return watch.of(path, media_kind, start_s=start_s, seconds=job.spec.seconds)
+                return watch.of(place.readable, media_kind, start_s=start_s, seconds=job.spec.seconds)
         return None
 
     def sweep(self, jobs: Iterable[Job]) -> None:
-        """Remove what unfinished downloads of these jobs left on disk; waits for the disk."""
-        ended = [job for job in jobs if job.project_id is not None]
-        partial.sweep((self._root / PurePosixPath(job.spec.output), _mark(job)) for job in ended)
+        """Remove what unfinished downloads of these jobs left; waits for the disk."""
+        storage.sweep(self._root, [(job.spec.output, _mark(job)) for job in jobs if job.project_id is not None])
 
     # --- verdicts ---
 
@@ -409,13 +417,8 @@ def _mark(job: Job) -> str:
     return mark_of(job.id, job.project_id)
 
 
-def _check(path: Path) -> media.Video:
-    return media.check_video(path)
-
-
-def _relative(path: Path, root: Path) -> str:
-    """The path as it is recorded: seen from the manifest's folder, or whole where it lies elsewhere."""
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+def _check(render: storage.Readable) -> media.Video:
+    return media.check_video(render)
 
 
 def _addresses(project: wire.Project) -> tuple[wire.Download, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 import shutil
 
-from batchrunner.core import space
+from batchrunner import storage
+from batchrunner.core import address as addresses, space
 from batchrunner.core.job import BOUGHT
 from batchrunner.core.plan import Plan
 from batchrunner.core.spec import Spec
@@ -44,7 +45,9 @@ def look(root: Path, made: Plan) -> tuple[Room, ...]:
     found: dict[int, Room] = {}
     devices: dict[Path, tuple[int, Path]] = {}
     for spec in _coming(made):
-        folder = (root / PurePosixPath(spec.output)).parent
+        if addresses.is_object(spec.output):
+            continue  # a bucket has no end
+        folder = (root / PurePosixPath(addresses.plain(spec.output))).parent
         if folder not in devices:
             existing = _existing(folder) or root
             devices[folder] = (existing.stat().st_dev, existing)
@@ -91,6 +94,16 @@ def refuse_if_too_small(root: Path, made: Plan) -> None:
                 hint="make room; `batchrunner download` collects what was bought and fits; --ignore-disk-space goes"
                 " on regardless",
             )
+
+
+def refuse_if_closed(made: Plan) -> None:
+    """Refuse to buy what could not be written where it is to go, in a bucket.
+
+    Raises:
+        UsageError: naming the place, and why.
+    """
+    if made.bill().jobs:
+        storage.refuse_if_closed(spec.output for spec in _coming(made))
 
 
 def _megabytes(count: int) -> str:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from pathlib import Path
 import secrets
 
-from batchrunner import room, store
+from batchrunner import room, storage, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, trusted
 from batchrunner.caps import Flags, refuse_vain_caps
@@ -148,6 +148,8 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
     remarks.refuse_unpriced(made, batch.manifest.budget)
     if order.buys and not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
+    if order.buys:
+        room.refuse_if_closed(made)
     if order.agreed is not None:
         _refuse_other(order.agreed, made)
 
@@ -245,8 +247,14 @@ def submission_name(manifest: str, job: Job, *, tag: str) -> str:
 
 
 def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
-    """Jobs that are done and whose file is not where it was put, or not as long as it was."""
-    return [job for job in jobs if job.state is State.DONE and not all(_is_there(batch_root, job))]
+    """Jobs that are done and whose file is not where it was put, or not as long as it was.
+
+    Raises:
+        TransferError: of a file in a bucket nobody can tell.
+    """
+    done = [job for job in jobs if job.state is State.DONE]
+    gone = storage.missing(batch_root, {each.path: each.bytes for job in done for each in job.outputs})
+    return [job for job in done if any(each.path in gone for each in job.outputs)]
 
 
 def selected(session: Session) -> list[Job]:
@@ -261,11 +269,3 @@ def selected(session: Session) -> list[Job]:
     refuse_unmatched(selection, map(facts_of, session.jobs))
     chosen = selection.choose(map(facts_of, session.jobs))
     return [job for job in session.jobs if job.id in chosen]
-
-
-def _is_there(root: Path, job: Job) -> Iterable[bool]:
-    for output in job.outputs:
-        try:
-            yield (root / output.path).stat().st_size == output.bytes
-        except OSError:
-            yield False

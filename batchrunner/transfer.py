@@ -67,6 +67,9 @@ class Put(Protocol):
     def __call__(self, url: str, chunks: AsyncIterator[bytes], *, length: int) -> Awaitable[None]: ...
 
 
+Read = Callable[[], Awaitable[bytes]]
+"""Gives the next piece of what is sent; empty at its end."""
+
 Meter = Callable[[int], None]
 """Told the number of bytes that just passed."""
 
@@ -106,7 +109,32 @@ async def upload(path: Path, url: str, *, sha256: str, size: int, put: Put, mete
         file = await asyncio.to_thread(path.open, "rb")
     except OSError as error:
         raise _unreadable(path, error) from error
-    reader = _Reader(path, file, sha256=sha256, size=size, meter=meter)
+    try:
+        await send(str(path), _reading(path, file), url, sha256=sha256, size=size, put=put, meter=meter)
+    finally:
+        # Not left to the reader, which a broken connection leaves in the middle; off the loop, since a read that is
+        # still going on in a thread makes this wait.
+        await asyncio.shield(asyncio.to_thread(file.close))
+
+
+def _reading(path: Path, file: BinaryIO) -> Read:
+    async def read() -> bytes:
+        try:
+            return await asyncio.to_thread(file.read, PIECE)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    return read
+
+
+async def send(name: str, read: Read, url: str, *, sha256: str | None, size: int, put: Put, meter: Meter) -> None:
+    """Send what `read` gives, which must have this size and content; without `sha256` its source answers for that.
+
+    Raises:
+        InputProblem: it is not what it should be.
+        TransferError: it cannot be read, or did not arrive.
+    """
+    reader = _Reader(name, read, sha256=sha256, size=size, meter=meter)
     try:
         await put(url, reader.pieces(), length=size)
     except TransferError:
@@ -114,31 +142,27 @@ async def upload(path: Path, url: str, *, sha256: str, size: int, put: Put, mete
         if reader.problem is not None:
             raise reader.problem from None
         raise
-    finally:
-        # Not left to the reader, which a broken connection leaves in the middle; off the loop, since a read that is
-        # still going on in a thread makes this wait.
-        await asyncio.shield(asyncio.to_thread(file.close))
     if not reader.is_whole:
-        raise TransferError(f"the storage took {path} as complete before all of it was sent")
+        raise TransferError(f"the storage took {name} as complete before all of it was sent")
 
 
 class _Reader:
     """Reads a file for an upload and notices when it is not the file that was fingerprinted."""
 
-    def __init__(self, path: Path, file: BinaryIO, *, sha256: str, size: int, meter: Meter) -> None:
-        self._path = path
-        self._file = file
+    def __init__(self, name: str, read: Read, *, sha256: str | None, size: int, meter: Meter) -> None:
+        self._name = name
+        self._read = read
         self._sha256 = sha256
         self._size = size
         self._meter = meter
-        self.problem: InputProblem | None = None
+        self.problem: TransferError | None = None
         self.is_whole = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._checked():
                 yield piece
-        except InputProblem as problem:
+        except TransferError as problem:
             self.problem = problem
             raise
 
@@ -147,7 +171,7 @@ class _Reader:
         digest = hashlib.sha256()
         read = 0
         held = b""
-        while piece := await self._next():
+        while piece := await self._read():
             digest.update(piece)
             read += len(piece)
             if read > self._size:
@@ -156,17 +180,11 @@ class _Reader:
                 self._meter(len(held))
                 yield held
             held = piece
-        if read != self._size or digest.hexdigest() != self._sha256:
-            raise InputProblem(f"{self._path} changed since the run began")
+        if read != self._size or self._sha256 not in {None, digest.hexdigest()}:
+            raise InputProblem(f"{self._name} changed since the run began")
         self._meter(len(held))
         self.is_whole = True
         yield held
-
-    async def _next(self) -> bytes:
-        try:
-            return await asyncio.to_thread(self._file.read, PIECE)
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
 
 
 async def download(
@@ -215,7 +233,7 @@ async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, me
         return kept.digest.hexdigest(), kept.size
     if kept is not None:
         async with fetch(url, offset=kept.size, etag=kept.etag) as reply:
-            if _is_the_rest(reply, kept):
+            if is_the_rest(reply, kept):
                 return await _store(reply, partial, kept, bound, meter=meter)
             if reply.status == 200:
                 return await _store(reply, partial, None, bound, meter=meter)
@@ -226,7 +244,7 @@ async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, me
         return await _store(reply, partial, None, bound, meter=meter)
 
 
-def _is_the_rest(reply: Reply, kept: Kept) -> bool:
+def is_the_rest(reply: Reply, kept: Kept) -> bool:
     """Whether an answer is exactly what is missing, of the very same version.
 
     The tag is compared here too: a storage that does not know `If-Range` sends the range of whatever is there now.
@@ -245,16 +263,16 @@ async def _store(reply: Reply, partial: Partial, kept: Kept | None, bound: Bound
     else:
         digest, size = kept.digest, kept.size
     announced = reply.total or 0
-    _check_bound(announced, bound)
+    check_bound(announced, bound)
     try:
-        async with aclosing(reply.chunks()) as chunks, aclosing(_gathered(chunks)) as pieces:
+        async with aclosing(reply.chunks()) as chunks, aclosing(gathered(chunks)) as pieces:
             with Claim(partial.path.parent) as claim:
                 await asyncio.to_thread(claim.add, max(0, announced - size))
                 with await asyncio.to_thread(_opened, partial, reply, kept) as file:
                     async for piece in pieces:
                         digest.update(piece)
                         size += len(piece)
-                        _check_bound(size, bound)
+                        check_bound(size, bound)
                         meter(len(piece))
                         await asyncio.to_thread(_write, file, piece, claim)
                     await asyncio.to_thread(os.fsync, file.fileno())
@@ -262,11 +280,11 @@ async def _store(reply: Reply, partial: Partial, kept: Kept | None, bound: Bound
         if max(size, announced) > bound.likely and _is_of_a_full_disk(error):
             raise DamagedFile(f"{error}; and results of this job have {bound.likely:,} bytes at the most") from error
         raise
-    _check_length(size, reply.total)
+    check_length(size, reply.total)
     return digest.hexdigest(), size
 
 
-def _check_bound(size: int, bound: Bound) -> None:
+def check_bound(size: int, bound: Bound) -> None:
     objection = bound.objection(size)
     if objection is not None:
         raise DamagedFile(objection)
@@ -276,7 +294,7 @@ def _opened(partial: Partial, reply: Reply, kept: Kept | None) -> RawIOBase:
     return partial.begin(etag=reply.etag, total=reply.total) if kept is None else partial.go_on(kept)
 
 
-def _check_length(size: int, total: int | None) -> None:
+def check_length(size: int, total: int | None) -> None:
     """A file that is too short may yet be completed; one that is too long, or empty, is not what was announced."""
     if total is not None and size < total:
         raise TransferError(f"{size} bytes of {total} arrived")
@@ -298,7 +316,7 @@ def _write(file: RawIOBase, piece: bytes, claim: Claim) -> None:
             rest = rest[file.write(rest) or 0 :]
 
 
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """The same bytes in pieces of a useful size, since every write is a visit to a thread; but soon, and all that came.
 
     What is not written yet is lost with the process, and would have to come again.

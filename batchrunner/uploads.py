@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from batchrunner import transfer
+from batchrunner import storage, transfer
 from batchrunner.core import assets as holding, retry
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.retry import Instant
@@ -176,9 +176,10 @@ class Uploads:
         target = await self._address(key)
         # Dated by its beginning: where the provider counts from is not documented.
         sent = Sent(file_path=target.file_path, sent_at=self._now())
-        await transfer.upload(
-            self._root / each.path,
+        await storage.upload(
+            each.path,
             target.upload_url,
+            root=self._root,
             sha256=key.sha256,
             size=each.size,
             put=self._client.put,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import av
@@ -37,7 +36,7 @@ _SPOTS: Final = (64, 36)
 """To so many spots a picture is reduced: an encoder's noise is averaged away, a small movement is not."""
 
 
-def clip(path: Path, *, start_s: float = 0.0, seconds: float, listens: bool = False) -> Seen:
+def clip(path: media.Readable, *, start_s: float = 0.0, seconds: float, listens: bool = False) -> Seen:
     """What the part of a clip shows that begins at `start_s`; nothing where it cannot be looked at."""
     try:
         with media.opened(path) as container:
@@ -47,7 +46,7 @@ def clip(path: Path, *, start_s: float = 0.0, seconds: float, listens: bool = Fa
         return Seen()
 
 
-def still(path: Path) -> Seen:
+def still(path: media.Readable) -> Seen:
     """What a still shows; nothing where it cannot be looked at."""
     try:
         with media.opened_still(path) as image:
@@ -57,7 +56,7 @@ def still(path: Path) -> Seen:
         return Seen(is_clip=False)
 
 
-def of(path: Path, kind: Media, *, start_s: float, seconds: float) -> Seen:
+def of(path: media.Readable, kind: Media, *, start_s: float, seconds: float) -> Seen:
     """What an input shows in the part that is asked for."""
     return still(path) if kind == "image" else clip(path, start_s=start_s, seconds=seconds)
 
@@ -138,7 +137,7 @@ def _difference(before: Image, after: Image) -> tuple[float, float]:
 # --- sound -----------------------------------------------------------------------------------------------------------
 
 
-def is_silent(path: Path, *, start_s: float, seconds: float) -> bool:
+def is_silent(path: media.Readable, *, start_s: float, seconds: float) -> bool:
     """Whether nothing is to be heard in that part; stops listening at the first sound."""
     with media.opened(path) as container:
         if not container.streams.audio:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchrunner import outlook as outlooks
 from batchrunner.batch import Batch
-from batchrunner.core import plan as planning
+from batchrunner.core import address as addresses, plan as planning
 from batchrunner.core.eventlines import Credits, Reason
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.inputs import Inspected
@@ -148,7 +148,7 @@ class JobStatus:
 
     Attributes:
         attempt: the one that counts; `state`, `credits` and the rest are its own.
-        files: its results, as they can be opened.
+        files: its results, as they can be opened; those in a bucket are in `attempt.outputs` alone.
         next_try_at: when what failed is tried again, in seconds since 1970.
         tries: failures in a row of the step it is at, `of` how many that are allowed.
         is_paid: of an uncertain submission: whether what left the account is what it costs.
@@ -224,7 +224,7 @@ def _job(job: Job, root: Path, earlier: tuple[Attempt, ...]) -> JobStatus:
         kind=str(job.kind),
         tags=job.spec.tags,
         attempt=_attempt(job),
-        files=tuple(root / output.path for output in job.outputs),
+        files=tuple(root / output.path for output in job.outputs if not addresses.is_object(output.path)),
         next_try_at=None if job.is_final else job.again_at,
         tries=job.tries,
         of=job.most_tries,

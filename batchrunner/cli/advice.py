@@ -14,6 +14,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from batchrunner.cli import show
+from batchrunner.core import address as addresses
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _about_canaries(report: Report, typed: Typed) -> Iterator[str]:
     yield f"stopped: {canaries.stops}"
     for job in report.jobs:
         if job.id in canaries.ids and job.outputs:
-            yield f"look: {', '.join(str(typed.manifest.parent / output.path) for output in job.outputs)}"
+            yield f"look: {', '.join(addresses.beneath(typed.manifest.parent, each.path) for each in job.outputs)}"
     if canaries.doubts:
         again = typed.command("run", selection=typed.selection.going_on(), canary="go")
         yield f"next: mend it, then {again}    tries another canary first"

@@ -16,7 +16,8 @@ import click
 from batchrunner import __version__
 from batchrunner.cli import options, show
 from batchrunner.cli.advice import Typed
-from batchrunner.errors import Exit, UsageError
+from batchrunner.core import address as addresses
+from batchrunner.errors import Exit, TransferError, UsageError
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
@@ -125,6 +126,7 @@ def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
 
 
 def _record(view: View, root: Path, selection: Selection) -> Record:
+    from batchrunner import storage
     from batchrunner.core.selection import EVERYTHING, facts_of, refuse_unmatched
     from batchrunner.report.read import Record
 
@@ -135,8 +137,10 @@ def _record(view: View, root: Path, selection: Selection) -> Record:
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         lines = [line for line in lines if line.job in chosen]
         log = [each for each in log if each[0] in chosen]
-    paths = (output.path for job in jobs for output in job.outputs)
-    missing = frozenset(path for path in paths if not (root / path).is_file())
+    files = {output.path: output.bytes for job in jobs for output in job.outputs}
+    missing: frozenset[str] = frozenset()
+    with suppress(TransferError):  # a bucket that cannot be reached says nothing of what is in it
+        missing = storage.missing(root, files)
     return Record(jobs=jobs, earlier=earlier, log=log, lines=lines, missing=missing)
 
 
@@ -274,7 +278,8 @@ def _refuse_to_overwrite(target: Path, read: _Read) -> None:
     jobs = (*read.record.jobs, *read.record.earlier)
     outputs = (output.path for job in jobs for output in job.outputs)
     inputs = (each.path for job in jobs for each in job.spec.inputs if each.path is not None)
-    kept = (read.manifest, read.state, *(read.root / path for path in (*outputs, *inputs)))
+    local = (path for path in (*outputs, *inputs) if not addresses.is_object(path))
+    kept = (read.manifest, read.state, *(read.root / path for path in local))
     if target.resolve() in {path.resolve() for path in kept}:
         raise UsageError(f"{target} is part of the batch, and a report would replace it", hint="name another file")
 

@@ -10,7 +10,7 @@ import click
 
 from batchrunner.cli import doubts, options, show
 from batchrunner.cli.advice import Typed
-from batchrunner.core import plain
+from batchrunner.core import address as addresses, plain
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def print_jobs(
 
 
 def _result(job: Job, folder: Path) -> str:
-    files = ", ".join(str(folder / output.path) for output in job.outputs)
+    files = ", ".join(addresses.beneath(folder, output.path) for output in job.outputs)
     return f"{files} (suspect: {job.suspect})" if files and job.suspect else files
 
 

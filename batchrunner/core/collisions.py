@@ -7,7 +7,7 @@ from contextlib import suppress
 import posixpath
 from typing import TYPE_CHECKING
 
-from batchrunner.core import naming, outputs, yamltext
+from batchrunner.core import address as addresses, naming, outputs, yamltext
 from batchrunner.core.inputs import Source
 from batchrunner.core.problem import Problem
 
@@ -98,7 +98,8 @@ def _named(job: ResolvedJob, *, beside: ResolvedJob) -> str:
 
 def path_key(path: str) -> str:
     """What two paths share that a file system may take for one."""
-    return outputs.collision_key(posixpath.normpath(path.replace("\\", "/")))
+    head, rest = addresses.split(path)
+    return outputs.collision_key(head + posixpath.normpath(rest.replace("\\", "/")))
 
 
 def _parents(key: str) -> Iterator[str]:

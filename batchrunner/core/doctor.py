@@ -252,6 +252,14 @@ def about_disk(found: Disk) -> list[Finding]:
     return [*_room(found), _abilities(found)]
 
 
+def about_bucket(folder: str, *, trouble: str | None, hint: str | None) -> Finding:
+    """Whether a folder in a bucket takes results."""
+    if trouble is None:
+        return Finding(subject="bucket", text=f"{folder} takes results")
+    advice = hint or "docs/storage.md says what must be allowed"
+    return Finding(subject="bucket", grade=Grade.PROBLEM, text=trouble, advice=advice, exit_code=Exit.USAGE)
+
+
 def _room(found: Disk) -> list[Finding]:
     if found.free is None:
         return []

@@ -48,12 +48,16 @@ class FileState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFact:
-    """What the shell saw at a path; `siblings` are the names in that folder, for naming the nearest one."""
+    """What the shell saw at a path; `siblings` are the names in that folder, for naming the nearest one.
+
+    `why` says what is wrong with what cannot be read, where its permissions are not meant.
+    """
 
     kind: FileState
     size: int = 0
     modified_ns: int = 0
     siblings: tuple[str, ...] = ()
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,6 +352,8 @@ def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
         case FileState.SPECIAL:
             return "not-a-file", f"{shown} is no regular file", "such as a pipe or a device; name a file"
         case FileState.UNREADABLE:
+            if fact.why is not None:
+                return "unreadable-file", f"{shown} cannot be read: {fact.why}", None
             return "unreadable-file", f"{shown} cannot be read", "look at its permissions"
         case FileState.FILE:
             return ("empty-file", f"{shown} is empty", None) if fact.size == 0 else None

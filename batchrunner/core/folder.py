@@ -14,7 +14,7 @@ import posixpath
 import re
 from typing import Any, NamedTuple
 
-from batchrunner.core import duration, findings, patterns, yamltext
+from batchrunner.core import address as addresses, duration, findings, patterns, yamltext
 from batchrunner.core.inputs import Media
 from batchrunner.core.patterns import BadPattern, Pattern
 from batchrunner.core.problem import Place, Problem, Severity
@@ -71,7 +71,8 @@ class Found:
     """A file in a folder.
 
     Attributes:
-        path: relative to the manifest's folder, or absolute where the pattern is; with forward slashes.
+        path: relative to the manifest's folder, or absolute where the pattern is, with forward slashes; the address
+            of an object.
         real: where it really lies, if a link leads to it: comparable to other files' `real` or `path`.
         is_growing: it changed between two looks.
     """
@@ -136,7 +137,7 @@ def is_sandbox(name: str) -> bool:
 
 def listed(value: Any) -> tuple[str, ...]:
     """Return one text or a list of them as a list."""
-    return (value,) if isinstance(value, str) else tuple(value or ())
+    return tuple(map(addresses.plain, (value,) if isinstance(value, str) else value or ()))
 
 
 def flaws(values: Mapping[str, Any], *, media: Media, extensions: Sequence[str]) -> Iterator[tuple[str, Note]]:

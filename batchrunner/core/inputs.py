@@ -9,7 +9,7 @@ import re
 from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from batchrunner.core import yamltext
+from batchrunner.core import address as addresses, yamltext
 
 Media: TypeAlias = Literal["video", "image"]
 
@@ -22,7 +22,7 @@ _SEPARATORS = re.compile(r"[/\\]")
 
 
 class Source(StrEnum):
-    """Where an input comes from; only LOCAL is uploaded by us."""
+    """Where an input comes from; only LOCAL, on a disk or in a bucket of the person's, is uploaded by us."""
 
     LOCAL = "local"
     URL = "url"
@@ -35,7 +35,8 @@ class Source(StrEnum):
 class Input:
     """One input of a job.
 
-    `value` is the path as written (LOCAL, relative to the manifest's folder) or the reference that travels.
+    `value` is the path (LOCAL, relative to the manifest's folder, or the address of an object) or the reference that
+    travels.
     `extension` is lower case, without a dot, and empty where the reference has none (LIBRARY, YOUTUBE).
     """
 
@@ -64,7 +65,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """A local file that was looked into: what is in it, and the size and time that tell whether it is still that."""
+    """A local file that was looked into: what is in it, and the size and time that tell whether it is still that.
+
+    `sha256` of an object, which is not read as a whole before it is sent, is the hash of its version.
+    """
 
     path: str
     size: int
@@ -87,11 +91,28 @@ def read_input(value: str, *, field: str, media: Media, extensions: Sequence[str
         return _youtube(value, field)
     if not value.strip():
         raise NotAnInput("this must not be empty")
-    if "://" in value:
+    if value.startswith(addresses.FILE):
+        value = _of_file(value)
+    elif addresses.is_object(value):
+        if flaw := addresses.flaw_of(value):
+            raise NotAnInput(f"{yamltext.quoted(value)} is not the address of an object: {flaw}", hint=_OF_OBJECTS)
+    elif "://" in value:
         return _remote(value, field=field, media=media, extensions=extensions)
     source = Source.UPLOADED if value.startswith(_UPLOADED) else Source.LOCAL
     extension = _known_extension(value, media=media, extensions=extensions)
     return Input(field=field, source=source, value=value, media=media, extension=extension)
+
+
+_OF_OBJECTS = "such as s3://bucket/clips/intro.mp4"
+
+
+def _of_file(value: str) -> str:
+    path = addresses.plain(value)
+    if path == value:
+        raise NotAnInput(
+            f"{yamltext.quoted(value)} names another machine, or no file", hint="such as file:///clips/intro.mp4"
+        )
+    return path
 
 
 def name_of(given: Input) -> str:
@@ -133,7 +154,10 @@ def _remote(value: str, *, field: str, media: Media, extensions: Sequence[str]) 
 
 
 def _address(value: str) -> SplitResult:
-    refused = NotAnInput(f"{yamltext.quoted(value)} is not an address that starts with https://")
+    refused = NotAnInput(
+        f"{yamltext.quoted(value)} is not an address that starts with https://",
+        hint="an object is written s3://bucket/key, gs://bucket/key or az://container/key",
+    )
     try:
         address = urlsplit(value)
     except ValueError as error:

@@ -16,7 +16,7 @@ from hashlib import sha256
 import re
 import unicodedata
 
-from batchrunner.core import inputs, outputs, shape, templates
+from batchrunner.core import address as addresses, inputs, outputs, shape, templates
 from batchrunner.core.checks import Draft
 from batchrunner.core.folder import Found
 from batchrunner.core.inputs import Input, Source
@@ -56,7 +56,7 @@ def values_of(*, kind: Kind, index: int, model: str | None, given: Sequence[Inpu
         values["stem"] = inputs.stem_of(given[0])
         values["name"] = inputs.name_of(given[0])
         values["ext"] = given[0].extension
-        where = given[0].value if given[0].source is Source.LOCAL else values["name"]
+        where = addresses.key_of(given[0].value) if given[0].source is Source.LOCAL else values["name"]
         values |= _of_path(where, depth=0)
     return values
 
@@ -86,6 +86,7 @@ def values_of_path(path: str, *, depth: int = 0) -> dict[str, str]:
 def _of_path(path: str, *, depth: int) -> dict[str, str]:
     """Return `{relpath}` and, where there is one, `{parent}`; so many folders are left out of the first."""
     *folders, name = path.replace("\\", "/").split("/")
+    depth = max(depth, 2) if addresses.is_object(path) else depth  # never the scheme
     below = [each for each in folders[depth:] if each not in {"", ".", ".."}]
     values = {"relpath": "/".join((*below, name.rpartition(".")[0] or name))}
     if folders and folders[-1] not in {"", ".", ".."}:

@@ -8,7 +8,7 @@ import posixpath
 import re
 import unicodedata
 
-from batchrunner.core import templates
+from batchrunner.core import address as addresses, templates
 from batchrunner.core.templates import Flaw
 
 PLACEHOLDERS = ("id", "index", "kind", "stem")
@@ -49,7 +49,7 @@ _FLAWS: Sequence[tuple[Callable[[str], object], Flaw]] = (
         Flaw("bad-output", "the output must stay inside the manifest's folder", "write a relative path"),
     ),
     (
-        lambda template: not {"", ".", ".."}.isdisjoint(template.split("/")),
+        lambda template: not {"", ".", ".."}.isdisjoint(addresses.split(template)[1].split("/")),
         Flaw("bad-output", "the output must not contain empty parts, . or ..", "it stays inside the manifest's folder"),
     ),
     (
@@ -61,14 +61,34 @@ _FLAWS: Sequence[tuple[Callable[[str], object], Flaw]] = (
 
 def flaw_of(template: str) -> Flaw | None:
     """Return what is wrong with the form of an output template; None when nothing is. Names are not looked at."""
-    told = templates.flaw_of(template, what="bad-output")
+    told = templates.flaw_of(template, what="bad-output") or _flaw_of_address(template)
     return told or next((flaw for wrong, flaw in _FLAWS if wrong(template)), None)
+
+
+def _flaw_of_address(template: str) -> Flaw | None:
+    """What is wrong with where an output beyond the manifest's folder begins."""
+    if addresses.is_object(template):
+        at = addresses.read(template)
+        if (
+            not at.bucket
+            or "{" in at.bucket
+            or addresses.flaw_of(str(addresses.Address(scheme=at.scheme, bucket=at.bucket, key="x")))
+        ):
+            what = addresses.BUCKETS[at.scheme]
+            return Flaw(
+                "bad-output", f"the output must name its {what}", f"such as {at.scheme}://{what}/renders/{{id}}.mp4"
+            )
+    elif "://" in template and not template.startswith(f"{addresses.FILE}/"):
+        said = "the output is at an address to which nothing can be written"
+        return Flaw("bad-output", said, "possible: a path, s3://, gs://, az:// and file:///")
+    return None
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
     """Return the path, each part of it safe; only an id and a path may bring folders of their own."""
     path = templates.fill(template, lambda name: values[name] if name in _WITH_FOLDERS else in_one_part(values[name]))
-    return "/".join(_safe(part) for part in path.split("/"))
+    head, rest = addresses.split(path)
+    return head + "/".join(_safe(part) for part in rest.split("/"))
 
 
 _WITH_FOLDERS = frozenset({"id", "relpath"})

@@ -15,6 +15,8 @@ from itertools import pairwise
 import re
 import unicodedata
 
+from batchrunner.core import address as addresses
+
 MAX_LENGTH = 1000
 MAX_ALTERNATIVES = 100
 
@@ -64,7 +66,7 @@ class Pattern:
             if not here.startswith(self.base if self.base == "/" else f"{self.base}/"):
                 return frozenset()
             here = here[len(self.base) :].lstrip("/")
-        elif here.startswith("/"):
+        elif here.startswith("/") or addresses.is_object(here):
             return frozenset()
         reached = _opened(self.parts, {0})
         for name in here.split("/") if here else ():
@@ -156,23 +158,34 @@ def _first_braces(text: str) -> tuple[int, int, list[str]] | None:
 
 
 def _pattern(text: str, written: str) -> Pattern:
+    head, text = addresses.split(text)
+    _check_head(head, written)
     is_absolute = text.startswith("/")
-    if text.endswith("/"):
+    if text.endswith("/") or (head and not text):
         raise BadPattern("this names a folder, not files", hint=f"write {text}* for all files in it")
     names = [name for name in text.split("/") if name not in {"", "."}]
     if not names:
         raise BadPattern("this names no files", hint="such as clips/*.mp4")
     fixed = next((at for at, name in enumerate(names) if _MAGIC.search(name)), len(names))
     fixed = min(fixed, len(names) - 1)
-    if ".." in names[fixed:]:
+    if ".." in names[0 if head else fixed :]:
         raise BadPattern(".. cannot stand behind a wildcard", hint="begin the pattern with it: ../clips/*.mp4")
-    base = ("/" if is_absolute else "") + "/".join(names[:fixed])
+    base = (head or ("/" if is_absolute else "")) + "/".join(names[:fixed])
+    base = base.removesuffix("/") if head else base
     below = names[fixed:]
     if below[-1] == "**":
         below.append("*")
     last = len(below) - 1
     parts = tuple(None if name == "**" else _part(name, is_last=at == last) for at, name in enumerate(below))
     return Pattern(text=written, base=base, parts=parts, extension=_extension(below[-1]))
+
+
+def _check_head(head: str, written: str) -> None:
+    """Refuse a bucket that is no name; `file:///` was made a path before. Raises BadPattern."""
+    if head and (flaw := addresses.flaw_of(f"{head}x")):
+        raise BadPattern(f"this is no address of objects: {flaw}", hint="such as s3://bucket/clips/*.mp4")
+    if not head and "://" in written:
+        raise BadPattern("this address cannot be listed", hint="possible: a path, s3://, gs://, az:// and file:///")
 
 
 def _extension(name: str) -> str | None:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from batchrunner.core import address as addresses
 from batchrunner.core.ledger import Due
 from batchrunner.core.retry import Instant
 from batchrunner.report import charts
@@ -89,6 +90,8 @@ def link_from(page_folder: PurePath, root: PurePath) -> Callable[[str], str]:
     """The addresses of results as a page in one folder writes them, for paths relative to another."""
 
     def link(path: str) -> str:
+        if addresses.is_object(path):
+            return quote(path, safe="/:")
         whole = os.path.join(root, path)  # noqa: PTH118 - a result may lie at a whole path
         try:
             relative = PurePath(os.path.relpath(whole, page_folder)).as_posix()

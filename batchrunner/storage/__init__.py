@@ -1,0 +1,200 @@
+"""Where inputs come from and results go to: a file on a disk, or an object in a bucket. The one seam over both.
+
+`at` gives the place that a path or an address of a manifest names; all else asks the place. `upload` and `download`
+take plain values alone, so that a transfer can be carried out anywhere: by this process, or by another one that holds
+no key to the provider's API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+import importlib.util
+from pathlib import Path
+from typing import Final, TypeVar
+
+from batchrunner import partial
+from batchrunner.core import address as addresses
+from batchrunner.core.expand import FileFact
+from batchrunner.core.folder import Found
+from batchrunner.core.space import Bound
+from batchrunner.errors import UsageError
+from batchrunner.storage.local import LocalPlace
+from batchrunner.storage.place import Landed, Place, Readable
+from batchrunner.transfer import Fetch, Meter, Put
+
+__all__ = [
+    "Landed",
+    "Place",
+    "Readable",
+    "at",
+    "download",
+    "facts_of",
+    "listed",
+    "missing",
+    "refuse_if_closed",
+    "require",
+    "sweep",
+    "tried",
+    "upload",
+]
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 16
+"""Objects that are looked at together; a look is a request."""
+
+
+def at(root: Path, written: str) -> Place:
+    """The place that is written in a manifest; `root` is the manifest's folder."""
+    if addresses.is_object(written):
+        from batchrunner.storage.objects import ObjectPlace  # noqa: PLC0415 - only for who uses an address
+
+        return ObjectPlace(address=addresses.read(written))
+    return LocalPlace(path=root / addresses.plain(written), root=root)
+
+
+def require(written: Iterable[str]) -> None:
+    """Make sure that these paths and addresses can be reached by what is installed.
+
+    Raises:
+        UsageError: one of them needs another package.
+    """
+    objects = next((each for each in written if addresses.is_object(each)), None)
+    if objects is not None and importlib.util.find_spec("obstore") is None:
+        raise UsageError(
+            f"{objects} is in a bucket, and one more package is needed to reach it",
+            hint="pip install 'batchrunner[cloud]'",
+        )
+
+
+def facts_of(root: Path, names: Iterable[str]) -> dict[str, FileFact]:
+    """What stands at each path; where nothing does, the names beside it."""
+    return _of_each(names, lambda each: at(root, each).fact())
+
+
+def missing(root: Path, files: Mapping[str, int]) -> frozenset[str]:
+    """Those of some results that are not where they were put, or have another size in bytes now.
+
+    Raises:
+        TransferError: of one in a bucket nobody can tell.
+    """
+
+    def is_there(written: str) -> bool:
+        with suppress(OSError):
+            return at(root, written).seen().size == files[written]
+        return False
+
+    return frozenset(each for each, is_found in _of_each(files, is_there).items() if not is_found)
+
+
+def _of_each(names: Iterable[str], look: Callable[[str], T]) -> dict[str, T]:
+    """What a look at each gives; objects are looked at together, since each takes a request."""
+    here = list(names)
+    objects = [each for each in here if addresses.is_object(each)]
+    found = {each: look(each) for each in here if not addresses.is_object(each)}
+    if objects:
+        with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="objects") as pool:
+            found |= zip(objects, pool.map(look, objects), strict=True)
+    return {each: found[each] for each in here}
+
+
+def listed(base: str) -> list[Found]:
+    """Every object beneath the address of a folder in a bucket, by its address; waits for the network.
+
+    Raises:
+        TransferError: it cannot be listed; its text says why.
+    """
+    from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
+
+    return objects.listed(addresses.read(base))
+
+
+def sweep(root: Path, ended: Iterable[tuple[str, str]]) -> None:
+    """Remove what is left of downloads that nobody will go on with, given as target and mark."""
+    targets = list(ended)
+    partial.sweep((root / addresses.plain(each), mark) for each, mark in targets if not addresses.is_object(each))
+    far = [(addresses.read(each), mark) for each, mark in targets if addresses.is_object(each)]
+    if far:
+        from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
+
+        objects.sweep(far)
+
+
+def tried(written: Iterable[str]) -> dict[str, UsageError | None]:
+    """The folders in buckets where results will go, and why one of them takes none; each is written to and tidied.
+
+    Raises:
+        UsageError: what buckets need is not installed.
+    """
+    objects = [each for each in written if addresses.is_object(each)]
+    require(objects)
+    found: dict[str, UsageError | None] = {}
+    for each in objects:
+        from batchrunner.storage import objects as buckets  # noqa: PLC0415 - only for who uses an address
+
+        folder = str(addresses.read(each).beside(""))
+        if folder not in found:
+            found[folder] = buckets.tried(addresses.read(each))
+    return found
+
+
+def refuse_if_closed(written: Iterable[str]) -> None:
+    """Refuse to go on where a folder in a bucket takes no results, before anything is bought.
+
+    Raises:
+        UsageError: saying which, and why.
+    """
+    trouble = next(filter(None, tried(written).values()), None)
+    if trouble is not None:
+        raise trouble
+
+
+async def upload(written: str, url: str, *, root: Path, sha256: str, size: int, put: Put, meter: Meter) -> None:
+    """Send a file or an object to a presigned address, if it is still the one that was looked into.
+
+    Args:
+        written: a path, relative to `root`, or an address.
+        url: the presigned address.
+        root: the manifest's folder.
+        sha256: of its content, or the hash of an object's version.
+        size: in bytes.
+        put: sends the bytes.
+        meter: told of each piece that is sent.
+
+    Raises:
+        InputProblem: it cannot be read, or is no longer what it was.
+        TransferError: it did not arrive.
+    """
+    await at(root, written).send(url, sha256=sha256, size=size, put=put, meter=meter)
+
+
+async def download(
+    written: str,
+    url: str,
+    *,
+    root: Path,
+    mark: str,
+    bound: Bound,
+    fetch: Fetch,
+    check: Callable[[Readable], T],
+    meter: Meter,
+) -> Landed[T]:
+    """Fetch a presigned address into a file or an object: whole and checked, or not at all, and never over another.
+
+    Args:
+        written: a path, relative to `root`, or an address; where that is taken, it gets a name beside it.
+        url: the presigned address.
+        root: the manifest's folder.
+        mark: unique to the render; part of the partial name.
+        bound: how large it can be.
+        fetch: opens the address.
+        check: raises `DamagedFile` if it is not what it should be; called in a thread.
+        meter: told of each piece that came.
+
+    Raises:
+        DiskFull: the disk has no room for it.
+        TransferError: it did not arrive whole, or failed the check, or could not be written.
+    """
+    return await at(root, written).receive(url, mark=mark, bound=bound, fetch=fetch, check=check, meter=meter)

@@ -1,0 +1,314 @@
+"""Buckets, as their stores are spoken to. The only module that knows obstore, which is loaded with the first address.
+
+Which account, which endpoint: the store's usual environment says so (`AWS_…`, `GOOGLE_…`, `AZURE_…`). None of it is
+ever told. Foreign errors become ours here, in words that name the object, never the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+import hashlib
+import importlib
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from batchrunner.core import redact
+from batchrunner.core.address import BUCKETS, Address
+from batchrunner.errors import InputProblem, TransferError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+PART: Final = 8 * 1024 * 1024
+"""Bytes of an object that are read or written by one request; S3 takes parts of 5 MiB at least, and 10,000 of them."""
+
+PARTS_AT_ONCE: Final = 2
+"""Parts on their way beside the one that is filled; with PART, all the memory that writing takes."""
+
+_CLIENT: Final = {"timeout": "120s", "connect_timeout": "10s"}
+_RETRY: Final = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_NAMES_BESIDE: Final = 200
+# An e-tag of this form is made of the content (S3 API, "Object": MD5, or MD5 of the parts' MD5s); under a key of KMS
+# it is not, and then another for every writing.
+_OF_CONTENT = re.compile(r'"[0-9a-f]{32}(?:-[0-9]+)?"')
+
+_REFUSED = re.compile(r"status code: 40[13] ")
+"""As the error of a writer says it, which is a plain OSError."""
+
+_NOBODY: Final = ("169.254.169.254", "169.254.170.2", "metadata.google", "Account must be specified")
+"""Signs that no credentials were in the environment: a machine's own role was asked for, and there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """An object as it is now."""
+
+    address: Address
+    size: int
+    modified: datetime
+    etag: str | None
+
+    @property
+    def modified_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return round(self.modified.timestamp() * 1e6) * 1000
+
+    @property
+    def version(self) -> str:
+        """The hash of what its store knows its content by, lower-case hex.
+
+        Where that is not made of the content it counts for this object alone, and without it the time of writing does.
+        """
+        etag = self.etag if self.etag and not self.etag.startswith("W/") else None
+        if etag is not None and _OF_CONTENT.fullmatch(etag):
+            told = f"{etag}/{self.size}"
+        else:
+            told = f"{self.address}/{etag or self.modified_ns}/{self.size}"
+        return hashlib.sha256(f"object/{told}".encode()).hexdigest()
+
+    def unchanged(self) -> dict[str, Any]:
+        """What to ask for so that only this version is given."""
+        return {"if_match": self.etag} if self.etag else {"if_unmodified_since": self.modified}
+
+
+@cache
+def _store(scheme: str, bucket: str) -> ObjectStore:
+    stores = importlib.import_module("obstore.store")
+    is_plain = os.environ.get(f"{_PREFIXES[scheme]}_ALLOW_HTTP", "").lower() in {"1", "true"}
+    options: dict[str, Any] = {"client_options": {**_CLIENT, "allow_http": is_plain}, "retry_config": _RETRY}
+    made: ObjectStore
+    match scheme:
+        case "s3":
+            copy = os.environ.get("AWS_COPY_IF_NOT_EXISTS", "multipart")
+            made = stores.S3Store(bucket, copy_if_not_exists=copy, **options)
+        case "gs":
+            made = stores.GCSStore(bucket, **options)
+        case _:
+            made = stores.AzureStore(bucket, **options)
+    return made
+
+
+def forget() -> None:
+    """Begin anew with the environment as it is now."""
+    _store.cache_clear()
+
+
+def _obstore() -> Any:
+    return importlib.import_module("obstore")
+
+
+@contextmanager
+def _translated(at: Address) -> Iterator[None]:
+    try:
+        yield
+    except TransferError:
+        raise
+    except ImportError as error:
+        raise TransferError(f"cannot reach {at}: {error}", hint="pip install 'batchrunner[cloud]'") from error
+    except Exception as error:
+        if not _is_foreign(error):
+            raise
+        raise _ours(error, at) from None  # its own text holds addresses, and what was sent to them
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether an error is the store's: one of obstore's own, or one of Python's that it raises in their place."""
+    module = type(error).__module__
+    return module.startswith("obstore") or isinstance(error, OSError | NotImplementedError)
+
+
+def _ours(error: Exception, at: Address) -> TransferError:
+    kind, said = type(error).__name__, str(error)
+    what = f"the {BUCKETS[at.scheme]} {at.scheme}://{at.bucket}"
+    if any(sign in said for sign in ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")):
+        return TransferError(f"there is no {what.removeprefix('the ')}")
+    told: TransferError
+    if kind == "PreconditionError":
+        told = InputProblem(f"{at} changed since the run began")
+    elif isinstance(error, FileNotFoundError) or kind == "NotFoundError":
+        told = InputProblem(f"there is no object {at}")
+    elif any(sign in said for sign in _NOBODY):
+        told = TransferError(f"no credentials were found for {what}", hint=_of_credentials(at))
+    elif kind in {"PermissionDeniedError", "UnauthenticatedError"} or _REFUSED.search(said):
+        told = TransferError(f"{what} refuses access to {at.key or 'it'}", hint=_of_credentials(at))
+    elif "builder error" in said:
+        hint = f"{_PREFIXES[at.scheme]}_ALLOW_HTTP=true allows it, which is meant for loopback"
+        told = TransferError(f"the endpoint for {what} has no TLS, or is no address", hint=hint)
+    elif kind == "InvalidPathError":
+        told = TransferError(f"{what} holds an object whose key cannot be used: it has an empty part, . or ..")
+    else:
+        told = TransferError(f"{what} cannot be reached: {_short(said)}")
+    return told
+
+
+def _of_credentials(at: Address) -> str:
+    names = {
+        "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+        "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    }
+    return f"{names[at.scheme]} in the environment say who asks; listing, reading, writing and deleting must be allowed"
+
+
+def _short(said: str) -> str:
+    """The reason at the end of obstore's first line, without the request and the addresses in front of it."""
+    line = said.strip().partition("\n")[0]
+    return redact.without_queries(line.rpartition(" - ")[2])[:200] or "no reason was given"
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def head(at: Address) -> Meta | None:
+    """An object as it is now; None where there is none. Waits for the network.
+
+    Raises:
+        TransferError: nobody can tell.
+    """
+    with _translated(at):
+        try:
+            return _meta(at, _obstore().head(_store(at.scheme, at.bucket), at.key))
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError":
+                return None
+            raise
+
+
+def _meta(at: Address, told: ObjectMeta) -> Meta:
+    return Meta(address=at, size=told["size"], modified=told["last_modified"], etag=told["e_tag"])
+
+
+def read(meta: Meta, begin: int, end: int) -> bytes:
+    """Bytes of an object, of this version and no other; waits for the network.
+
+    Raises:
+        InputProblem: it is gone, or another by now.
+        TransferError: they cannot be had.
+    """
+    at, options = meta.address, {"range": (begin, end), **meta.unchanged()}
+    with _translated(at):
+        found = _obstore().get(_store(at.scheme, at.bucket), at.key, options=options)
+        return _all(found.bytes().to_bytes(), at, end - begin)
+
+
+async def read_async(meta: Meta, begin: int, end: int) -> bytes:
+    """The same for the event loop."""
+    at, options = meta.address, {"range": (begin, end), **meta.unchanged()}
+    with _translated(at):
+        found = await _obstore().get_async(_store(at.scheme, at.bucket), at.key, options=options)
+        return _all((await found.bytes_async()).to_bytes(), at, end - begin)
+
+
+def _all(piece: bytes, at: Address, wanted: int) -> bytes:
+    if len(piece) != wanted:
+        raise TransferError(f"{len(piece)} bytes of {at} came where {wanted} were asked for")
+    return piece
+
+
+def listed(at: Address) -> Iterator[Meta]:
+    """Every object beneath a key, which counts as a folder; waits for the network.
+
+    Raises:
+        TransferError: they cannot be listed.
+    """
+    with _translated(at):
+        for some in _obstore().list(_store(at.scheme, at.bucket), prefix=at.key or None):
+            for each in some:
+                yield _meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each)
+
+
+def names_beside(at: Address) -> tuple[str, ...]:
+    """Some names in the folder of an object, for naming the nearest; none where they cannot be had."""
+    with suppress(TransferError), _translated(at):
+        found = _obstore().list(_store(at.scheme, at.bucket), prefix=at.folder or None, chunk_size=_NAMES_BESIDE)
+        paths = (each["path"].removeprefix(at.folder) for each in next(iter(found), ()))
+        return tuple(sorted(path for path in paths if "/" not in path))
+    return ()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def writing(at: Address) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """A block that writes an object in parts. It is there when the block has ended, and of one that failed nothing is.
+
+    What was written of one that failed is given up at the store, if that can still be told.
+
+    Raises:
+        TransferError: it cannot be written.
+    """
+    with _translated(at):
+        file = _obstore().open_writer_async(
+            _store(at.scheme, at.bucket), at.key, buffer_size=PART, max_concurrency=PARTS_AT_ONCE
+        )
+        await file.__aenter__()
+
+    async def write(piece: bytes) -> None:
+        with _translated(at):
+            await file.write(piece)
+
+    try:
+        yield write
+    except BaseException as error:
+        with suppress(Exception):
+            await file.__aexit__(type(error), error, error.__traceback__)
+        raise
+    with _translated(at):
+        await file.__aexit__(None, None, None)
+
+
+async def copy_to_free(source: Address, target: Address) -> bool:
+    """Give an object another name in its bucket, if that is free; whether it was. The store itself does it.
+
+    Raises:
+        TransferError: it cannot be written.
+    """
+    store, library = _store(source.scheme, source.bucket), _obstore()
+    with _translated(target):
+        try:
+            await library.copy_async(store, source.key, target.key, overwrite=False)
+        except Exception as error:
+            if type(error).__name__ in {"AlreadyExistsError", "PreconditionError"} or isinstance(
+                error, FileExistsError
+            ):
+                return False
+            if type(error).__name__ != "NotSupportedError" and "501 Not Implemented" not in str(error):
+                raise
+            # A store that cannot copy to a free name alone: the caller has just seen that it is free, and the run lock
+            # keeps two runs apart.
+            await library.copy_async(store, source.key, target.key, overwrite=True)
+    return True
+
+
+async def delete(at: Address) -> None:
+    """Remove an object; one that is not there is no error.
+
+    Raises:
+        TransferError: it cannot be removed.
+    """
+    with _translated(at), suppress(FileNotFoundError):
+        await _obstore().delete_async(_store(at.scheme, at.bucket), at.key)
+
+
+def delete_now(at: Address) -> None:
+    """The same for a thread."""
+    with _translated(at), suppress(FileNotFoundError):
+        _obstore().delete(_store(at.scheme, at.bucket), at.key)
+
+
+def put_empty(at: Address) -> None:
+    """Write an object without bytes; waits for the network.
+
+    Raises:
+        TransferError: it cannot be written.
+    """
+    with _translated(at):
+        _obstore().put(_store(at.scheme, at.bucket), at.key, b"")

@@ -1,0 +1,84 @@
+"""A file on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from batchrunner import transfer
+from batchrunner.core.expand import FileFact, FileState
+from batchrunner.core.space import Bound
+from batchrunner.storage.place import Landed, Readable, Seen
+from batchrunner.transfer import Fetch, Meter, Put
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPlace:
+    """A file; `root` is the folder that its path is recorded from."""
+
+    path: Path
+    root: Path
+
+    @property
+    def readable(self) -> Readable:
+        """Its path."""
+        return self.path
+
+    @property
+    def is_far(self) -> bool:
+        """It is not."""
+        return False
+
+    def fact(self) -> FileFact:
+        """What stands here; where nothing does, the names beside it."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return FileFact(kind=FileState.MISSING, siblings=_names_in(self.path.parent))
+        except ValueError:  # a path with a null byte
+            return FileFact(kind=FileState.MISSING)
+        if self.path.is_dir():
+            return FileFact(kind=FileState.FOLDER)
+        if not self.path.is_file():
+            return FileFact(kind=FileState.SPECIAL)
+        state = FileState.FILE if os.access(self.path, os.R_OK) else FileState.UNREADABLE
+        return FileFact(kind=state, size=found.st_size, modified_ns=found.st_mtime_ns)
+
+    def seen(self) -> Seen:
+        """Size and time; raises OSError."""
+        found = self.path.stat()
+        return Seen(size=found.st_size, modified_ns=found.st_mtime_ns)
+
+    async def send(self, url: str, *, sha256: str, size: int, put: Put, meter: Meter) -> None:
+        """See `storage.upload`."""
+        await transfer.upload(self.path, url, sha256=sha256, size=size, put=put, meter=meter)
+
+    async def receive(
+        self,
+        url: str,
+        *,
+        mark: str,
+        bound: Bound,
+        fetch: Fetch,
+        check: Callable[[Readable], T],
+        meter: Meter,
+    ) -> Landed[T]:
+        """See `storage.download`."""
+        saved = await transfer.download(
+            url, target=self.path, mark=mark, bound=bound, fetch=fetch, check=check, meter=meter
+        )
+        is_beneath = saved.path.is_relative_to(self.root)
+        written = (saved.path.relative_to(self.root) if is_beneath else saved.path).as_posix()
+        return Landed(written=written, bytes=saved.bytes, sha256=saved.sha256, found=saved.found)
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(each.name for each in folder.iterdir()))
+    except (OSError, ValueError):
+        return ()
