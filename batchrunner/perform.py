@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, assert_never
 
@@ -36,6 +36,7 @@ from batchrunner.errors import (
 )
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
+from batchrunner.traffic import Traffic
 from batchrunner.uploads import UploadLog, Uploads
 
 EVIDENCE_AT_ONCE = 8
@@ -46,22 +47,6 @@ ROOM_HOLDS_S = 1.0
 """Seconds for which the state file's disk, once it had room, is believed to have it."""
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that went over the wire so far."""
-
-    up: int = 0
-    down: int = 0
-
-    def sent(self, count: int) -> None:
-        """Note bytes that were sent."""
-        self.up += count
-
-    def received(self, count: int) -> None:
-        """Note bytes that came."""
-        self.down += count
 
 
 class Performer:
@@ -108,7 +93,7 @@ class Performer:
         self._missed: Counter[str] = Counter()
         self.traffic = Traffic()
         self._uploads = Uploads(
-            client=client, root=root, now=now, meter=self.traffic.sent, held=held or {}, log=upload_log
+            client=client, root=root, now=now, traffic=self.traffic, held=held or {}, log=upload_log
         )
 
     async def __call__(self, action: Action, job: Job) -> Event:
@@ -330,16 +315,17 @@ class Performer:
 
     async def _fetch(self, job: Job, number: int, address: wire.Download) -> tuple[Output, str | None]:
         """One of a project's files, and why it may not be what was paid for, if so."""
-        landed = await storage.download(
-            job.spec.output,
-            address.url,
-            root=self._root,
-            mark=_mark(job) + (f"-{number}" if number else ""),
-            bound=space.bound_of(job.spec),
-            fetch=self._client.fetch,
-            check=_check,
-            meter=self.traffic.received,
-        )
+        with self.traffic.receiving(job.spec.output, self._client.fetch) as (fetch, meter):
+            landed = await storage.download(
+                job.spec.output,
+                address.url,
+                root=self._root,
+                mark=_mark(job) + (f"-{number}" if number else ""),
+                bound=space.bound_of(job.spec),
+                fetch=fetch,
+                check=_check,
+                meter=meter,
+            )
         doubt = await asyncio.to_thread(self._doubt, job, self._place(landed.written), landed.found)
         output = Output(
             path=landed.written,

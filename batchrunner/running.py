@@ -25,7 +25,6 @@ from batchrunner.core.schedule import Stop
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit
 from batchrunner.herald import Herald
-from batchrunner.perform import Traffic
 from batchrunner.provider.client import Client
 from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.webhooks import Notice
@@ -35,6 +34,7 @@ from batchrunner.session import Goal, Order, Session
 from batchrunner.store import Totals
 from batchrunner.telling import telling
 from batchrunner.till import Noted, Till
+from batchrunner.traffic import Traffic
 from batchrunner.waiting import Doorstep
 from batchrunner.web.door import Door
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from batchrunner import storage, transfer
+from batchrunner import storage
 from batchrunner.core import assets as holding, retry
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.retry import Instant
@@ -20,6 +20,7 @@ from batchrunner.core.spec import Asset, Input
 from batchrunner.errors import AddressExpired, InputProblem, ProviderError, Rejected
 from batchrunner.provider import wire
 from batchrunner.provider.client import Client
+from batchrunner.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Uploads:
         client: Client,
         root: Path,
         now: Callable[[], Instant],
-        meter: transfer.Meter,
+        traffic: Traffic,
         held: Mapping[Key, Sent],
         log: UploadLog | None,
     ) -> None:
@@ -94,14 +95,14 @@ class Uploads:
             client: the provider.
             root: the folder that inputs are relative to.
             now: the clock.
-            meter: told of each piece that is sent.
+            traffic: counts what is sent.
             held: what earlier runs sent.
             log: told of each upload after it has ended; None remembers for this run only.
         """
         self._client = client
         self._root = root
         self._now = now
-        self._meter = meter
+        self._traffic = traffic
         self._held = dict(held)
         self._log = log
         self._flights: dict[Key, tuple[str, Shared[Sent]]] = {}
@@ -176,15 +177,16 @@ class Uploads:
         target = await self._address(key)
         # Dated by its beginning: where the provider counts from is not documented.
         sent = Sent(file_path=target.file_path, sent_at=self._now())
-        await storage.upload(
-            each.path,
-            target.upload_url,
-            root=self._root,
-            sha256=key.sha256,
-            size=each.size,
-            put=self._client.put,
-            meter=self._meter,
-        )
+        with self._traffic.sending(each.path, each.size) as meter:
+            await storage.upload(
+                each.path,
+                target.upload_url,
+                root=self._root,
+                sha256=key.sha256,
+                size=each.size,
+                put=self._client.put,
+                meter=meter,
+            )
         return sent
 
     # --- addresses ---

@@ -32,10 +32,10 @@ from batchrunner.core.schedule import Stop
 from batchrunner.engine import Engine
 from batchrunner.errors import UsageError
 from batchrunner.herald import heralding
-from batchrunner.perform import Traffic
 from batchrunner.recorder import Recorder
 from batchrunner.running import Report
 from batchrunner.session import Order
+from batchrunner.traffic import Traffic
 from batchrunner.web import door as doors
 
 logging.getLogger("batchrunner").addHandler(logging.NullHandler())

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from batchrunner.engine import Engine
-    from batchrunner.perform import Traffic
+    from batchrunner.traffic import Moving, Traffic
 
 REFRESH_S = 0.25
 LAST_EVENTS = 6
+BIG_AFTER_S = 2.0
+"""A transfer that takes longer has a line of its own."""
+
+MOST_BIG = 3
 STALL_S = 3.0
 """What still stands in the way after this long is worth a line."""
 
@@ -91,6 +96,24 @@ def _then(verdict: object) -> str:
     if isinstance(verdict, Again):
         return f"; next try {time_of(verdict.at)}"
     return ""
+
+
+def big_transfers(traffic: Traffic) -> list[str]:
+    """The transfers that take long, those that began first, each in a line; figures first, since names may be cut."""
+    now = traffic.clock()
+    long = (each for each in traffic.moving().values() if now - each.began_at >= BIG_AFTER_S)
+    return [_big(each, now) for each in islice(long, MOST_BIG)]
+
+
+def _big(moving: Moving, now: float) -> str:
+    share = f"{100 * moving.done // moving.total:3} %  of {show.bytes_(moving.total)}" if moving.total else ""
+    words = [
+        "↑" if moving.is_up else "↓",
+        share or show.bytes_(moving.done),
+        f"{show.bytes_(moving.per_second(now))}/s",
+        plain.cell(moving.name),
+    ]
+    return "  ".join(words)
 
 
 class Lines:
@@ -200,7 +223,8 @@ class Live:
         moved = f"↑ {show.bytes_(traffic.up)}  ↓ {show.bytes_(traffic.down)}  {self._credits:,} credits this run"
         held = dict.fromkeys([*(why for _, (n, why) in _held(engine) if n), *engine.stalls()])
         waiting = [Text(f"waiting: {why}", style="yellow") for why in held]
-        return Group(*lines, bar, Text(states, style="bold"), Text(moved), *waiting[:2])
+        big = [Text(line, no_wrap=True, overflow="ellipsis") for line in big_transfers(traffic)]
+        return Group(*lines, bar, Text(states, style="bold"), Text(moved), *big, *waiting[:2])
 
     def _time_left(self, engine: Engine) -> str:
         """From this run's own render times; nothing until one has finished."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from batchrunner.core.events import Event
     from batchrunner.core.job import Job, State
     from batchrunner.engine import Engine
-    from batchrunner.perform import Traffic
     from batchrunner.running import Report
+    from batchrunner.traffic import Traffic
 
 
 @click.command()

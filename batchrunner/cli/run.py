@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from batchrunner.core.plan import Plan, Wishes
     from batchrunner.engine import Engine
     from batchrunner.herald import Herald
-    from batchrunner.perform import Traffic
     from batchrunner.recorder import Recorder
     from batchrunner.running import Report
     from batchrunner.session import Order
+    from batchrunner.traffic import Traffic
     from batchrunner.waiting import Waits
     from batchrunner.web.door import Door
 
