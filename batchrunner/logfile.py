@@ -1,8 +1,8 @@
 """The log of a batch, and the file of events for other programs: JSON Lines, private, without secrets.
 
 Neither is the record; that is the state file. So they are written once for each batch of events, are not synced, and
-when one cannot be written any more, the run goes on without it. What is no file on a disk (a pipe, a terminal) may stand
-still for as long as its reader likes, and is written by a thread of its own.
+when one cannot be written any more, the run goes on without it. What is no file on a disk (a pipe, a terminal) may
+stand still for as long as its reader likes, and is written by a thread of its own.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Handed:
         tell: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Write to what `open_them` gives, which may take as long as it likes; `tell` hears once why nothing more is."""
+        """Write to what `open_them` gives, which may take its time; `tell` hears once why nothing more is."""
         self.path = path
         self._open = open_them
         self._tell = tell
