@@ -172,12 +172,17 @@ def heralding(
         name=batch.manifest.name, manifest=batch.path, folder=batch.root, sorts=batch.manifest.notify, about=about
     )
     herald = Herald(wanted, notifier=notifier, hook=hook, now=WallClock().now)
+    wait_s = 0.0  # who leaves at once waits for no command
     try:
         yield herald
+        wait_s = hooks.LONGEST_END_S
     except BatchrunnerError as error:
         herald.refused(error)
+        wait_s = hooks.LONGEST_END_S
         raise
     finally:
-        if hook is not None:
-            hook.close()
-        notifier.close()
+        try:
+            if hook is not None:
+                hook.close(wait_s=wait_s)
+        finally:
+            notifier.close()

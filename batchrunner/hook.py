@@ -1,12 +1,13 @@
 """Runs a command of the person's for each job that is done, with the job as JSON on its standard input.
 
-It never holds up a run and never fails it. It is started without a shell, so that nothing in a job can become a
-command, and without the account's keys.
+It never holds up a run, never fails it, and does not outlive it. It is started without a shell, so that nothing in a
+job can become a command, and without the account's keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 import os
 from pathlib import Path
 import queue
@@ -29,6 +30,12 @@ LONGEST_END_S: Final = 60.0
 
 KEYS: Final = ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN", "MAGIC_HOUR_WEBHOOK_SECRET", "BATCHRUNNER_NOTIFY")
 """Variables that the command does not get."""
+
+LEAST_S: Final = 5.0
+"""Seconds that a command must have before the end; with less it is not begun, rather than ended in the middle."""
+
+GRACE_S: Final = 2.0
+"""Seconds that a command has to end when it is asked to at the end of a run; then it is ended."""
 
 _TOLD: Final = 3
 """Failures that are told one by one; the others are counted at the end."""
@@ -59,7 +66,9 @@ class Hook:
         self._longest_s = longest_s
         self._failures = 0
         self._lock = threading.Lock()
-        self._is_over = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._left = 0
+        self._ends_at = float("inf")
         self._waiting: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="hook", daemon=True) for _ in range(AT_ONCE)]
         for thread in self._threads:
@@ -70,26 +79,71 @@ class Hook:
         self._waiting.put((job_id, line))
 
     def close(self, *, wait_s: float = LONGEST_END_S) -> None:
-        """Wait a while for what has still to be run; what has not by then is told, and left."""
+        """Wait a while for what has still to be run; what has not by then is told, and what runs is ended.
+
+        An exception that comes meanwhile, such as Ctrl-C, ends it at once.
+        """
+        self._ends_at = time.monotonic() + wait_s
         for _ in self._threads:
             self._waiting.put(None)
-        ends_at = time.monotonic() + wait_s
-        for thread in self._threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
-        self._is_over.set()
-        if any(thread.is_alive() for thread in self._threads):
-            self._tell("warning: on_job_done has not run for every job yet, and nothing waits for it any longer")
+        try:
+            self._join(wait_s)
+        finally:
+            self._end_all()
+        if self._left:
+            self._tell(f"warning: on_job_done has not run, or not to its end, for {self._left:,} of the jobs")
         if self._failures > _TOLD:
             self._tell(f"warning: on_job_done failed for {self._failures:,} jobs in all")
 
+    def _join(self, wait_s: float) -> None:
+        until = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _end_all(self) -> None:
+        """Begin no more, and end what runs: first asked, then made to."""
+        with self._lock:
+            self._ends_at = float("-inf")
+            running = list(self._running)
+        for process in running:
+            _send(process, is_asked=True)
+        self._join(GRACE_S)
+        for process in running:  # what it started may be there when it is not
+            _send(process, is_asked=False)
+        self._join(GRACE_S)
+
     def _work(self) -> None:
         while (waiting := self._waiting.get()) is not None:
-            if self._is_over.is_set():
-                return
             self._run(*waiting)
 
     def _run(self, job_id: str, line: str) -> None:
         try:
+            process = self._started()
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            self._failed(job_id, f"cannot be started: {said}")
+            return
+        if process is None:
+            return
+        try:
+            process.communicate(line.encode(), timeout=self._longest_s)
+        except subprocess.TimeoutExpired:
+            _send(process, is_asked=False)
+            process.communicate()
+            self._failed(job_id, f"took longer than {self._longest_s:g} s and was ended")
+        else:
+            if process.returncode != 0 and not self._is_cut():
+                self._failed(job_id, f"ended with {process.returncode}")
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        """The command, begun; None where the end is too near."""
+        with self._lock:
+            if time.monotonic() + LEAST_S > self._ends_at:
+                self._left += 1
+                return None
             process = subprocess.Popen(  # noqa: S603 - the person's own command, without a shell
                 self._command,
                 cwd=self._folder,
@@ -99,18 +153,15 @@ class Hook:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else str(error)
-            self._failed(job_id, f"cannot be started: {said}")
-            return
-        try:
-            process.communicate(line.encode(), timeout=self._longest_s)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            self._failed(job_id, f"took longer than {self._longest_s:g} s and was ended")
-        else:
-            if process.returncode != 0:
-                self._failed(job_id, f"ended with {process.returncode}")
+            self._running.add(process)
+            return process
+
+    def _is_cut(self) -> bool:
+        """Whether the run's end ended a command, which is counted."""
+        with self._lock:
+            is_cut = self._ends_at == float("-inf")
+            self._left += is_cut
+            return is_cut
 
     def _failed(self, job_id: str, what: str) -> None:
         with self._lock:
@@ -120,13 +171,15 @@ class Hook:
             self._tell(f"warning: on_job_done {what} for {job_id}; the run is not touched by it")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and what it started."""
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.communicate()
+def _send(process: subprocess.Popen[bytes], *, is_asked: bool) -> None:
+    """Ask a command and what it started to end, or end them; those that have ended already are no matter."""
+    with suppress(OSError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGTERM if is_asked else signal.SIGKILL)
+        elif is_asked:
+            process.terminate()
+        else:
+            process.kill()
 
 
 def checked(command: Sequence[str], *, folder: Path) -> None:

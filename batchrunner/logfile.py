@@ -1,7 +1,8 @@
 """The log of a batch, and the file of events for other programs: JSON Lines, private, without secrets.
 
 Neither is the record; that is the state file. So they are written once for each batch of events, are not synced, and
-when one cannot be written any more, the run goes on without it.
+when one cannot be written any more, the run goes on without it. What is no file on a disk (a pipe, a terminal) may
+stand still for as long as its reader likes, and is written by a thread of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 import os
 from pathlib import Path
+import queue
+import stat
 import threading
+import time
 from typing import Any, Final
 
 import structlog
@@ -27,6 +31,14 @@ KEPT: Final = 3
 """Logs of a batch on disk: the one being written, and those before it as `.1`, `.2`."""
 
 
+MOST_WAITING: Final = 4_000_000
+"""Bytes that wait for a reader; beyond them it has so many seconds before nothing more is written."""
+
+LONGEST_STALL_S: Final = 10.0
+LONGEST_END_S: Final = 5.0
+"""Seconds that the end of a run waits for a reader."""
+
+
 class Lines:
     """A file that lines are added to, or an open descriptor; what it was told in one call is written in one."""
 
@@ -41,7 +53,11 @@ class Lines:
 
     def write(self, lines: Iterable[str]) -> None:
         """Add lines, all at once; a failure is told once, and never raised."""
-        data = memoryview("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+        self.add(_joined(lines))
+
+    def add(self, text: bytes) -> None:
+        """Add whole lines."""
+        data = memoryview(text)
         with self._lock:
             if self._descriptor is None or not data:
                 return
@@ -70,8 +86,7 @@ class Lines:
 
     def _give_up(self, error: OSError) -> None:
         self._drop()
-        where = self.path or "standard output"
-        self._tell(f"warning: {where} is written no more: {error.strerror or error}; the run goes on, nothing is lost")
+        self._tell(_no_more(self.path, error.strerror or str(error)))
 
     def _drop(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -80,24 +95,126 @@ class Lines:
                 os.close(descriptor)
 
 
+def _joined(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+class Handed:
+    """Lines for a pipe or the like, whose reader may stand still: whoever adds some never waits for it.
+
+    They are opened and written by a thread, which is left behind if it still waits at the end. What waits is bounded by
+    what comes in the few seconds that a reader has, once there is too much, to take some of it.
+    """
+
+    def __init__(
+        self,
+        open_them: Callable[[], Lines],
+        path: Path | None,
+        *,
+        tell: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Write to what `open_them` gives, which may take its time; `tell` hears once why nothing more is."""
+        self.path = path
+        self._open = open_them
+        self._tell = tell
+        self._now = now
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._bytes = 0
+        self._full_since: float | None = None
+        self._is_over = False
+        self._thread = threading.Thread(target=self._work, name="lines", daemon=True)
+        self._thread.start()
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Add lines, all at once, some time soon; returns at once."""
+        text = _joined(lines)
+        with self._lock:
+            if self._is_over or not text:
+                return
+            is_stalled = self._stands_still()
+            if not is_stalled:
+                self._bytes += len(text)
+                self._waiting.put(text)
+        if is_stalled:
+            self._give_up("its reader takes nothing")
+
+    def close(self, *, wait_s: float = LONGEST_END_S) -> None:
+        """Wait a while for the reader to take the rest."""
+        self._waiting.put(None)
+        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            self._give_up("its reader has not taken all of it")
+
+    def _stands_still(self) -> bool:
+        if self._bytes < MOST_WAITING:
+            self._full_since = None
+            return False
+        self._full_since = self._now() if self._full_since is None else self._full_since
+        return self._now() - self._full_since >= LONGEST_STALL_S
+
+    def _give_up(self, why: str) -> None:
+        with self._lock:
+            is_told, self._is_over = self._is_over, True
+        if not is_told:
+            self._tell(_no_more(self.path, why))
+
+    def _work(self) -> None:
+        try:
+            lines = self._open()
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+            return
+        while (text := self._waiting.get()) is not None and not self._is_over:
+            lines.add(text)
+            with self._lock:
+                self._bytes -= len(text)
+        lines.close()
+
+
+Sink = Lines | Handed
+
+
+def _no_more(path: Path | None, why: str) -> str:
+    return f"warning: {path or 'standard output'} is written no more: {why}; the run goes on, nothing is lost"
+
+
 def numbered(path: Path, number: int) -> Path:
     """The name of an older log."""
     return path.with_name(f"{path.name}.{number}")
 
 
-def opened(path: Path, *, turns_over: bool, tell: Callable[[str], None]) -> Lines:
+def opened(path: Path, *, turns_over: bool, tell: Callable[[str], None]) -> Sink:
     """A file to add lines to, made private; one that holds something else is left alone.
+
+    A pipe or a device is not made private, and whether it can be opened is told later.
 
     Raises:
         UsageError: it cannot be written, or holds something else.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return Handed(lambda: _of_device(path, tell), path, tell=tell)
         if path.is_file() and _first_byte(path) not in {b"", b"{"}:
             raise UsageError(f"{path} holds something other than JSON Lines", hint="name another file, or move it away")
         descriptor = private.open_for(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return Lines(path, descriptor, turns_over=turns_over, tell=tell)
+
+
+def _of_device(path: Path, tell: Callable[[str], None]) -> Lines:
+    """A pipe or a device, opened; of a pipe, once it has a reader."""
+    return Lines(path, os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)), turns_over=False, tell=tell)
+
+
+def to_standard_output(descriptor: int, *, tell: Callable[[str], None]) -> Sink:
+    """Lines for an open descriptor, which is closed at the end."""
+    lines = Lines(None, descriptor, turns_over=False, tell=tell)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return lines
+    return Handed(lambda: lines, None, tell=tell)
 
 
 def _first_byte(path: Path) -> bytes:
@@ -108,7 +225,7 @@ def _first_byte(path: Path) -> bytes:
 class Log:
     """What happened, for whoever looks into a night that went wrong. Every line goes through the one redactor."""
 
-    def __init__(self, lines: Lines, redactor: Redactor) -> None:
+    def __init__(self, lines: Sink, redactor: Redactor) -> None:
         """Write to `lines` what `redactor` leaves of it."""
         self.path = lines.path
         self._lines = lines

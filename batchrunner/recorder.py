@@ -14,7 +14,7 @@ from batchrunner.core import eventlines, plain
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.redact import Redactor
 from batchrunner.errors import BatchrunnerError
-from batchrunner.logfile import Lines, Log
+from batchrunner.logfile import Log, Sink
 from batchrunner.provider.watched import Exchange
 from batchrunner.store import Entry
 from batchrunner.telemetry import Telemetry
@@ -36,7 +36,7 @@ class Recorder:
         *,
         say: Callable[[str], None],
         log: Log | None = None,
-        events: Lines | None = None,
+        events: Sink | None = None,
         heed: Callable[[JobEvent], None] | None = None,
         key: str = "",
         telemetry: Telemetry | None = None,

@@ -146,8 +146,9 @@ class View:
     def totals(self) -> Totals:
         """Credits over every attempt ever made."""
         ((held, charged, refunded, unknown),) = self._rows(
-            "SELECT coalesce(sum(held), 0), coalesce(sum(charged), 0),"
-            " coalesce(sum(CASE WHEN state IN ('failed', 'canceled') AND held > charged THEN held - charged END), 0),"
+            "SELECT coalesce(sum(held), 0) + coalesce(sum(json_extract(body, '$.charged_first')), 0),"
+            " coalesce(sum(charged), 0),"
+            " coalesce(sum(json_extract(body, '$.returned')), 0),"
             " coalesce(sum(project_id IS NOT NULL AND charged IS NULL), 0) FROM job"
         )
         return Totals(held=held, charged=charged, refunded=refunded, unknown=unknown)

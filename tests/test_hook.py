@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 import sys
 import threading
+import time
+
+import pytest
 
 from batchrunner.hook import Hook
 
@@ -25,19 +28,51 @@ def test_one_that_never_ends_is_ended_with_what_it_started(tmp_path: Path) -> No
     assert told == ["warning: on_job_done took longer than 0.5 s and was ended for j1; the run is not touched by it"]
 
 
-def test_the_end_of_a_run_does_not_wait_for_ever(tmp_path: Path) -> None:
+BEGINS = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked for yet does not."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_one_that_hangs_does_not_outlive_the_run(tmp_path, monkeypatch, is_deaf):
+    monkeypatch.setattr("batchrunner.hook.LEAST_S", 0.0)
+    monkeypatch.setattr("batchrunner.hook.GRACE_S", 0.5)
     told: list[str] = []
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    slow = hook(tmp_path, f"open({str(gate)!r}).read()", told)
+    child = f"{BEGINS if is_deaf else ''}import os; open({str(gate)!r}, 'w').write(str(os.getpid())); {WAITS}"
+    slow = hook(tmp_path, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])", told)
     slow.done("j1", "{}\n")
-    slow.close(wait_s=0.2)
-    assert told == ["warning: on_job_done has not run for every job yet, and nothing waits for it any longer"]
-    with gate.open("w"):
-        pass
-    for thread in threading.enumerate():
-        if thread.name == "hook":
-            thread.join()
+    pid = int(gate.read_text())  # the command's own child runs
+    slow.done("j2", "{}\n")
+    assert alive(pid)
+    slow.close(wait_s=0.0)
+    for _ in range(100):  # what was killed is gone when the kernel has come to it
+        if not alive(pid):
+            break
+        time.sleep(0.02)
+    assert not alive(pid)
+    assert not [thread for thread in threading.enumerate() if thread.name == "hook"]
+    (said,) = told
+    assert said.startswith("warning: on_job_done has not run, or not to its end, for ")
+
+
+def test_none_is_begun_shortly_before_the_end(tmp_path: Path) -> None:
+    told: list[str] = []
+    late = hook(tmp_path, "open('begun', 'w')", told)
+    late.close(wait_s=0.0)
+    late = hook(tmp_path, "open('begun', 'w')", told)
+    late._ends_at = 0.0
+    late.done("j1", "{}\n")
+    late.close(wait_s=1.0)
+    assert not (tmp_path / "begun").exists()
+    assert told == ["warning: on_job_done has not run, or not to its end, for 1 of the jobs"]
 
 
 def test_failures_are_told_one_by_one_and_then_counted(tmp_path: Path) -> None:

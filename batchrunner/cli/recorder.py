@@ -13,7 +13,7 @@ from batchrunner.cli import show
 from batchrunner.errors import BatchrunnerError, UsageError
 
 if TYPE_CHECKING:
-    from batchrunner.logfile import Lines, Log
+    from batchrunner.logfile import Log, Sink
     from batchrunner.recorder import Recorder
 
 _current: list[Recorder] = []
@@ -74,7 +74,7 @@ def _log(state: Path, manifest: Path, named: Path | None) -> Log | None:
 
 
 @contextmanager
-def _events_to(named: str | None) -> Iterator[Lines | None]:
+def _events_to(named: str | None) -> Iterator[Sink | None]:
     from batchrunner import logfile
 
     if named is None:
@@ -88,7 +88,7 @@ def _events_to(named: str | None) -> Iterator[Lines | None]:
             lines.close()
         return
     sys.stdout.flush()
-    lines = logfile.Lines(None, os.dup(sys.stdout.fileno()), turns_over=False, tell=show.say)
+    lines = logfile.to_standard_output(os.dup(sys.stdout.fileno()), tell=show.say)
     try:
         with redirect_stdout(sys.stderr):
             yield lines

@@ -94,6 +94,8 @@ class Job:
         status: the provider's last word, as it stood.
         held: credits charged when it was accepted; an estimate of the provider's until it settles.
         charged: credits charged as last seen; 0 after a refund.
+        returned: credits that came back of what its renders were charged that failed or were canceled.
+        charged_first: credits that its earlier renders were first charged, which then started over.
         dearest: the most that a render of this attempt was charged that then started over at no cost.
         suspect: why the result may not be what was paid for, although it is whole and can be played.
         broke_at: when the provider's error was first seen, while its refund is waited for.
@@ -126,6 +128,8 @@ class Job:
     status: str | None = None
     held: int | None = None
     charged: int | None = None
+    returned: int = 0
+    charged_first: int = 0
     dearest: int | None = None
     broke_at: Instant | None = None
     retried: tuple[str, ...] = ()

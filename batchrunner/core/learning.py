@@ -82,14 +82,15 @@ def _told(job: Job, event: Looked | Rendered | Canceled | RenderFailed | RefundA
         case Rendered():
             return _news(job, status=event.status, charged=event.credits) | {"rendered_at": event.at}
         case Canceled():
-            return _news(job, status="canceled", charged=event.credits)
+            return _came_to_nothing(job, status="canceled", charged=event.credits)
         case RenderFailed():
-            failed = _news(job, status="error", charged=event.credits) | {"trouble": event.failure, "broke_at": None}
+            failed = _came_to_nothing(job, status="error", charged=event.credits)
+            failed |= {"trouble": event.failure, "broke_at": None}
             return failed | (_free_retry(job, event) if isinstance(event.verdict, Again) else {})
         case RefundAwaited():
             return _refund_awaited(job, event)
         case Corrected():
-            return {} if event.credits == job.charged else {"charged": event.credits}
+            return {} if event.credits == job.charged else _corrected(job, event)
         case _:
             assert_never(event)
 
@@ -132,8 +133,23 @@ def _news(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:
     return news
 
 
+def _came_to_nothing(job: Job, *, status: str, charged: int | None) -> dict[str, Any]:
+    """What is told of a render that brings nothing: what is charged less for it now has come back."""
+    news = _news(job, status=status, charged=charged)
+    if job.charged is not None and "charged" in news:
+        news["returned"] = job.returned + job.charged - news["charged"]
+    return news
+
+
+def _corrected(job: Job, event: Corrected) -> dict[str, Any]:
+    news: dict[str, Any] = {"charged": event.credits}
+    if job.state != "done" and job.charged is not None:
+        news["returned"] = job.returned + job.charged - event.credits
+    return news
+
+
 def _refund_awaited(job: Job, event: RefundAwaited) -> dict[str, Any]:
-    news = _news(job, status="error", charged=event.credits)
+    news = _came_to_nothing(job, status="error", charged=event.credits)
     if job.broke_at is None:
         news["broke_at"] = event.at
     if "trouble" in news or job.trouble != event.failure:
@@ -206,6 +222,7 @@ def _free_retry(job: Job, event: RenderFailed) -> dict[str, Any]:
         "assets": (),
         "status": None,
         "dearest": max(charges, default=None),
+        "charged_first": job.charged_first + (job.held or 0),
         "held": None,
         "charged": None,
     }

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from batchrunner.core.job import Job
-from batchrunner.core.selection import BROKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Credits over every attempt: first charged, charged now, given back; and attempts whose charge was never told."""
+    """Credits over every render of every attempt, as the ledger has them: first charged, charged now, given back.
+
+    And the attempts whose charge was never told.
+    """
 
     held: int = 0
     charged: int = 0
@@ -22,11 +24,10 @@ class Totals:
 def totals_of(attempts: Iterable[Job]) -> Totals:
     """The totals of some attempts, as the state file's `View.totals` adds them up over all."""
     some = list(attempts)
-    lost = [job for job in some if job.state in BROKEN]
     return Totals(
-        held=sum(job.held or 0 for job in some),
+        held=sum(job.charged_first + (job.held or 0) for job in some),
         charged=sum(job.charged or 0 for job in some),
-        refunded=sum(max(0, (job.held or 0) - job.charged) for job in lost if job.charged is not None),
+        refunded=sum(job.returned for job in some),
         unknown=sum(job.project_id is not None and job.charged is None for job in some),
     )
 

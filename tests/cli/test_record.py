@@ -81,6 +81,66 @@ def test_a_reader_of_events_that_leaves_costs_no_render(program, media):
     assert "written no more" in err
 
 
+def test_a_reader_of_events_that_stands_still_costs_no_render(program, media):
+    manifest = lay_out(program, media, "still")
+    (program.folder / "pipe").unlink(missing_ok=True)
+    os.mkfifo(program.folder / "pipe")  # nobody ever opens it to read
+    for option in ("--events", "--log"):
+        ended = program.run("run", manifest.name, option, "pipe")
+        assert (ended.code, "pipe is written no more" in ended.err) == (0, True), ended.err
+    assert program.status(manifest)["jobs"][0]["state"] == "done"
+
+
+def test_what_a_pipe_does_not_take_is_given_up_after_some_seconds_and_told_once():
+    reading, writing = os.pipe()
+    told: list[str] = []
+    now = [0.0]
+    lines = logfile.Handed(
+        lambda: logfile.Lines(None, writing, turns_over=False, tell=told.append),
+        None,
+        tell=told.append,
+        now=lambda: now[0],
+    )
+    large = "x" * 500_000
+    for _ in range(20):
+        lines.write([large])
+    assert told == []
+    now[0] += logfile.LONGEST_STALL_S
+    lines.write([large])
+    lines.write([large])
+    assert [each.partition(";")[0] for each in told] == [
+        "warning: standard output is written no more: its reader takes nothing"
+    ]
+    os.close(reading)
+    lines.close()
+
+
+def test_a_slow_reader_gets_every_line_in_order():
+    reading, writing = os.pipe()
+    told: list[str] = []
+    lines = logfile.to_standard_output(writing, tell=told.append)
+    wanted = [f"{number} {'x' * 1000}" for number in range(500)]  # more than a pipe holds
+    for line in wanted:
+        lines.write([line])
+    with os.fdopen(reading) as file:
+        assert [file.readline().rstrip() for _ in wanted] == wanted
+        lines.close()
+        assert file.read() == ""
+    assert told == []
+
+
+def test_a_device_keeps_its_rights(tmp_path):
+    device = tmp_path / "pipe"
+    os.mkfifo(device, 0o644)
+    device.chmod(0o644)
+    lines = logfile.opened(device, turns_over=False, tell=print)
+    with device.open() as file:
+        lines.write(["one"])
+        assert file.readline() == "one\n"
+    lines.close()
+    assert stat.S_IMODE(device.stat().st_mode) == 0o644
+
+
 def test_the_log_tells_runs_requests_and_events_and_no_secret(program, media):
     manifest = lay_out(program, media, "logged")
     assert program.run("run", manifest.name).code == 0

@@ -108,6 +108,10 @@ def test_failed_renders_start_over_when_their_refund_is_seen(own):
     ledger = own.run("ledger", manifest.name, "--json").json()
     assert ledger["totals"]["net"] == sum(each["charged"] for each in own.provider.creates("night"))
     assert ledger["totals"]["still_reserved"] == 0
+    told = own.status(manifest)["totals"]["credits"]
+    assert (told["held"], told["refunded"]) == (ledger["totals"]["charged"], -ledger["totals"]["refunded"])
+    report = own.run("report", manifest.name, "-o", "-", "--format", "json").json()
+    assert report["totals"]["credits"] == told
     assert ledger["drift"]["unexplained"] == 0
     assert [due["job"] for due in ledger["refunds_due"]] == ["never"]
     given_back = {line["project_id"] for line in ledger["lines"] if line["move"] == "refunded"}

@@ -9,8 +9,10 @@ import pytest
 from batchrunner.core import events, job as machine
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.ledger import refunds_due
+from batchrunner.core.ledger import Move, lines, refunds_due
+from batchrunner.core.retry import Again, Failure, GiveUp
 from batchrunner.core.spec import Spec
+from batchrunner.core.totals import totals_of
 
 
 def a_job(**changes: object) -> Job:
@@ -33,3 +35,51 @@ def a_job(**changes: object) -> Job:
 )
 def test_a_refund_is_due_for_what_came_to_nothing_and_is_or_may_be_charged(job, is_due):
     assert refunds_due([job]) == ([job] if is_due else [])
+
+
+def _bought(at: float, credits: int | None) -> list[events.Event]:
+    return [
+        events.Uploaded(at=at, assets=()),
+        events.SubmitStarted(at=at, name="n"),
+        events.Accepted(at=at, project_id=f"p{at:g}", credits=credits),
+    ]
+
+
+_NO = Failure(code="nsfw", message="no")
+_LIVES: dict[str, list[events.Event]] = {
+    "starts over": [
+        *_bought(1, 100),
+        events.RenderFailed(at=2, failure=_NO, credits=0, verdict=Again(at=3, of=2)),
+        *_bought(4, 90),
+        events.Rendered(at=5, status="complete", credits=80),
+    ],
+    "settles, then fails": [
+        *_bought(1, 100),
+        events.Looked(at=2, status="rendering", credits=60),
+        events.RenderFailed(at=3, failure=_NO, credits=10, verdict=GiveUp()),
+        events.Corrected(at=4, credits=0),
+    ],
+    "refunded while awaited": [
+        *_bought(1, 100),
+        events.RefundAwaited(at=2, failure=_NO, credits=40),
+        events.RenderFailed(at=3, failure=_NO, credits=0, verdict=Again(at=4, of=2)),
+    ],
+    "told late": [*_bought(1, None), events.Canceled(at=2, credits=70), events.Corrected(at=3, credits=0)],
+    "charged again": [
+        *_bought(1, 100),
+        events.RenderFailed(at=2, failure=_NO, credits=0, verdict=GiveUp()),
+        events.Corrected(at=3, credits=30),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", _LIVES)
+def test_the_totals_are_those_of_the_movements(name):
+    opened = events.Opened(at=0, id="j", attempt=1, spec=a_job().spec)
+    log = [opened, *_LIVES[name]]
+    moved = dict.fromkeys(Move, 0)
+    for line in lines(("j", 1, event) for event in log):
+        moved[line.move] += line.credits
+    totals = totals_of([machine.replay(log)])
+    assert (totals.held, totals.refunded) == (moved[Move.CHARGED], -moved[Move.REFUNDED])
+    assert totals.charged == moved[Move.CHARGED] + moved[Move.SETTLED] + moved[Move.REFUNDED]
