@@ -56,7 +56,9 @@ class Result(FileResponse):
                 pass
 
     def _should_use_range(self, http_if_range: str) -> bool:
-        return "etag" in self.headers and super()._should_use_range(http_if_range)
+        tag = self.headers.get("etag", "W/")
+        # A weak tag does not say that the bytes are the same (RFC 9110, 13.1.5).
+        return not tag.startswith("W/") and super()._should_use_range(http_if_range)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def noted(message: Message) -> None:
