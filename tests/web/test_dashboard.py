@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 import json
 from pathlib import Path
 import shutil
@@ -322,8 +323,8 @@ def test_a_retry_says_its_price_and_buys_just_that(slow: Program, media: Path) -
         assert "invalid_parameters: 1 job; the input or the request is at fault" in asked["lines"][1]
         assert len(slow.provider.creates("night")) == creates
         assert page.do(batch, asked["ticket"]).json() == {"said": "The retry has begun."}
-        ended = page.until(batch, lambda each: each["said"])
-        assert ended["said"][0]["text"] == "the retry is over"
+        ended = page.until(batch, lambda each: each["said"] and each["retry"] is None)
+        assert ended["said"][-1]["text"] == "the retry is over"
         assert page.until(batch, lambda each: each["over"] == 2)["by_state"] == {"done": 2}
     assert slow.provider.creates_by_job("night") == {"lost": 2, "well": 1}
 
@@ -337,6 +338,31 @@ def test_a_retry_keeps_within_the_caps_that_the_dashboard_was_started_with(slow:
         assert "at most 1 credits for this retry." in asked["lines"][-1]
         page.do(batch, asked["ticket"])
         page.until(batch, lambda each: each["said"])
+    assert slow.provider.creates_by_job("night") == {"lost": 1, "well": 1}
+
+
+def test_a_retry_that_waits_for_its_window_says_so_and_can_be_called_off(slow: Program, media: Path) -> None:
+    manifest = write(slow, media, "lost", "well")
+    assert slow.run("run", "night.yaml").code == 4
+    start = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    manifest.write_text(manifest.read_text().replace("jobs:", f'window: {{start: "{start}"}}\njobs:'))
+    with dashboard(slow, "night.yaml") as page:
+        batch = only(page)
+        assert page.ask(batch, "cancel").json()["error"] == "no retry that was begun here goes on"
+        first, second = (page.ask(batch, "retry").json() for _ in range(2))
+        assert any(line.startswith("buying begins at ") for line in first["lines"])
+        assert "; buying begins at " in page.do(batch, first["ticket"]).json()["said"]
+        assert page.do(batch, second["ticket"]).json()["error"] == "a retry that was begun here still goes on"
+        waits = page.until(batch, lambda each: each["said"])
+        assert "buying begins at " in waits["retry"]
+        assert "buying begins at " in waits["said"][-1]["text"]
+        refused = page.ask(batch, "retry")
+        assert (refused.status_code, refused.json()["hint"]) == (409, "wait for its end, or call it off")
+        asked = page.ask(batch, "cancel").json()
+        assert page.do(batch, asked["ticket"]).json() == {"said": "The retry is called off."}
+        summary = page.news(batch)["summary"]
+        assert (summary["retry"], summary["said"][-1]["text"]) == (None, "the retry was called off")
+        assert page.ask(batch, "retry").status_code == 200
     assert slow.provider.creates_by_job("night") == {"lost": 1, "well": 1}
 
 
