@@ -26,6 +26,7 @@ from batchrunner.core.job import BOUGHT, Job
 from batchrunner.core.plan import BUYS
 from batchrunner.core.selection import BROKEN, EVERYTHING, Selection, code_of
 from batchrunner.errors import BatchrunnerError, UsageError
+from batchrunner.gallery import Folders
 from batchrunner.pictures import Missing, Pictures
 
 LOOK_S: Final = 5.0
@@ -86,6 +87,7 @@ class _Place:
     """One batch of the desk."""
 
     board: Board
+    folders: Folders
     said: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=20))
     retry: asyncio.Task[None] | None = None
     is_beginning: bool = False
@@ -179,7 +181,7 @@ class Desk:
         known = place.board.job(job)
         if known is None or which not in gallery.KINDS:
             raise KeyError(which)
-        wanted = gallery.wanted(known, place.board.batch.root, gallery.KINDS[which])
+        wanted = gallery.wanted(known, place.folders, gallery.KINDS[which])
         made = wanted if isinstance(wanted, Missing) else (await self._pictures.make([wanted]))[0]
         return (None, self._clean(made.why)) if isinstance(made, Missing) else (made.data, "")
 
@@ -190,9 +192,9 @@ class Desk:
         if place is None or known is None or not 0 <= number < len(known.outputs):
             return None
         output = known.outputs[number]
-        path = place.board.batch.root / output.path
+        path = place.folders.result(output.path)
         try:
-            is_that = path.is_file() and path.stat().st_size == output.bytes
+            is_that = path is not None and path.is_file() and path.stat().st_size == output.bytes
         except OSError:
             return None
         return path if is_that else None
@@ -241,7 +243,7 @@ class Desk:
             state = self._state or statefile.path_for(path)
             if key not in self._batches and state.exists():
                 batch = read_for_collecting(path, state=state)
-                self._batches[key] = _Place(board=Board(batch, words=self._words))
+                self._batches[key] = _Place(board=Board(batch, words=self._words), folders=Folders.of(batch))
 
     # --- acting ---
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
+import os
 from pathlib import Path
 import shutil
+import sqlite3
 import stat
 import time
 
 import httpx
 import pytest
 
+from batchrunner import snapshots
+from batchrunner.core import record
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from batchrunner.web.guard import HEADERS
@@ -167,6 +173,43 @@ def test_pictures_and_files_are_those_on_record(done: Program) -> None:
         assert (part.status_code, len(part.content)) == (206, 4)
         (done.folder / "renders" / "two.mp4").write_bytes(b"another")
         assert page.client.get(f"{base}/1/files/0").status_code == 404
+
+
+def renamed(program: Program, path: str, size: int) -> None:
+    """A state file that says another path of the only result of its first job, as one that came from elsewhere may."""
+    with contextlib.closing(sqlite3.connect(program.folder / "night.state.db")) as db:
+        body, last = db.execute("SELECT body, last_event FROM job WHERE id = 'one'").fetchone()
+        job = record.job_from_text(body)
+        outputs = (replace(job.outputs[0], path=path, bytes=size),)
+        db.execute(snapshots.PUT, snapshots.row(replace(job, outputs=outputs), is_current=True, last_event=last))
+        db.commit()
+
+
+def test_a_file_outside_the_folders_of_the_batch_is_not_served(done: Program, tmp_path_factory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    clip = done.folder / "renders" / "one.mp4"
+    secret = Path(shutil.copy(clip, outside / "secret.mp4"))
+    (done.folder / "link.mp4").symlink_to(secret)
+    for path in (str(secret), os.path.relpath(secret, done.folder), "link.mp4", "a\0b"):
+        renamed(done, path, secret.stat().st_size)
+        with dashboard(done, "night.yaml") as page:
+            base = f"/api/m/{only(page)}/jobs/0"
+            assert page.client.get(f"{base}/files/0").status_code == 404
+            for which in ("after", "loop"):
+                answer = page.client.get(f"{base}/{which}.webp")
+                assert (answer.status_code, "outside the folders" in answer.json()["error"]) == (404, True)
+    report = done.run("report", "night.yaml", "-o", "-").out
+    assert "it lies outside the folders of this batch" in report
+
+
+def test_a_folder_of_results_may_be_a_link(done: Program, tmp_path_factory) -> None:
+    disk = tmp_path_factory.mktemp("disk") / "renders"
+    (done.folder / "renders").rename(disk)
+    (done.folder / "renders").symlink_to(disk)
+    with dashboard(done, "night.yaml") as page:
+        base = f"/api/m/{only(page)}/jobs/0"
+        assert page.client.get(f"{base}/files/0").status_code == 200
+        assert page.client.get(f"{base}/after.webp").status_code == 200
 
 
 @pytest.mark.parametrize(
