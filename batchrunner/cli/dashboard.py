@@ -55,11 +55,11 @@ async def _serve(desk: Desk, host: str, port: int) -> None:
     from batchrunner.web.dashboard import serving_desk
     from batchrunner.web.guard import Guard
 
-    guard = Guard(host)
+    guard = Guard(host, own=serving.own_names())
     listener = serving.listen(host, port, what="browsers", hint="name another --port, or --host")
     ended = asyncio.Event()
     async with serving_desk(desk, listener, guard):
-        show.say(f"dashboard: {serving.address(listener)}/#token={guard.token}")
+        show.say(f"dashboard: {serving.address_for_people(listener)}/#token={guard.token}")
         if not guard.is_local:
             show.say("this is plain HTTP: whoever sees the traffic sees the token; a tunnel (ssh -L) keeps it private")
         with signals.in_two_stages(ended.set, ended.set):

@@ -18,7 +18,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable
 from batchrunner.provider import webhooks
@@ -31,9 +30,6 @@ PATH: Final = "/webhook"
 
 LONGEST_BODY_S = 10.0
 """Seconds that a body may take to arrive: the provider waits that long for an answer."""
-
-LONGEST_HEAD_S = 5.0
-"""Seconds that the head of a request may take; who sends none takes the place of a notice for no longer."""
 
 _GRACE_S: Final = 2
 _STATUSES: Final[Mapping[type[NoticeRefused], int]] = {
@@ -71,7 +67,7 @@ async def listening(
         uvicorn.Config(
             application,
             lifespan="off",
-            http=_Protocol,
+            http=serving.Protocol,
             ws="none",
             log_config=None,
             # What strangers send is no news: not their addresses, not their mistakes.
@@ -138,24 +134,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > webhooks.LARGEST_BODY:
             raise NoticeTooLarge(f"a notice of more than {webhooks.LARGEST_BODY} bytes")
     return bytes(body)
-
-
-class _Protocol(H11Protocol):
-    """HTTP that closes a connection on which no request is under way, whatever comes on it in drops."""
-
-    _watch: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch = self.loop.call_later(LONGEST_HEAD_S, self._look)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        super().connection_lost(exc)
-
-    def _look(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
-            self.transport.close()
-        else:
-            self._watch = self.loop.call_later(LONGEST_HEAD_S, self._look)

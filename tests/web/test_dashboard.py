@@ -10,18 +10,20 @@ import json
 import os
 from pathlib import Path
 import shutil
+import socket
 import sqlite3
 import stat
 import time
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
 from batchrunner import snapshots
 from batchrunner.core import record
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
-from batchrunner.web.guard import HEADERS
+from batchrunner.web.guard import HEADERS, Guard
 from tests.support.desks import Page, dashboard
 from tests.support.program import Program, Provider
 
@@ -220,6 +222,8 @@ def test_a_folder_of_results_may_be_a_link(done: Program, tmp_path_factory) -> N
         "/api/m/{batch}/jobs/0/../../../../night.yaml",
         "/api/m/{batch}/jobs/0/secret.webp",
         "/api/m/{batch}/jobs/0/files/1",
+        f"/api/m/{{batch}}/jobs/0/files/{'9' * 5000}",
+        f"/api/m/{{batch}}/jobs/{'9' * 5000}/files/0",
         "/api/m/{batch}/jobs/0/files/night.state.db",
         "/api/m/{batch}/jobs/0/files/..%2f..%2fnight.yaml",
         "/api/m/..%2fnight.yaml",
@@ -249,6 +253,42 @@ def test_every_answer_keeps_the_page_to_itself(page: Page) -> None:
     assert page.token not in text
 
 
+def test_odd_marks_origins_and_cookies_are_no_bug(page: Page) -> None:
+    batch = only(page)
+    assert page.news(batch, f"1-{'9' * 5000}")["is_all"]
+    answer = page.client.post(f"/api/m/{batch}/ask", json={"action": "pause"}, headers={"Origin": "http://["})
+    assert answer.status_code == 403
+
+
+def test_a_strange_cookie_of_another_server_hides_no_reader() -> None:
+    guard = Guard("0.0.0.0", own=frozenset({"studio"}))
+    for odd in ("a b{}=1", 'x[]="', "batchrunner", "batchrunner=other"):
+        assert guard.may_read(Headers({"cookie": f"{odd}; batchrunner={guard.cookie}; z"}))
+        assert not guard.may_read(Headers({"cookie": odd}))
+    assert guard.knows("studio:8000")
+    assert not guard.knows("evil.example:8000")
+
+
+def test_connections_on_which_nothing_comes_are_closed(page: Page) -> None:
+    url = httpx.URL(page.url)
+    silent = [socket.create_connection((url.host, url.port)) for _ in range(110)]
+    for each in silent:
+        each.settimeout(60)
+        assert each.recv(1) == b""  # closed by the other side
+        each.close()
+    assert page.client.get("/").status_code == 200
+
+
+def test_a_state_file_that_somebody_has_for_himself_holds_up_no_page(done: Program) -> None:
+    with contextlib.closing(sqlite3.connect(done.folder / "night.state.db", isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        with dashboard(done, "night.yaml") as page:
+            began = time.monotonic()
+            assert page.overview()[0]["trouble"] is not None
+            assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "[::1"])
 def test_another_name_is_refused(page: Page, host: str) -> None:
     assert page.client.get("/api/overview", headers={"Host": host}).status_code in {400, 421}
@@ -273,7 +313,9 @@ def test_an_action_needs_the_token_and_our_own_page(page: Page, headers: dict[st
 
 def test_others_than_this_machine_need_the_token_to_read(done: Program) -> None:
     with dashboard(done, "night.yaml", "--host", "0.0.0.0") as page:
-        local = page.url.replace("0.0.0.0", "127.0.0.1")
+        assert "//0.0.0.0" not in page.url
+        assert page.client.get("/").status_code == 200
+        local = f"http://127.0.0.1:{page.url.rpartition(':')[2]}"
         with httpx.Client(base_url=local) as stranger:
             assert stranger.get("/").status_code == 200
             assert stranger.get("/api/overview").status_code == 401
