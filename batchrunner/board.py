@@ -37,6 +37,10 @@ UNSEEN_S: Final = 10.0
 LOGGED: Final = 500
 """Lines of the log that are kept."""
 
+MOST_DIGITS: Final = 19
+PATIENCE_S: Final = 0.3
+"""Seconds to wait for a state file that somebody has for himself: a page of many does not stand still for one."""
+
 MOST_CHANGES: Final = 5000
 """Changes that are kept for whoever was away for a while; who was away for longer begins anew."""
 
@@ -169,7 +173,12 @@ class Board:
         with self._lock:
             self._refresh()
             epoch, _, seq = (mark or "").partition("-")
-            is_ours = epoch == str(self._epoch) and seq.isdecimal() and int(seq) >= self._kept_from()
+            is_ours = (
+                epoch == str(self._epoch)
+                and seq.isdecimal()
+                and len(seq) < MOST_DIGITS
+                and int(seq) >= self._kept_from()
+            )
             after = int(seq) if is_ours else -1
             ids = list(self._ids) if not is_ours else self._changed(after)
             return Change(
@@ -255,7 +264,7 @@ class Board:
             self._clear()
         self._seen = found
         try:
-            with store.open_to_read(path, is_known=bool(self._seq)) as view:
+            with store.open_to_read(path, is_known=bool(self._seq), patience_s=PATIENCE_S) as view:
                 if view is not None:
                     self._read(view)
             self._trouble = None

@@ -17,8 +17,8 @@ import secrets
 import time
 from typing import Any, Final, Protocol
 
-from batchrunner import board as boards, control, gallery, statefile, statelock, store
-from batchrunner.batch import read_for_collecting
+from batchrunner import board as boards, control, gallery, statefile, statelock, store, waiting
+from batchrunner.batch import Batch, read_for_collecting
 from batchrunner.board import Board, Words
 from batchrunner.control import Wish
 from batchrunner.core import address as addresses, plan as planning, retry as retrying
@@ -26,6 +26,7 @@ from batchrunner.core.job import BOUGHT, Job
 from batchrunner.core.plan import BUYS
 from batchrunner.core.selection import BROKEN, EVERYTHING, Selection, code_of
 from batchrunner.errors import BatchrunnerError, UsageError
+from batchrunner.gallery import Folders
 from batchrunner.pictures import Missing, Pictures
 
 LOOK_S: Final = 5.0
@@ -47,6 +48,10 @@ class Priced(Protocol):
     """A plan to try jobs again, as far as it is shown here."""
 
     @property
+    def batch(self) -> Batch:
+        """What it is a plan for."""
+
+    @property
     def made(self) -> planning.Plan:
         """The plan itself."""
 
@@ -61,12 +66,12 @@ class Hands:
 
     Attributes:
         plan: the plan to try jobs again, with its price; reads the manifest, the inputs and the account.
-        run: carries out just that plan.
+        run: carries out just that plan, and tells, from any thread, what a person should know meanwhile.
         cap_words: what each retry may cost beyond what the manifest says; None where nothing is said.
     """
 
     plan: Callable[[Path, Selection], Priced]
-    run: Callable[[Any], Awaitable[object]]
+    run: Callable[[Any, Callable[[str], None]], Awaitable[object]]
     cap_words: str | None = None
 
 
@@ -82,8 +87,20 @@ class _Place:
     """One batch of the desk."""
 
     board: Board
+    folders: Folders
     said: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=20))
     retry: asyncio.Task[None] | None = None
+    is_beginning: bool = False
+    retries: str = ""
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether a retry that was begun here is not over."""
+        return self.is_beginning or (self.retry is not None and not self.retry.done())
+
+    def tell(self, text: str) -> None:
+        """Put a line on the page; from any thread."""
+        self.said.append({"at": time.time(), "text": text})
 
 
 class Desk:
@@ -164,7 +181,7 @@ class Desk:
         known = place.board.job(job)
         if known is None or which not in gallery.KINDS:
             raise KeyError(which)
-        wanted = gallery.wanted(known, place.board.batch.root, gallery.KINDS[which])
+        wanted = gallery.wanted(known, place.folders, gallery.KINDS[which])
         made = wanted if isinstance(wanted, Missing) else (await self._pictures.make([wanted]))[0]
         return (None, self._clean(made.why)) if isinstance(made, Missing) else (made.data, "")
 
@@ -177,9 +194,9 @@ class Desk:
         output = known.outputs[number]
         if addresses.is_object(output.path):
             return None
-        path = place.board.batch.root / output.path
+        path = place.folders.result(output.path)
         try:
-            is_that = path.is_file() and path.stat().st_size == output.bytes
+            is_that = path is not None and path.is_file() and path.stat().st_size == output.bytes
         except OSError:
             return None
         return path if is_that else None
@@ -190,7 +207,7 @@ class Desk:
         figures["stalls"] = [self._clean(each) for each in figures["stalls"]]
         figures["pauses"] = {step: self._clean(words) for step, words in figures["pauses"].items()}
         figures["trouble"] = None if figures["trouble"] is None else self._clean(figures["trouble"])
-        return figures | {"said": list(place.said)}
+        return figures | {"said": list(place.said), "retry": place.retries if place.is_retrying else None}
 
     def _job(self, board: Board, number: int, job: Job) -> dict[str, Any]:
         body = job.spec.body()
@@ -228,7 +245,7 @@ class Desk:
             state = self._state or statefile.path_for(path)
             if key not in self._batches and state.exists():
                 batch = read_for_collecting(path, state=state)
-                self._batches[key] = _Place(board=Board(batch, words=self._words))
+                self._batches[key] = _Place(board=Board(batch, words=self._words), folders=Folders.of(batch))
 
     # --- acting ---
 
@@ -243,7 +260,8 @@ class Desk:
         if action == "retry":
             lines, do = self._ask_retry(place, jobs)
         else:
-            lines, do = {"pause": self._ask_pause, "resume": self._ask_resume}[action](place)
+            asked = {"pause": self._ask_pause, "resume": self._ask_resume, "cancel": self._ask_cancel}
+            lines, do = asked[action](place)
         now = time.monotonic()
         self._tickets = {key: each for key, each in self._tickets.items() if each.until > now}
         while len(self._tickets) >= _TICKETS:
@@ -303,28 +321,49 @@ class Desk:
 
     def _ask_retry(self, place: _Place, jobs: Sequence[int] | None) -> tuple[list[str], Callable[[], Awaitable[str]]]:
         batch = place.board.batch
+        _refuse_second(place)
         _refuse_locked(batch.state)
         plan = self._hands.plan(batch.path, _chosen(place.board, jobs))
         bought = [entry for entry in plan.made.entries if entry.will_buy and entry.action in BUYS]
         if not bought:
             raise UsageError("there is no such failed or canceled job that can be tried again")
         caps = [self._hands.cap_words] if self._hands.cap_words else []
-        return [*_priced(plan), *caps], lambda: self._begin_retry(place, plan)
+        return [*_priced(plan), *_hours(plan), *caps], lambda: self._begin_retry(place, plan)
 
     async def _begin_retry(self, place: _Place, plan: Priced) -> str:
-        if place.retry is not None and not place.retry.done():
-            raise UsageError("a retry that was begun here still goes on", hint="wait for its end")
-        await asyncio.to_thread(_refuse_locked, place.board.batch.state)
-        place.retry = asyncio.create_task(self._retry(place, plan))
-        return "The retry has begun."
+        _refuse_second(place)
+        place.is_beginning = True  # before anything is waited for: two may ask in the same moment
+        try:
+            await asyncio.to_thread(_refuse_locked, place.board.batch.state)
+            hours = _hours(plan)
+            place.retries = self._clean("; ".join(["a retry that was begun here is not over", *hours]))
+            place.retry = asyncio.create_task(self._retry(place, plan))
+        finally:
+            place.is_beginning = False
+        return self._clean("; ".join(["The retry has begun", *hours]) + ".")
 
     async def _retry(self, place: _Place, plan: Priced) -> None:
         try:
-            await self._hands.run(plan)
+            await self._hands.run(plan, lambda text: place.tell(self._clean(text)))
             text = "the retry is over"
         except BatchrunnerError as error:
             text = f"the retry did not begin, or ended early: {error}" + (f" ({error.hint})" if error.hint else "")
-        place.said.append({"at": time.time(), "text": self._clean(text)})
+        except asyncio.CancelledError:
+            place.tell("the retry was called off")
+            raise
+        place.tell(self._clean(text))
+
+    def _ask_cancel(self, place: _Place) -> tuple[list[str], Callable[[], Awaitable[str]]]:
+        retry = place.retry
+        if retry is None or retry.done():
+            raise UsageError("no retry that was begun here goes on")
+        lines = ["It costs nothing. The retry that was begun here ends at once, whether it waits or runs."]
+        return [*lines, "What it has bought already is collected by the next run."], lambda: self._cancel(retry)
+
+    async def _cancel(self, retry: asyncio.Task[None]) -> str:
+        retry.cancel()
+        await asyncio.wait([retry])
+        return "The retry is called off."
 
 
 def _going_on(place: _Place) -> str:
@@ -337,6 +376,22 @@ def _going_on(place: _Place) -> str:
     if run is None or not run.is_going_on:
         raise UsageError("no run goes on")
     return run.id
+
+
+def _refuse_second(place: _Place) -> None:
+    """Refuse a retry beside one that was begun here.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if place.is_retrying:
+        raise UsageError("a retry that was begun here still goes on", hint="wait for its end, or call it off")
+
+
+def _hours(plan: Priced) -> list[str]:
+    """When a retry may buy, in words; none where that is at any time."""
+    hours = waiting.planned(plan.batch, waiting.Asked()).hours
+    return waiting.words(hours, time.time())
 
 
 def _refuse_locked(state: Path) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
+import posixpath
+import re
 from typing import Final, Literal
 
 from batchrunner import pictures
-from batchrunner.core import address as addresses
-from batchrunner.core.inputs import Media
+from batchrunner.batch import Batch
+from batchrunner.core import address as addresses, outputs
+from batchrunner.core.inputs import Media, Source
 from batchrunner.core.job import Job
 from batchrunner.core.spec import Input
 from batchrunner.pictures import Made, Missing, Wanted
@@ -38,6 +41,58 @@ POSTER_AT: Final = 0.4
 """The part of a clip after which its poster is taken: after a fade-in, before the end."""
 
 
+ELSEWHERE: Final = Missing(why="it lies outside the folders of this batch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where the files of a batch lie. A state file may come from anywhere, and name any file of this machine.
+
+    Attributes:
+        root: the manifest's folder, which paths are relative to.
+        results: folders of results, resolved; `inputs` those of clips and stills, as the manifest names them.
+    """
+
+    root: Path
+    results: frozenset[Path]
+    inputs: frozenset[Path]
+
+    @classmethod
+    def of(cls, batch: Batch) -> Folders:
+        """Those of a batch: its own folder, and what its manifest leads to, through links, too."""
+        manifest, root = batch.manifest, batch.root
+        templates = {manifest.output, *(entry.output or "" for entry in manifest.jobs)}
+        results = {"", *map(outputs.fixed_folder, templates)}
+        given = [each.value for entry in manifest.jobs for each in entry.inputs if each.source is Source.LOCAL]
+        globs = [glob for entry in manifest.jobs if entry.folder for glob in entry.folder.globs]
+        inputs = {*map(posixpath.dirname, given), *(posixpath.dirname(_PATTERN.split(glob)[0]) for glob in globs)}
+        real_results = frozenset(filter(None, (_resolved(root / each) for each in results)))
+        real_inputs = frozenset(filter(None, (_resolved(root / each) for each in inputs)))
+        return cls(root=root, results=real_results, inputs=real_results | real_inputs)
+
+    def result(self, path: str) -> Path | None:
+        """Where a result on record lies; None where none of this batch's does."""
+        return self._within(path, self.results)
+
+    def input(self, path: str) -> Path | None:
+        """Where an input on record lies; None where none of this batch's does."""
+        return self._within(path, self.inputs)
+
+    def _within(self, path: str, folders: frozenset[Path]) -> Path | None:
+        real = _resolved(self.root / path)
+        return real if real is not None and any(real.is_relative_to(folder) for folder in folders) else None
+
+
+_PATTERN: Final = re.compile(r"[*?\[{]")
+
+
+def _resolved(path: Path) -> Path | None:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links; what can be no name
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictured:
     """What was made of one job."""
@@ -52,7 +107,7 @@ class Pictured:
 def make(
     jobs: Sequence[Job],
     *,
-    root: Path,
+    folders: Folders,
     cache: Path | None,
     embedded: bool = True,
     done: Callable[[int, int], None] | None = None,
@@ -64,9 +119,9 @@ def make(
     plans = [
         (
             job,
-            _coarse(_before(job, root), most_bytes),
-            _coarse(_after(job, root), most_bytes),
-            LEFT_OUT if job.id in unlooped else _loop(job, root),
+            _coarse(_before(job, folders), most_bytes),
+            _coarse(_after(job, folders), most_bytes),
+            LEFT_OUT if job.id in unlooped else _loop(job, folders),
         )
         for job in jobs
     ]
@@ -98,7 +153,7 @@ def _coarse(wanted: Wanted | Missing, most_bytes: int) -> Wanted | Missing:
     return replace(wanted, most_bytes=most_bytes) if isinstance(wanted, Wanted) else wanted
 
 
-def _before(job: Job, root: Path) -> Wanted | Missing:
+def _before(job: Job, folders: Folders) -> Wanted | Missing:
     """The picture of what goes in, at the moment at which the result is shown."""
     given = next((each for each in job.spec.inputs if each.media in {"video", "image"}), None)
     if given is None:
@@ -107,12 +162,15 @@ def _before(job: Job, root: Path) -> Wanted | Missing:
         return Missing(why=_elsewhere(given))
     if addresses.is_object(given.path):
         return Missing(why=IN_A_BUCKET)
+    path = folders.input(given.path)
+    if path is None:
+        return ELSEWHERE
     media: Media = "image" if given.media == "image" else "video"
     moment = _moment(job)
     shown_s = POSTER_AT * job.spec.seconds if moment is None else moment
     start_s = float(job.spec.body().get("start_seconds") or 0)
     return Wanted(
-        path=root / given.path,
+        path=path,
         sha256=given.sha256,
         size=given.size,
         known_at=job.opened_at,
@@ -126,23 +184,26 @@ def _elsewhere(given: Input) -> str:
     return "it comes from the web" if "://" in reference else "it is with the provider"
 
 
-def _after(job: Job, root: Path) -> Wanted | Missing:
+def _after(job: Job, folders: Folders) -> Wanted | Missing:
     moment = _moment(job)
-    return _result(job, root, at_s=round(POSTER_AT * job.spec.seconds if moment is None else moment, 2))
+    return _result(job, folders, at_s=round(POSTER_AT * job.spec.seconds if moment is None else moment, 2))
 
 
-def _loop(job: Job, root: Path) -> Wanted | Missing:
-    return _result(job, root, at_s=None)
+def _loop(job: Job, folders: Folders) -> Wanted | Missing:
+    return _result(job, folders, at_s=None)
 
 
-def _result(job: Job, root: Path, *, at_s: float | None) -> Wanted | Missing:
+def _result(job: Job, folders: Folders, *, at_s: float | None) -> Wanted | Missing:
     if not job.outputs:
         return Missing(why=f"nothing yet: {job.state}" if not job.is_final else f"nothing: {job.state}")
     output = next((each for each in job.outputs if each.suspect_at_s is not None), job.outputs[0])
     if addresses.is_object(output.path):
         return Missing(why=IN_A_BUCKET)
+    path = folders.result(output.path)
+    if path is None:
+        return ELSEWHERE
     return Wanted(
-        path=root / output.path,
+        path=path,
         sha256=output.sha256,
         size=output.bytes,
         known_at=job.ended_at or job.updated_at,
@@ -183,10 +244,10 @@ Which = Literal["before", "after", "loop"]
 KINDS: Final[Mapping[str, Which]] = {"before": "before", "after": "after", "loop": "loop"}
 
 
-def wanted(job: Job, root: Path, which: Which) -> Wanted | Missing:
+def wanted(job: Job, folders: Folders, which: Which) -> Wanted | Missing:
     """One picture of one job."""
     find = {"before": _before, "after": _after, "loop": _loop}[which]
-    return find(job, root)
+    return find(job, folders)
 
 
 Address = Callable[[Made], str | None]

@@ -40,6 +40,9 @@ _held: set[Path] = set()
 """Files that this process has open to write. Opening and closing one again would drop SQLite's own locks on it, since
 POSIX locks belong to a process and a file (sqlite.org/howtocorrupt.html, 2.2)."""
 
+PATIENCE_S = 10.0
+"""Seconds to wait for a file that somebody has for himself alone."""
+
 _BESIDE = ("-journal", "-wal", "-shm")
 """Ends of the names of SQLite's own files beside a database."""
 
@@ -160,7 +163,7 @@ def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.C
     had_log = bool(size_of(log_of(path)))  # a reader leaves an empty one behind
     with translated(path):
         connection = sqlite3.connect(
-            _uri(path, "rw"), uri=True, isolation_level=None, check_same_thread=False, timeout=10
+            _uri(path, "rw"), uri=True, isolation_level=None, check_same_thread=False, timeout=PATIENCE_S
         )
     try:
         with translated(path):
@@ -234,14 +237,14 @@ def _bring_back(path: Path, kept: Path) -> None:
 
 
 @contextmanager
-def connected_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+def connected_to_read(path: Path, *, patience_s: float = PATIENCE_S) -> Iterator[sqlite3.Connection]:
     """The state file, opened for reading; nothing beside it is changed, and its folder need not be writable.
 
     Raises:
         StateUnusable: it cannot be trusted or read.
     """
     check_bytes(path)
-    with _readable(path) as connection:
+    with _readable(path, patience_s) as connection:
         try:
             with translated(path):
                 connection.execute("PRAGMA query_only = ON")
@@ -272,16 +275,16 @@ def job_ids(path: Path, *, beginning: str, state: str | None, limit: int) -> lis
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[sqlite3.Connection]:
+def _readable(path: Path, patience_s: float) -> Iterator[sqlite3.Connection]:
     """A connection that reads; where folder or disk takes no index and there is none, to a copy of file and log."""
     is_fixed = not os.access(path.parent, os.W_OK) or is_nearly_full(path)
     if is_fixed and not size_of(log_of(path)):
         with translated(path):
-            yield sqlite3.connect(_uri(path, "ro&immutable=1"), uri=True, isolation_level=None, timeout=10)
+            yield sqlite3.connect(_uri(path, "ro&immutable=1"), uri=True, isolation_level=None, timeout=patience_s)
         return
     if not is_fixed or index_of(path).exists():
         with translated(path):
-            connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=10)
+            connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=patience_s)
         if not is_fixed or _answers(connection):
             yield connection
             return
@@ -295,7 +298,7 @@ def _readable(path: Path) -> Iterator[sqlite3.Connection]:
         except OSError as error:
             raise damaged(path, f"it cannot be copied to be read: {error.strerror or error}") from error
         with translated(path):
-            yield sqlite3.connect(_uri(copy, "rw"), uri=True, isolation_level=None, timeout=10)
+            yield sqlite3.connect(_uri(copy, "rw"), uri=True, isolation_level=None, timeout=patience_s)
 
 
 def _answers(connection: sqlite3.Connection) -> bool:

@@ -258,11 +258,13 @@ def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None
 
 
 @contextmanager
-def open_to_read(path: Path, *, is_known: bool = False) -> Iterator[View | None]:
+def open_to_read(
+    path: Path, *, is_known: bool = False, patience_s: float = statefile.PATIENCE_S
+) -> Iterator[View | None]:
     """What is in the state file at `path`, without a lock and without changing it; None when there is no file.
 
     Who looks again and again says that it `is_known`: its snapshots are then not held against its log once more, which
-    costs the more, the more jobs there are.
+    costs the more, the more jobs there are. `patience_s` is for a file that somebody has for himself alone.
 
     Raises:
         StateUnusable: it is damaged, not ours, of a newer version, or lacks its log: what it says is then not true.
@@ -273,7 +275,7 @@ def open_to_read(path: Path, *, is_known: bool = False) -> Iterator[View | None]
         yield None
         return
     had_log = bool(statefile.size_of(statefile.log_of(path)))
-    with statefile.connected_to_read(path) as connection:
+    with statefile.connected_to_read(path, patience_s=patience_s) as connection:
         try:
             if not had_log:
                 statefile.refuse_lost_log(path, connection)

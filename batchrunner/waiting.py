@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from batchrunner import statelock, store, zones
 from batchrunner.batch import Batch
@@ -53,6 +55,7 @@ class Waits:
 
 
 NOT_AT_ALL = Waits()
+_LOOK_AT: Final = "look at --start-at, --stop-at and --finish-by, and at window: in the manifest"
 
 
 def planned(batch: Batch, asked: Asked, *, now: Instant | None = None) -> Waits:
@@ -63,11 +66,11 @@ def planned(batch: Batch, asked: Asked, *, now: Instant | None = None) -> Waits:
     """
     window = _window(batch.manifest.window, asked)
     if (flaw := windows.flaw(window)) is not None:
-        raise UsageError(
-            f"{flaw[1]}", hint="look at --start-at, --stop-at and --finish-by, and at window: in the manifest"
-        )
+        raise UsageError(flaw[1], hint=_LOOK_AT)
     at = WallClock().now() if now is None else now
     hours = ALWAYS if window.is_always else windows.hours(window, now=at, zone=zones.zone(window.timezone))
+    if isinstance(window.start, datetime) and hours.is_never:
+        raise UsageError("the window ends before it starts", hint=_LOOK_AT)
     return Waits(hours=hours, wait_for=tuple(map(_state_of, asked.wait_for)))
 
 

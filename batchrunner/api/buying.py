@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
@@ -96,6 +96,13 @@ def run(what: Batch | Plan, *, on_event: OnEvent | None = None, **options: Unpac
 async def run_async(what: Batch | Plan, *, on_event: OnEvent | None = None, **options: Unpack[RunOptions]) -> RunResult:
     """As `run`, beside an event loop. Canceled, it leaves at once, and nothing is lost."""
     return await follow_async(start(what, **options), on_event)
+
+
+async def run_telling(plan: Plan, tell: Callable[[str], None], **options: Unpack[RunOptions]) -> RunResult:
+    """As `run_async`; `tell` hears, in a thread of the run's own, what the command line says to a person."""
+    _refuse_wrong(options)
+    batch, order = _asked(plan, options, _waits(plan.batch, options))
+    return await follow_async(Running(replace(_task(batch, order, options), tell=tell)), None)
 
 
 class CollectOptions(TypedDict, total=False):

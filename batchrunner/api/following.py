@@ -57,6 +57,7 @@ class Task:
     Attributes:
         order: asks for what is to be bought, with the provider at hand; raises where that is not agreed to.
         log: a file for the log; `events` one for the events as lines of JSON.
+        tell: hears, in the run's thread, what the command line says to a person; by default it goes to logging.
     """
 
     batch: Batch
@@ -70,6 +71,7 @@ class Task:
     webhook_host: str | None = None
     sends_notices: bool = False
     hook: tuple[str, ...] = ()
+    tell: Callable[[str], None] | None = None
 
 
 class Running:
@@ -240,7 +242,7 @@ class Running:
             access,
             order,
             onlooker=onlooker,
-            say=_log.info,
+            say=task.tell or _log.info,
             door=door,
             recorder=recorder,
             herald=herald,
@@ -259,7 +261,14 @@ class Running:
             events = logfile.opened(self._task.events, turns_over=False, tell=_log.warning)
             stack.callback(events.close)
         sends = telemetry.opened(os.environ, tell=_log.warning)
-        return Recorder(say=_log.warning, log=log, events=events, heed=self._pipe.put, key=access.key, telemetry=sends)
+        return Recorder(
+            say=self._task.tell or _log.warning,
+            log=log,
+            events=events,
+            heed=self._pipe.put,
+            key=access.key,
+            telemetry=sends,
+        )
 
     def _knows(self, engine: Engine) -> None:
         with self._lock:

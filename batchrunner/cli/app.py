@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # click's answer to a closed pipe: whoever read our output has gone, and nothing is left to say.
         return Exit.OK
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug ends here, in a file
-        return _report_bug(error)
+        return _say_unwritten(error) if show.is_of_output(error) else _report_bug(error)
     return result if isinstance(result, int) else Exit.OK
 
 
@@ -112,6 +112,11 @@ def _say_error(error: BatchrunnerError) -> None:
         show.say(f"error: {error}")
     if error.hint:
         show.say(f"hint: {error.hint}")
+
+
+def _say_unwritten(error: Exception) -> int:
+    show.say(f"error: cannot write to standard output: {getattr(error, 'strerror', None) or error}")
+    return Exit.USAGE
 
 
 def _report_bug(error: Exception) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
@@ -55,11 +55,11 @@ async def _serve(desk: Desk, host: str, port: int) -> None:
     from batchrunner.web.dashboard import serving_desk
     from batchrunner.web.guard import Guard
 
-    guard = Guard(host)
+    guard = Guard(host, own=serving.own_names())
     listener = serving.listen(host, port, what="browsers", hint="name another --port, or --host")
     ended = asyncio.Event()
     async with serving_desk(desk, listener, guard):
-        show.say(f"dashboard: {serving.address(listener)}/#token={guard.token}")
+        show.say(f"dashboard: {serving.address_for_people(listener)}/#token={guard.token}")
         if not guard.is_local:
             show.say("this is plain HTTP: whoever sees the traffic sees the token; a tunnel (ssh -L) keeps it private")
         with signals.in_two_stages(ended.set, ended.set):
@@ -110,8 +110,8 @@ def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps) -> Hand
     def plan(manifest: Path, select: Selection) -> Plan:
         return planning.plan_retry(planning.load(manifest, state=state, variables=variables), select=select)
 
-    async def run(made: Any) -> object:
-        return await buying.run_async(made, **caps)
+    async def run(made: Any, tell: Callable[[str], None]) -> object:
+        return await buying.run_telling(made, tell, **caps)
 
     most = [f"{caps[key]:,} {what}" for key, what in _MOST if key in caps]
     told = f"The dashboard was started with a cap: at most {' and '.join(most)}." if most else None

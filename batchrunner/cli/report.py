@@ -22,6 +22,7 @@ from batchrunner.errors import Exit, TransferError, UsageError
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
+    from batchrunner.gallery import Folders
     from batchrunner.report.model import Gallery, Report
     from batchrunner.report.read import Record
     from batchrunner.stateview import View
@@ -84,6 +85,7 @@ class _Read:
     report: Report
     typed: Typed
     clean: Callable[[str], str]
+    folders: Folders
 
 
 def _clock(at: float) -> datetime:
@@ -96,6 +98,7 @@ def _clock(at: float) -> datetime:
 def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
     from batchrunner import batch, clock, recorder, store
     from batchrunner.core import plain
+    from batchrunner.gallery import Folders
     from batchrunner.report import read as reading
     from batchrunner.report.model import Origin
 
@@ -121,7 +124,14 @@ def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
         )
     made = reading.read(record, origin=origin, cap=batched.manifest.budget.credits, words=words, clean=clean)
     return _Read(
-        manifest=manifest, state=batched.state, root=batched.root, record=record, report=made, typed=typed, clean=clean
+        manifest=manifest,
+        state=batched.state,
+        root=batched.root,
+        record=record,
+        report=made,
+        typed=typed,
+        clean=clean,
+        folders=Folders.of(batched),
     )
 
 
@@ -257,7 +267,9 @@ def _gallery(read: _Read, folder: Path, given: Mapping[str, Any]) -> Gallery:
         return Gallery(note="Made without pictures (--no-pictures).")
     cache = places.cache_folder(os.environ) / "pictures"
     with show.counting("making pictures") as done:
-        made = gallery.make(read.record.jobs, root=read.root, cache=cache, embedded=given["assets"] is None, done=done)
+        made = gallery.make(
+            read.record.jobs, folders=read.folders, cache=cache, embedded=given["assets"] is None, done=done
+        )
     try:
         return gallery.placed(made, assets=given["assets"], page_folder=folder, clean=read.clean)
     except OSError as error:

@@ -144,11 +144,15 @@ def _heralding(read: Batch, given: Mapping[str, Any], typed: Typed) -> AbstractC
     from batchrunner.core.notices import words_of
     from batchrunner.herald import heralding
 
+    try:
+        command = words_of(given["on_job_done"] or ())
+    except ValueError as error:
+        raise UsageError(f"--on-job-done is no command: {error}", hint="write a program and its arguments") from None
     return heralding(
         read,
         environ=os.environ,
         tell=show.say,
-        command=words_of(given["on_job_done"] or ()),
+        command=command,
         is_silent=given["no_notices"],
         about=lambda job: doubts.lines(job, typed),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,21 @@ def say(text: str = "") -> None:
 def line(text: str) -> None:
     """Print text on standard output, with nothing in it that could steer the terminal."""
     click.echo(plain.shown(text))
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether it says that standard output takes no more; what is left to be written is given up then."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if not isinstance(error, OSError) or place is None or place.tb_frame.f_code is not click.echo.__code__:
+        return False
+    # What could not be written is tried once more when the program ends, and would end it in a second way.
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return True
 
 
 @contextmanager

@@ -145,7 +145,11 @@ def _took(hours: float) -> str:
 
 
 def words_of(command: str | Sequence[str]) -> tuple[str, ...]:
-    """A command as its words: split as a shell would, but no shell reads it."""
+    """A command as its words: split as a shell would, but no shell reads it.
+
+    Raises:
+        ValueError: a quotation has no end.
+    """
     return tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
 
 

@@ -34,6 +34,9 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[
 PATTERN: Final = f"^(?:{_TIME.pattern}|{_DATE.pattern})$"
 """What such a text is made of."""
 
+YEARS: Final = range(2000, 2201)
+"""Years of a date. Beyond the first and the last there is, a date has no instant in every zone."""
+
 DAYS: Final = 3
 """How many days off a time of day is looked for; two are enough, but where a zone left a day out."""
 
@@ -90,6 +93,11 @@ class Hours:
     def ends_at(self) -> Instant | None:
         """From when on nothing more can be bought."""
         return min((at for at in (self.stops_at, self.finish_by) if at is not None), default=None)
+
+    @property
+    def is_never(self) -> bool:
+        """Whether it ends before it opens."""
+        return self.opens_at is not None and self.ends_at is not None and self.ends_at <= self.opens_at
 
     def is_ahead(self, now: Instant) -> bool:
         """Whether it has not opened yet."""
@@ -196,6 +204,9 @@ def _jump(before: Instant, after: Instant, zone: tzinfo) -> Instant:
 
 def flaw(window: Window) -> tuple[str, str] | None:
     """What cannot be meant by a window, as the key and the words; None where nothing is wrong."""
+    for key, moment in (("start", window.start), ("stop", window.stop), ("finish_by", window.finish_by)):
+        if isinstance(moment, datetime) and moment.year not in YEARS:
+            return key, f"a date of the year {moment.year:04}; write one between {YEARS[0]} and {YEARS[-1]}"
     for key, end in (("stop", window.stop), ("finish_by", window.finish_by)):
         if window.start is None or end is None:
             continue

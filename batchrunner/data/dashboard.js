@@ -283,10 +283,12 @@
       const action = button.dataset.action;
       if (action === "pause") button.hidden = !summary.is_running || summary.paused;
       if (action === "resume") button.hidden = !summary.is_running || !summary.paused;
-      if (action === "retry") button.hidden = summary.is_running || !((summary.by_state.failed ?? 0) + (summary.by_state.canceled ?? 0));
+      if (action === "cancel") button.hidden = !summary.retry;
+      if (action === "retry") button.hidden = summary.is_running || summary.retry || !((summary.by_state.failed ?? 0) + (summary.by_state.canceled ?? 0));
     }
     const waits = [
       ...summary.waits.map((each) => `${plural(each.jobs, "job")} (${each.step}): ${each.why}`),
+      ...(summary.retry ? [summary.retry] : []),
       ...summary.stalls,
       ...Object.entries(summary.pauses).map(([step, words]) => `${step}: ${words}`),
     ];
@@ -298,8 +300,11 @@
     for (const each of ORDER) chip(each, each, summary.by_state[each] ?? 0);
     chip("suspect", "suspect", summary.suspects);
     complain(summary.trouble ?? "");
-    for (const each of summary.said.slice(told)) addLine(each.at, "", each.text);
-    told = summary.said.length;
+    for (const each of summary.said) {
+      if (each.at <= told) continue;
+      addLine(each.at, "", each.text);
+      told = each.at;
+    }
   };
   const addLine = (at, job, words) => {
     const line = make("li");
@@ -333,7 +338,7 @@
   };
 
   // --- actions: first what it would do and cost, then the deed ----------------------------------------------------
-  const TITLES = { pause: "Pause buying", resume: "Resume buying", retry: "Retry what failed", "retry-chosen": "Retry selected" };
+  const TITLES = { pause: "Pause buying", resume: "Resume buying", cancel: "Call off the retry", retry: "Retry what failed", "retry-chosen": "Retry selected" };
   let ticket = null;
   const ask = async (action) => {
     get("ask-title").textContent = TITLES[action];

@@ -45,12 +45,13 @@ class File:
     """A file on disk.
 
     Attributes:
-        path: seen from the manifest's folder.
+        path: seen from the manifest's folder, as it is, for links; `shown` is for people.
         is_there: whether it is still where it was put.
         suspect_at_s: seconds into it of the picture that shows why the job is suspect.
     """
 
     path: str
+    shown: str
     bytes: int
     is_there: bool = True
     suspect_at_s: float | None = None

@@ -137,6 +137,7 @@ class _Reader:
             files=tuple(
                 File(
                     path=each.path,
+                    shown=self.clean(each.path),
                     bytes=each.bytes,
                     is_there=each.path not in self.missing,
                     suspect_at_s=each.suspect_at_s,

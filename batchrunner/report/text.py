@@ -11,6 +11,9 @@ from batchrunner.report.model import Card, Report
 
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|#~&!])")
 
+_AT_START: Final = re.compile(r"^([0-9]*)([-+=.)])")
+"""What makes a list, a rule or a heading of a line that begins so."""
+
 
 def markdown(report: Report, clock: Clock) -> str:
     """The report as Markdown."""
@@ -43,7 +46,7 @@ def _lines(report: Report, clock: Clock) -> Iterator[str]:
 
 
 def _row(card: Card) -> tuple[str, ...]:
-    files = ", ".join(file.path for file in card.now.files)
+    files = ", ".join(file.shown for file in card.now.files)
     told = f"{files} (suspect: {card.now.suspect})" if card.now.suspect else files or card.note
     return (card.id, card.kind, card.model, card.state, f"{card.credits:,}", told)
 
@@ -93,5 +96,6 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[s
 
 
 def plain(text: str) -> str:
-    """Text that Markdown leaves as it is."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown leaves as it is, and that calls nobody by name."""
+    escaped = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _AT_START.sub(r"\1\\\2", escaped).replace("@", "@\N{ZERO WIDTH SPACE}")

@@ -34,6 +34,7 @@ BEAT_S: Final = 15.0
 
 LARGEST_BODY: Final = 200_000
 _GRACE_S: Final = 1
+_MOST_DIGITS: Final = 9
 
 PAGE: Final = "dashboard.html"
 STATIC: Final[Mapping[str, str]] = {
@@ -101,8 +102,8 @@ def app(desk: Desk, guard: Guard, *, closing: asyncio.Event) -> ASGIApp:
         Route("/api/overview/events", pages.overview_events),
         Route("/api/m/{batch}", pages.news),
         Route("/api/m/{batch}/events", pages.news_events),
-        Route("/api/m/{batch}/jobs/{job:int}/{which}.webp", pages.picture),
-        Route("/api/m/{batch}/jobs/{job:int}/files/{number:int}", pages.file),
+        Route("/api/m/{batch}/jobs/{job}/{which}.webp", pages.picture),
+        Route("/api/m/{batch}/jobs/{job}/files/{number}", pages.file),
         Route("/api/m/{batch}/ask", pages.ask, methods=["POST"]),
         Route("/api/m/{batch}/do", pages.carry_out, methods=["POST"]),
     ]
@@ -177,7 +178,7 @@ class _Pages:
     async def picture(self, request: Request) -> Response:
         where = request.path_params
         try:
-            data, why = await self._desk.picture(where["batch"], where["job"], where["which"])
+            data, why = await self._desk.picture(where["batch"], _number(where["job"]), where["which"])
         except KeyError:
             raise HTTPException(404) from None
         if data is None:
@@ -186,7 +187,7 @@ class _Pages:
 
     async def file(self, request: Request) -> Response:
         where = request.path_params
-        path = await asyncio.to_thread(self._desk.file, where["batch"], where["job"], where["number"])
+        path = await asyncio.to_thread(self._desk.file, where["batch"], _number(where["job"]), _number(where["number"]))
         if path is None:
             raise HTTPException(404)
         kind = "video/mp4" if path.suffix.lower() == ".mp4" else "application/octet-stream"
@@ -218,6 +219,17 @@ class _Pages:
         except BatchrunnerError as error:
             return _refused(error)
         return JSONResponse({"said": done})
+
+
+def _number(text: str) -> int:
+    """A number of an address.
+
+    Raises:
+        HTTPException: it is none, or larger than any there is.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise HTTPException(404)
+    return int(text)
 
 
 def _refused(error: BatchrunnerError) -> Response:

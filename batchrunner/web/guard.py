@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import hashlib
 import hmac
-from http.cookies import CookieError, SimpleCookie
 import ipaddress
 import secrets
 from typing import Final
@@ -54,11 +53,12 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """The rules of one start of the server, with its token; it shows in no text of this value."""
 
-    def __init__(self, host: str, *, token: str | None = None) -> None:
-        """Guard what listens on `host`."""
+    def __init__(self, host: str, *, token: str | None = None, own: frozenset[str] = frozenset()) -> None:
+        """Guard what listens on `host`; `own` are names of this machine, which nobody else can point here."""
         self._host = host.lower()
         self.token = token or secrets.token_urlsafe(24)
         self.is_local = is_loopback(host)
+        self._own = own
 
     def __repr__(self) -> str:
         return f"Guard(host={self._host!r}, token=…)"
@@ -78,7 +78,7 @@ class Guard:
             return False
         if self.is_local:
             return is_loopback(name)
-        return name in {self._host, "localhost"} or _is_address(name)
+        return name in {self._host, "localhost", *self._own} or _is_address(name)
 
     def may_read(self, headers: Headers) -> bool:
         """Whether a request may be told of batches."""
@@ -91,16 +91,18 @@ class Guard:
     def is_our_page(self, headers: Headers) -> bool:
         """Whether a request that changes something comes from a page of ours."""
         origin, host = headers.get("origin"), headers.get("host")
-        return origin is not None and host is not None and urlsplit(origin).netloc == host
+        if origin is None or host is None:
+            return False
+        try:
+            return urlsplit(origin).netloc == host
+        except ValueError:
+            return False
 
     def _has_cookie(self, headers: Headers) -> bool:
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        given = cookies.get(COOKIE)
-        return given is not None and hmac.compare_digest(given.value.encode(), self.cookie.encode())
+        # By hand: a cookie that another server of this host has set, and that is none, must not hide ours.
+        pairs = (pair.strip().partition("=") for each in headers.getlist("cookie") for pair in each.split(";"))
+        given = [value.encode() for name, _, value in pairs if name == COOKIE]
+        return any(hmac.compare_digest(value, self.cookie.encode()) for value in given)
 
 
 def _name_of(host: str | None) -> str | None:

@@ -16,7 +16,6 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable
 from batchrunner.provider import webhooks
@@ -28,9 +27,6 @@ PATH: Final = "/webhook"
 
 LONGEST_BODY_S = 10.0
 """Seconds that a body may take to arrive: the provider waits that long for an answer."""
-
-LONGEST_HEAD_S = 5.0
-"""Seconds that the head of a request may take; who sends none takes the place of a notice for no longer."""
 
 _GRACE_S: Final = 2
 _STATUSES: Final[Mapping[type[NoticeRefused], int]] = {
@@ -64,7 +60,7 @@ async def listening(
         hint="name another --webhook-port, or --webhook-host, or leave webhooks out: polling does without",
     )
     application = app(Mailbox(door.secret), on_notice=on_notice, now=now, tell=tell)
-    async with serving.serving(application, listener, grace_s=_GRACE_S, protocol=_Protocol):
+    async with serving.serving(application, listener, grace_s=_GRACE_S):
         yield f"{serving.address(listener)}{PATH}"
 
 
@@ -115,24 +111,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > webhooks.LARGEST_BODY:
             raise NoticeTooLarge(f"a notice of more than {webhooks.LARGEST_BODY} bytes")
     return bytes(body)
-
-
-class _Protocol(H11Protocol):
-    """HTTP that closes a connection on which no request is under way, whatever comes on it in drops."""
-
-    _watch: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch = self.loop.call_later(LONGEST_HEAD_S, self._look)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        super().connection_lost(exc)
-
-    def _look(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
-            self.transport.close()
-        else:
-            self._watch = self.loop.call_later(LONGEST_HEAD_S, self._look)

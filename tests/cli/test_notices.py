@@ -183,6 +183,13 @@ def test_a_hook_that_fails_is_told_and_nothing_else_happens(own):
     assert API_KEY not in ended.err
 
 
+def test_a_hook_that_is_no_command_is_refused_before_anything_is_bought(own):
+    manifest = written(own)
+    ended = own.run("run", manifest.name, "--on-job-done", "'")
+    assert (ended.code, "--on-job-done is no command: No closing quotation" in ended.err) == (2, True), ended.err
+    assert own.provider.creates("night") == []
+
+
 def test_a_hook_that_is_not_there_is_refused_before_anything_is_bought(own):
     manifest = written(own, on_job_done="no-such-program --at all")
     ended = own.run("run", manifest.name)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 import shutil
 import stat
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -89,6 +91,35 @@ def test_a_reader_of_events_that_stands_still_costs_no_render(program, media):
         ended = program.run("run", manifest.name, option, "pipe")
         assert (ended.code, "pipe is written no more" in ended.err) == (0, True), ended.err
     assert program.status(manifest)["jobs"][0]["state"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full here")
+def test_standard_output_that_cannot_be_written_is_told_as_that(program, media):
+    manifest = lay_out(program, media, "full")
+    assert program.run("run", manifest.name).code == 0
+    commands = (
+        ["status", manifest.name],
+        ["status", manifest.name, "--json"],
+        ["plan", manifest.name],
+        ["log", manifest.name, "clip"],
+        ["ledger", manifest.name],
+        ["report", manifest.name, "-o", "-"],
+        ["models"],
+        ["--help"],
+    )
+    for command in commands:
+        with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+            ended = subprocess.run(
+                [sys.executable, "-m", "batchrunner", *command],
+                cwd=program.folder,
+                env=program.environ(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        last = ended.stderr.splitlines()[-1:]
+        assert (ended.returncode, last) == (2, ["error: cannot write to standard output: No space left on device"])
 
 
 def test_what_a_pipe_does_not_take_is_given_up_after_some_seconds_and_told_once():

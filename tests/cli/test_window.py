@@ -50,6 +50,28 @@ def test_a_window_that_is_over_buys_nothing_and_says_what_is_left(batch):
     assert batch.provider.creates_by_job("m") == {"s1": 1, "s2": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{start: "9999-12-31T23:59"}', "a date of the year 9999"),
+        ('{stop: "0001-01-01T00:00", timezone: Asia/Tokyo}', "a date of the year 0001"),
+        ('{start: "2030-11-02T02:00Z", stop: "2030-11-02T01:30", timezone: UTC}', "the window ends before it starts"),
+        ('{start: "2030-11-02T02:00", stop: "02:00"}', "the window ends before it starts"),
+    ],
+)
+def test_a_window_that_can_never_be_open_is_refused_by_plan_and_run(batch, text, words):
+    with_window(batch, text)
+    for command in ("plan", "run"):
+        ended = batch.run(command, "m.yaml")
+        assert (ended.code, words in ended.err) == (2, True), ended.err
+    assert batch.provider.creates("m") == []
+
+
+def test_a_date_that_no_clock_reckons_with_is_refused(batch):
+    ended = batch.run("run", "m.yaml", "--stop-at", "9999-12-31T23:59")
+    assert (ended.code, "a date of the year 9999; write one between 2000 and 2200" in ended.err) == (2, True)
+
+
 def test_it_begins_when_it_is_told_to_and_asks_first(batch):
     ended = batch.run("run", "m.yaml", "--start-at", ahead(1))
     assert ended.code == 0, ended.err

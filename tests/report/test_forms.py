@@ -144,9 +144,34 @@ def test_a_spreadsheet_carries_nothing_out():
     rows = list(csv.DictReader(io.StringIO(as_csv(report))))
     assert list(rows[0]) == list(COLUMNS)
     assert [row["id"] for row in rows] == ["'=cmd|' /C calc'!A0", "'@sum", "plain"]
-    assert (rows[0]["tags"], rows[1]["error"], rows[1]["message"]) == ("'+1", "'-x", "'\t=1")
+    assert (rows[0]["tags"], rows[1]["error"], rows[1]["message"]) == ("'+1", "'-x", "'\t'=1")
     assert (rows[2]["charged"], rows[2]["render_seconds"], rows[2]["output"]) == ("240", "60.0", "renders/plain.mp4")
     assert all(not cell.startswith(("=", "+", "-", "@", "\t")) for row in rows for cell in row.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("\uff1d1", "'\uff1d1"),
+        ("\uff201", "'\uff201"),
+        ("  =1", "  '=1"),
+        ("no; =1", "no; '=1"),
+        ("no;-1\t+1", "no;'-1\t'+1"),
+        ("a-b; c=d, e@f", "a-b; c=d, e@f"),
+    ],
+)
+def test_a_cell_that_some_spreadsheet_takes_apart_is_a_text(text, cell):
+    table = as_csv(report_of(failed("a", message=text)))
+    (row,) = csv.DictReader(io.StringIO(table))
+    assert row["message"] == cell
+    assert table.splitlines()[0] == ",".join(f'"{name}"' for name in COLUMNS)
+
+
+def test_a_path_on_record_steers_no_terminal_in_any_form():
+    report = report_of(done("a\x1b]0;owned\x07"), clean=plain.shown)
+    for text in (as_csv(report), markdown(report, clock), html_of(report), as_junit(report)):
+        assert "\x1b" not in text
+    assert "renders/a\\x1b]0;owned\\x07.mp4" in as_csv(report)
 
 
 def test_junit_has_a_case_for_each_job_and_counts_that_fit():
@@ -175,3 +200,19 @@ def test_markdown_is_read_as_text():
     assert "| credits charged | 480 |" in text
     rows = [line for line in text.splitlines() if line.startswith("| a | image-to-video")]
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("=== x", r"\=== x"),
+        ("- x", r"\- x"),
+        ("+ x", r"\+ x"),
+        ("1. x", r"1\. x"),
+        ("12) x", r"12\) x"),
+        ("a - b = 1.", "a - b = 1."),
+        ("ask @someone", "ask @\u200bsomeone"),
+    ],
+)
+def test_a_message_is_no_list_no_heading_and_calls_nobody(text, escaped):
+    assert f"\n{escaped}\n" in markdown(report_of(failed("a", message=text)), clock)

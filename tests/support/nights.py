@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 import hashlib
 import json
@@ -128,9 +128,11 @@ class Advice:
         return f"batchrunner adopt night.yaml {job.id} PROJECT_ID", f"batchrunner resolve night.yaml {job.id}"
 
 
-def report_of(*lives: Life, cap: int | None = 6000, name: str = "night.yaml") -> Report:
+def report_of(
+    *lives: Life, cap: int | None = 6000, name: str = "night.yaml", clean: Callable[[str], str] = str
+) -> Report:
     origin = Origin(manifest=name, state_file="night.state.db", version="0.1.0", made_at=START + 10_000)
-    return read.read(record_of(*lives), origin=origin, cap=cap, words=Advice(), clean=str)
+    return read.read(record_of(*lives), origin=origin, cap=cap, words=Advice(), clean=clean)
 
 
 def clock(at: float) -> datetime:

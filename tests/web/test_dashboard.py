@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 import json
+import os
 from pathlib import Path
 import shutil
+import socket
+import sqlite3
 import stat
 import subprocess
 import time
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
+from batchrunner import snapshots
+from batchrunner.core import record
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
-from batchrunner.web.guard import HEADERS
+from batchrunner.web.guard import HEADERS, Guard
 from tests.support.desks import Page, dashboard
 from tests.support.program import Program, Provider
 
@@ -165,6 +174,43 @@ def test_pictures_and_files_are_those_on_record(done: Program) -> None:
         assert page.client.get(f"{base}/1/files/0").status_code == 404
 
 
+def renamed(program: Program, path: str, size: int) -> None:
+    """A state file that says another path of the only result of its first job, as one that came from elsewhere may."""
+    with contextlib.closing(sqlite3.connect(program.folder / "night.state.db")) as db:
+        body, last = db.execute("SELECT body, last_event FROM job WHERE id = 'one'").fetchone()
+        job = record.job_from_text(body)
+        outputs = (replace(job.outputs[0], path=path, bytes=size),)
+        db.execute(snapshots.PUT, snapshots.row(replace(job, outputs=outputs), is_current=True, last_event=last))
+        db.commit()
+
+
+def test_a_file_outside_the_folders_of_the_batch_is_not_served(done: Program, tmp_path_factory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    clip = done.folder / "renders" / "one.mp4"
+    secret = Path(shutil.copy(clip, outside / "secret.mp4"))
+    (done.folder / "link.mp4").symlink_to(secret)
+    for path in (str(secret), os.path.relpath(secret, done.folder), "link.mp4", "a\0b"):
+        renamed(done, path, secret.stat().st_size)
+        with dashboard(done, "night.yaml") as page:
+            base = f"/api/m/{only(page)}/jobs/0"
+            assert page.client.get(f"{base}/files/0").status_code == 404
+            for which in ("after", "loop"):
+                answer = page.client.get(f"{base}/{which}.webp")
+                assert (answer.status_code, "outside the folders" in answer.json()["error"]) == (404, True)
+    report = done.run("report", "night.yaml", "-o", "-").out
+    assert "it lies outside the folders of this batch" in report
+
+
+def test_a_folder_of_results_may_be_a_link(done: Program, tmp_path_factory) -> None:
+    disk = tmp_path_factory.mktemp("disk") / "renders"
+    (done.folder / "renders").rename(disk)
+    (done.folder / "renders").symlink_to(disk)
+    with dashboard(done, "night.yaml") as page:
+        base = f"/api/m/{only(page)}/jobs/0"
+        assert page.client.get(f"{base}/files/0").status_code == 200
+        assert page.client.get(f"{base}/after.webp").status_code == 200
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -173,6 +219,8 @@ def test_pictures_and_files_are_those_on_record(done: Program) -> None:
         "/api/m/{batch}/jobs/0/../../../../night.yaml",
         "/api/m/{batch}/jobs/0/secret.webp",
         "/api/m/{batch}/jobs/0/files/1",
+        f"/api/m/{{batch}}/jobs/0/files/{'9' * 5000}",
+        f"/api/m/{{batch}}/jobs/{'9' * 5000}/files/0",
         "/api/m/{batch}/jobs/0/files/night.state.db",
         "/api/m/{batch}/jobs/0/files/..%2f..%2fnight.yaml",
         "/api/m/..%2fnight.yaml",
@@ -202,6 +250,42 @@ def test_every_answer_keeps_the_page_to_itself(page: Page) -> None:
     assert page.token not in text
 
 
+def test_odd_marks_origins_and_cookies_are_no_bug(page: Page) -> None:
+    batch = only(page)
+    assert page.news(batch, f"1-{'9' * 5000}")["is_all"]
+    answer = page.client.post(f"/api/m/{batch}/ask", json={"action": "pause"}, headers={"Origin": "http://["})
+    assert answer.status_code == 403
+
+
+def test_a_strange_cookie_of_another_server_hides_no_reader() -> None:
+    guard = Guard("0.0.0.0", own=frozenset({"studio"}))
+    for odd in ("a b{}=1", 'x[]="', "batchrunner", "batchrunner=other"):
+        assert guard.may_read(Headers({"cookie": f"{odd}; batchrunner={guard.cookie}; z"}))
+        assert not guard.may_read(Headers({"cookie": odd}))
+    assert guard.knows("studio:8000")
+    assert not guard.knows("evil.example:8000")
+
+
+def test_connections_on_which_nothing_comes_are_closed(page: Page) -> None:
+    url = httpx.URL(page.url)
+    silent = [socket.create_connection((url.host, url.port)) for _ in range(110)]
+    for each in silent:
+        each.settimeout(60)
+        assert each.recv(1) == b""  # closed by the other side
+        each.close()
+    assert page.client.get("/").status_code == 200
+
+
+def test_a_state_file_that_somebody_has_for_himself_holds_up_no_page(done: Program) -> None:
+    with contextlib.closing(sqlite3.connect(done.folder / "night.state.db", isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        with dashboard(done, "night.yaml") as page:
+            began = time.monotonic()
+            assert page.overview()[0]["trouble"] is not None
+            assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "[::1"])
 def test_another_name_is_refused(page: Page, host: str) -> None:
     assert page.client.get("/api/overview", headers={"Host": host}).status_code in {400, 421}
@@ -226,7 +310,9 @@ def test_an_action_needs_the_token_and_our_own_page(page: Page, headers: dict[st
 
 def test_others_than_this_machine_need_the_token_to_read(done: Program) -> None:
     with dashboard(done, "night.yaml", "--host", "0.0.0.0") as page:
-        local = page.url.replace("0.0.0.0", "127.0.0.1")
+        assert "//0.0.0.0" not in page.url
+        assert page.client.get("/").status_code == 200
+        local = f"http://127.0.0.1:{page.url.rpartition(':')[2]}"
         with httpx.Client(base_url=local) as stranger:
             assert stranger.get("/").status_code == 200
             assert stranger.get("/api/overview").status_code == 401
@@ -325,8 +411,8 @@ def test_a_retry_says_its_price_and_buys_just_that(slow: Program, media: Path) -
         assert "invalid_parameters: 1 job; the input or the request is at fault" in asked["lines"][1]
         assert len(slow.provider.creates("night")) == creates
         assert page.do(batch, asked["ticket"]).json() == {"said": "The retry has begun."}
-        ended = page.until(batch, lambda each: each["said"])
-        assert ended["said"][0]["text"] == "the retry is over"
+        ended = page.until(batch, lambda each: each["said"] and each["retry"] is None)
+        assert ended["said"][-1]["text"] == "the retry is over"
         assert page.until(batch, lambda each: each["over"] == 2)["by_state"] == {"done": 2}
     assert slow.provider.creates_by_job("night") == {"lost": 2, "well": 1}
 
@@ -340,6 +426,31 @@ def test_a_retry_keeps_within_the_caps_that_the_dashboard_was_started_with(slow:
         assert "at most 1 credits for this retry." in asked["lines"][-1]
         page.do(batch, asked["ticket"])
         page.until(batch, lambda each: each["said"])
+    assert slow.provider.creates_by_job("night") == {"lost": 1, "well": 1}
+
+
+def test_a_retry_that_waits_for_its_window_says_so_and_can_be_called_off(slow: Program, media: Path) -> None:
+    manifest = write(slow, media, "lost", "well")
+    assert slow.run("run", "night.yaml").code == 4
+    start = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    manifest.write_text(manifest.read_text().replace("jobs:", f'window: {{start: "{start}"}}\njobs:'))
+    with dashboard(slow, "night.yaml") as page:
+        batch = only(page)
+        assert page.ask(batch, "cancel").json()["error"] == "no retry that was begun here goes on"
+        first, second = (page.ask(batch, "retry").json() for _ in range(2))
+        assert any(line.startswith("buying begins at ") for line in first["lines"])
+        assert "; buying begins at " in page.do(batch, first["ticket"]).json()["said"]
+        assert page.do(batch, second["ticket"]).json()["error"] == "a retry that was begun here still goes on"
+        waits = page.until(batch, lambda each: each["said"])
+        assert "buying begins at " in waits["retry"]
+        assert "buying begins at " in waits["said"][-1]["text"]
+        refused = page.ask(batch, "retry")
+        assert (refused.status_code, refused.json()["hint"]) == (409, "wait for its end, or call it off")
+        asked = page.ask(batch, "cancel").json()
+        assert page.do(batch, asked["ticket"]).json() == {"said": "The retry is called off."}
+        summary = page.news(batch)["summary"]
+        assert (summary["retry"], summary["said"][-1]["text"]) == (None, "the retry was called off")
+        assert page.ask(batch, "retry").status_code == 200
     assert slow.provider.creates_by_job("night") == {"lost": 1, "well": 1}
 
 

@@ -18,7 +18,7 @@ import pytest
 from batchrunner.core.manifest import Webhooks
 from batchrunner.errors import UsageError
 from batchrunner.provider.webhooks import Notice
-from batchrunner.web import door as doors, receiver
+from batchrunner.web import door as doors, receiver, serving
 from batchrunner.web.door import SECRET as VARIABLE, Door
 from tests.support.notices import SECRET, body_of, post, signed
 
@@ -74,7 +74,7 @@ async def test_a_notice_is_answered_and_passed_on() -> None:
 
 
 async def test_half_open_connections_hold_notices_up_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver, "LONGEST_HEAD_S", 0.2)
+    monkeypatch.setattr(serving, "LONGEST_HEAD_S", 0.2)
     async with listening() as here:
         heads = (spoken(here.url, b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n") for _ in range(110))
         assert set(await asyncio.gather(*heads)) == {b""}
