@@ -142,7 +142,7 @@ def _youtube(value: str, field: str) -> Input:
 
 
 def _remote(value: str, *, field: str, media: Media, extensions: Sequence[str]) -> Input:
-    address = _address(value)
+    address = _address(value, hint=_OBJECTS)
     if address.hostname == _LIBRARY_HOST and address.path.rstrip("/") == _LIBRARY_PATH:
         # Docs integration/inputs-and-outputs.mdx: ?videoId=, ?imageId= (and ?audioId=) of the own account.
         wanted = f"{media}Id"
@@ -153,18 +153,21 @@ def _remote(value: str, *, field: str, media: Media, extensions: Sequence[str]) 
     return Input(field=field, source=Source.URL, value=value, media=media, extension=extension)
 
 
-def _address(value: str) -> SplitResult:
-    refused = NotAnInput(
-        f"{yamltext.quoted(value)} is not an address that starts with https://",
-        hint="an object is written s3://bucket/key, gs://bucket/key or az://container/key",
-    )
+def _address(value: str, *, hint: str | None = None) -> SplitResult:
+    refused = f"{yamltext.quoted(value)} is not an address that starts with https://"
     try:
         address = urlsplit(value)
     except ValueError as error:
-        raise refused from error
-    if address.scheme not in {"http", "https"} or not address.hostname or re.search(r"\s", value):
-        raise refused
+        raise NotAnInput(refused) from error
+    if address.scheme not in _WEB:
+        raise NotAnInput(refused, hint=hint)
+    if not address.hostname or re.search(r"\s", value):
+        raise NotAnInput(refused)
     return address
+
+
+_WEB = frozenset({"http", "https"})
+_OBJECTS = "an object is written s3://bucket/key, gs://bucket/key or az://container/key"
 
 
 def _known_extension(path: str, *, media: Media, extensions: Sequence[str]) -> str:

@@ -197,7 +197,9 @@ def test_a_file_outside_the_folders_of_the_batch_is_not_served(done: Program, tm
             for which in ("after", "loop"):
                 answer = page.client.get(f"{base}/{which}.webp")
                 assert (answer.status_code, "outside the folders" in answer.json()["error"]) == (404, True)
-    report = done.run("report", "night.yaml", "-o", "-").out
+    ended = done.run("report", "night.yaml", "-o", "-")
+    assert ended.code == 0, ended.err
+    report = ended.out
     assert "it lies outside the folders of this batch" in report
 
 
