@@ -127,6 +127,15 @@ def test_several_manifests_of_a_folder_stand_side_by_side(done: Program, media: 
         assert [(each["name"], each["over"]) for each in page.overview()] == [("night.yaml", 2), ("day.yaml", 1)]
 
 
+def test_a_state_file_alone_is_followed_too(done: Program) -> None:
+    (done.folder / "night.yaml").unlink()
+    for place in ("night.yaml", "night.state.db"):
+        with dashboard(done, place) as page:
+            assert [(each["name"], each["over"]) for each in page.overview()] == [("night.yaml", 2)]
+    ended = done.run("dashboard", "gone.yaml")
+    assert (ended.code, "there is no gone.yaml, and no state file of it" in ended.err) == (2, True)
+
+
 def test_a_run_is_followed_as_it_goes(slow: Program, media: Path) -> None:
     write(slow, media, *(f"j{number}" for number in range(6)))
     process = begun(slow)
