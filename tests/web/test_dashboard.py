@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,13 +16,19 @@ import sqlite3
 import stat
 import subprocess
 import time
+from typing import Any
 
 import httpx
 import pytest
 from starlette.datastructures import Headers
 
 from batchrunner import snapshots
+from batchrunner.board import Board
+from batchrunner.cli import progress, status
 from batchrunner.core import record
+from batchrunner.core.job import Job
+from batchrunner.desk import Desk, Hands
+from batchrunner.pictures import Pictures
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from batchrunner.web.guard import HEADERS, Guard
@@ -113,6 +120,33 @@ def test_only_what_changed_is_told_again(page: Page) -> None:
     assert (again["is_all"], again["jobs"], again["log"]) == (False, [], [])
     assert page.news(batch, "0-0")["is_all"]
     assert page.news(batch, "rubbish")["is_all"]
+
+
+def test_many_pages_at_once_cost_one_telling_of_all_jobs(done: Program, monkeypatch) -> None:
+    pictures = Pictures(done.folder / "cache")
+    hands = Hands(plan=lambda *_: pytest.fail("nothing is bought"), run=lambda *_: pytest.fail("nothing is bought"))
+    desk = Desk(
+        done.folder / "night.yaml",
+        words=progress.words,
+        note=status.note,
+        clean=str,
+        hands=hands,
+        pictures=pictures,
+    )
+    told: list[int] = []
+    tell = Desk._job
+
+    def counted(self: Desk, board: Board, number: int, job: Job) -> dict[str, Any]:
+        told.append(number)
+        return tell(self, board, number, job)
+
+    monkeypatch.setattr(Desk, "_job", counted)
+    (batch,) = [each["id"] for each in desk.overview()]
+    with ThreadPoolExecutor(12) as pages:
+        news = list(pages.map(lambda _: desk.news(batch, None), range(12)))
+    pictures.close()
+    assert sorted(told) == [0, 1]
+    assert all(each is not None and [job["id"] for job in each["jobs"]] == ["one", "two"] for each in news)
 
 
 def test_several_manifests_of_a_folder_stand_side_by_side(done: Program, media: Path) -> None:
