@@ -22,12 +22,13 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from batchrunner import snapshots
+from batchrunner import batch as batches, snapshots
 from batchrunner.board import Board
 from batchrunner.cli import progress, status
 from batchrunner.core import record
 from batchrunner.core.job import Job
 from batchrunner.desk import Desk, Hands
+from batchrunner.gallery import Folders
 from batchrunner.pictures import Pictures
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
@@ -242,6 +243,20 @@ def test_a_file_outside_the_folders_of_the_batch_is_not_served(done: Program, tm
                 assert (answer.status_code, "outside the folders" in answer.json()["error"]) == (404, True)
     report = done.run("report", "night.yaml", "-o", "-").out
     assert "it lies outside the folders of this batch" in report
+
+
+def test_results_may_lie_in_a_folder_that_is_written_whole(program: Program, media: Path, tmp_path_factory) -> None:
+    disk, clips = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("clips")
+    manifest = write(program, media, "one")
+    shutil.copy(media / "a.png", clips)
+    text = manifest.read_text().replace("renders/{id}.mp4", f"file://{disk}/{{id}}.mp4")
+    manifest.write_text(text.replace("input: a.png", f"input: file://{clips}/a.png"))
+    folders = Folders.of(batches.read(manifest))
+    for path in (f"{disk}/one.mp4", f"file://{disk}/one.mp4", "one.mp4"):
+        assert folders.result(path) is not None
+    assert folders.input(f"{clips}/a.png") is not None
+    assert folders.result(f"{clips}/a.png") is None
+    assert folders.input("/etc/hostname") is None
 
 
 def test_a_folder_of_results_may_be_a_link(done: Program, tmp_path_factory) -> None:
