@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from batchrunner import collector, inspect, listing, places, statefile, storage, store
 from batchrunner.core import (
@@ -171,9 +171,14 @@ def expanded(path: Path, *, variables: Mapping[str, str] | None = None, allow_un
     return Expanded(warnings=manifest.warnings, _name=path.stem, _open=lambda: reader.opened(text, **given))
 
 
+_NEVER_RUN: Final = "no run of this manifest was ever begun from here; --state names a state file that is elsewhere"
+
+
 @collector.paused()
-def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
+def read_for_collecting(path: Path, *, state: Path | None = None, to: str = "fetch") -> Batch:
     """As much of a manifest as is needed to collect what was paid for; it may be wrong, or miss its inputs.
+
+    `to` is what the person wants to do with it.
 
     Raises:
         UsageError: there is no state file, so nothing was ever bought.
@@ -181,7 +186,7 @@ def read_for_collecting(path: Path, *, state: Path | None = None) -> Batch:
     where = state or store.path_for(path)
     if not where.exists():
         statefile.check_bytes(where)
-        raise UsageError(f"there is no state file {where}, so there is nothing to fetch")
+        raise UsageError(f"there is no state file {where}, so there is nothing to {to}", hint=_NEVER_RUN)
     catalog = places.load_catalog(None, None, os.environ)
     try:
         reading = reader.read(

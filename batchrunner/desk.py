@@ -14,6 +14,7 @@ from glob import escape
 import hashlib
 from pathlib import Path
 import secrets
+import threading
 import time
 from typing import Any, Final, Protocol
 
@@ -90,6 +91,8 @@ class _Place:
     folders: Folders
     said: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=20))
     retry: asyncio.Task[None] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    whole: tuple[str, list[dict[str, Any]]] = ("", [])
     is_beginning: bool = False
     retries: str = ""
 
@@ -163,13 +166,22 @@ class Desk:
             "path": clean(str(place.board.batch.path)),
             "mark": change.mark,
             "is_all": change.is_all,
-            "jobs": [self._job(place.board, number, job) for number, job in change.jobs],
+            "jobs": self._jobs(place, change),
             "log": [
                 {"seq": line.seq, "at": line.at, "job": clean(line.job), "text": clean(line.text)}
                 for line in change.lines
             ],
             "summary": self._figures(place, change.summary),
         }
+
+    def _jobs(self, place: _Place, change: boards.Change) -> list[dict[str, Any]]:
+        """The jobs of a change; all of a batch are put into words once, however many pages ask for them at once."""
+        if not change.is_all:
+            return [self._job(place.board, number, job) for number, job in change.jobs]
+        with place.lock:
+            if place.whole[0] != change.mark:
+                place.whole = change.mark, [self._job(place.board, number, job) for number, job in change.jobs]
+            return place.whole[1]
 
     async def picture(self, batch: str, job: int, which: str) -> tuple[bytes | None, str]:
         """A picture as WebP, or why there is none.

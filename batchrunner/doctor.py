@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
+from importlib.util import find_spec
 import os
 from pathlib import Path
 import platform
@@ -17,7 +18,18 @@ import time
 
 from filelock import FileLock
 
-from batchrunner import __version__, batch as batches, clock, places, private, statecheck, statefile, storage, store
+from batchrunner import (
+    __version__,
+    batch as batches,
+    clock,
+    notify,
+    places,
+    private,
+    statecheck,
+    statefile,
+    storage,
+    store,
+)
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
 from batchrunner.core import address as addresses, doctor, outputs
 from batchrunner.core.doctor import Contact, Disk, Finding, Grade, Software
@@ -44,7 +56,23 @@ def machine() -> list[Finding]:
         catalogue = doctor.about_catalogue(as_of, datetime.now(UTC).date())
     except UsageError as error:
         catalogue = _refused("catalogue", error)
-    return [*doctor.about_software(found), catalogue]
+    return [*doctor.about_software(found), catalogue, _notices(os.environ)]
+
+
+def _notices(environ: Mapping[str, str]) -> Finding:
+    unknown = 0
+    try:
+        given = notify.addresses(environ, places.notify_path(environ))
+        if given and find_spec("apprise") is None:
+            notify.opened(given)  # says what to install
+    except UsageError as error:
+        return _refused("notices", error)
+    for each in given:
+        try:
+            notify.opened([each])
+        except UsageError:
+            unknown += 1
+    return doctor.about_notices(len(given), unknown)
 
 
 def _version(name: str) -> str | None:

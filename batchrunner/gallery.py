@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
@@ -62,10 +62,11 @@ class Folders:
         """Those of a batch: its own folder, and what its manifest leads to, through links, too."""
         manifest, root = batch.manifest, batch.root
         templates = {manifest.output, *(entry.output or "" for entry in manifest.jobs)}
-        results = {"", *map(outputs.fixed_folder, templates)}
+        results = {"", *map(outputs.fixed_folder, _on_disk(templates))}
         given = [each.value for entry in manifest.jobs for each in entry.inputs if each.source is Source.LOCAL]
         globs = [glob for entry in manifest.jobs if entry.folder for glob in entry.folder.globs]
-        inputs = {*map(posixpath.dirname, given), *(posixpath.dirname(_PATTERN.split(glob)[0]) for glob in globs)}
+        starts = (_PATTERN.split(glob)[0] for glob in globs)
+        inputs = {*map(posixpath.dirname, _on_disk((*given, *starts)))}
         real_results = frozenset(filter(None, (_resolved(root / each) for each in results)))
         real_inputs = frozenset(filter(None, (_resolved(root / each) for each in inputs)))
         return cls(root=root, results=real_results, inputs=real_results | real_inputs)
@@ -79,8 +80,13 @@ class Folders:
         return self._within(path, self.inputs)
 
     def _within(self, path: str, folders: frozenset[Path]) -> Path | None:
-        real = _resolved(self.root / path)
+        real = _resolved(self.root / addresses.plain(path))
         return real if real is not None and any(real.is_relative_to(folder) for folder in folders) else None
+
+
+def _on_disk(written: Iterable[str]) -> Iterator[str]:
+    """Those that are paths, or are another way to write one."""
+    return (addresses.plain(each) for each in written if not addresses.is_object(each))
 
 
 _PATTERN: Final = re.compile(r"[*?\[{]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
 from typing import Protocol
@@ -123,8 +123,13 @@ async def carry_out(
     recorder = recorder or Recorder(say=say)
     if herald is not None:
         herald.begin(recorder.run)
-    await Doorstep(tell=recorder.tell, hurries=hurries).wait(batch, order.waits)
-    async with client_of(access, heard=recorder.heard) as client:
+    doorstep = Doorstep(tell=recorder.tell, hurries=hurries)
+    async with AsyncExitStack() as stack:
+        if doorstep.is_needed(order.waits):
+            # Until its end, so that who waits for this run sees it at any moment, whether it has begun or not.
+            stack.enter_context(statelock.marked(batch.state.resolve()))
+            await doorstep.wait(batch, order.waits)
+        client = await stack.enter_async_context(client_of(access, heard=recorder.heard))
         account = await read_account(client)
         with (
             sessions.begin(

@@ -48,6 +48,45 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def mark_of(path: Path) -> Path:
+    """The file whose kernel lock a run holds that is to begin later; its being there says nothing."""
+    return path.with_name(path.name + "-waits")
+
+
+@contextmanager
+def marked(path: Path) -> Iterator[None]:
+    """Let others see, for the block, that a run of this state file is to come; that holds nobody else up.
+
+    Where it cannot be marked, nobody sees it. The kernel takes the mark away from who has ended, however that was.
+    """
+    lock = FileLock(mark_of(path), mode=private.MODE)
+    with suppress(Timeout, OSError):  # another run of it waits, too, and has marked it
+        lock.acquire(timeout=_LONGEST_LOOK_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a run of it is to come in another process."""
+    if not mark_of(path).exists():
+        return False
+    lock = FileLock(mark_of(path), mode=private.MODE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+_LONGEST_LOOK_S = 0.2
+"""Seconds that another process may hold a mark only to see whether it can."""
+
+
 def check_folder(path: Path) -> None:
     """Refuse a folder in which no run can be recorded, before anything else is begun.
 

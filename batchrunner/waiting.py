@@ -1,7 +1,7 @@
 """What a run waits for before it begins: the hours in which may be bought, and other runs. Part of the composition.
 
-While it waits it holds nothing: neither its state file, nor the account's till, so that others can work. What was
-agreed to is compared again when it begins.
+While it waits it holds nothing: neither its state file, nor the account's till, so that others can work; there is only
+a mark that it is to come, for runs that wait for it. What was agreed to is compared again when it begins.
 """
 
 from __future__ import annotations
@@ -112,15 +112,25 @@ class Doorstep:
     async def wait(self, batch: Batch, waits: Waits) -> None:
         """Return when the other runs are over and the hours have begun, or something is there to be collected."""
         for state in waits.wait_for:
-            await self._until_free(state)
+            # Who waits for another run of his own manifest has the mark himself.
+            await self._until_free(state, heeds_mark=state.resolve() != batch.state.resolve())
         await self._until_open(batch, waits.hours)
 
-    async def _until_free(self, state: Path) -> None:
-        if not statelock.is_locked(state):
+    async def _until_free(self, state: Path, *, heeds_mark: bool) -> None:
+        def is_taken() -> bool:
+            return statelock.is_locked(state) or (heeds_mark and statelock.is_marked(state))
+
+        if not is_taken():
             return
-        self.tell(f"waiting: a run holds {state.name}; this one begins when it has ended")
-        while statelock.is_locked(state) and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
+        has_begun = statelock.is_locked(state)
+        who = f"a run holds {state.name}" if has_begun else f"a run of {state.name} waits itself"
+        self.tell(f"waiting: {who}; this one begins when it has ended")
+        while is_taken() and not self.hurries():  # noqa: ASYNC110 - another process tells nobody that it ends
             await asyncio.sleep(CHECK_S)
+
+    def is_needed(self, waits: Waits) -> bool:
+        """Whether there is anything to wait for, as far as can be told now."""
+        return bool(waits.wait_for) or waits.hours.is_ahead(self.clock.now())
 
     async def _until_open(self, batch: Batch, hours: Hours) -> None:
         opens_at = hours.opens_at

@@ -35,11 +35,13 @@ def dashboard(
     The address is printed with a token in it, which actions need: to pause the buying, to resume it, to try jobs
     again. Ends with Ctrl-C; runs in other processes go on.
     """
-    from batchrunner import places
+    from batchrunner import places, statefile
     from batchrunner.pictures import Pictures
 
-    if not place.exists() and not (state or place).exists():
-        raise UsageError(f"there is no {place}")
+    if place.suffix == ".db" and place.is_file() and state is None:
+        place, state = place.with_name(f"{place.stem.removesuffix('.state')}.yaml"), place
+    if not place.exists() and not (state or statefile.path_for(place)).exists():
+        raise UsageError(f"there is no {place}, and no state file of it")
     if place.is_dir() and state is not None:
         raise UsageError("--state is for one manifest, and this is a folder")
     pictures = Pictures(places.cache_folder(os.environ) / "pictures")

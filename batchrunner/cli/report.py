@@ -102,7 +102,7 @@ def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
     from batchrunner.report import read as reading
     from batchrunner.report.model import Origin
 
-    batched = batch.read_for_collecting(manifest, state=state)
+    batched = batch.read_for_collecting(manifest, state=state, to="report")
     redactor = recorder.redactor()
 
     def clean(text: str) -> str:

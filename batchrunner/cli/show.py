@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -28,12 +28,36 @@ def as_json(value: Any) -> None:
 def say(text: str = "") -> None:
     """Print a line for the person; standard output is for data. Nobody listening is no reason to stop."""
     with suppress(OSError, ValueError):
-        click.echo(plain.shown(text), err=True)
+        click.echo(_fitting(plain.shown(text), sys.stderr), err=True)
 
 
 def line(text: str) -> None:
     """Print text on standard output, with nothing in it that could steer the terminal."""
     click.echo(plain.shown(text))
+
+
+def words(text: str) -> None:
+    """As `line`, for a sentence, which may be put on several lines."""
+    click.echo(_fitting(plain.shown(text), sys.stdout))
+
+
+def _fitting(text: str, stream: TextIO | None) -> str:
+    if stream is None or not stream.isatty():
+        return text
+    return wrapped(text, shutil.get_terminal_size().columns)
+
+
+def wrapped(text: str, width: int) -> str:
+    """The text on lines of so many characters, broken at words; one with a command stays as it is, to be copied."""
+    return "\n".join(each for part in text.split("\n") for each in _wrapped_line(part, width))
+
+
+def _wrapped_line(text: str, width: int) -> list[str]:
+    if len(text) <= width or "batchrunner " in text:
+        return [text]
+    from textwrap import wrap
+
+    return wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def is_of_output(error: Exception) -> bool:

@@ -136,7 +136,7 @@ def print_summary(jobs: Sequence[Job], totals: Totals, *, before: int = 0, on_st
         text += f"; {suspects:,} suspect"
     if totals.unknown:
         text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
-    (show.line if on_stdout else show.say)(text)
+    (show.words if on_stdout else show.say)(text)
 
 
 def note(job: Job, known: Mapping[str, Job]) -> str:

@@ -104,6 +104,20 @@ OLD_CATALOGUE_DAYS: Final = 120
 """The provider changed prices or models about every quarter (changelogs of 2025 and 2026)."""
 
 
+def about_notices(count: int, unknown: int) -> Finding:
+    """The addresses that notices go to: how many, and how many are of no service that is known; never which."""
+    words = "1 notice address" if count == 1 else f"{count:,} notice addresses"
+    if not unknown:
+        return Finding(subject="notices", text=words if count else "no notice addresses: a run tells nobody of its end")
+    return Finding(
+        subject="notices",
+        grade=Grade.PROBLEM,
+        text=f"{words}, of which {unknown:,} cannot be understood; a run refuses to begin",
+        advice="`batchrunner notify` says which",
+        exit_code=Exit.USAGE,
+    )
+
+
 def about_catalogue(as_of: str, today: date) -> Finding:
     """How old the figures are by which prices are estimated."""
     try:

@@ -34,6 +34,18 @@ def without_queries(text: str) -> str:
     return _QUERY.sub(rf"\1?{HIDDEN}", _USER.sub("://", text))
 
 
+def by_form(text: str) -> str:
+    """The text without what has the form of a secret, whosever it is."""
+    # Most texts are a word: what cannot hold a secret is not searched for one.
+    if "://" in text:
+        text = without_queries(text)
+    if "=" in text:
+        text = _SIGNATURE.sub(rf"\1={HIDDEN}", text)
+    if "whsec_" in text:
+        text = _WEBHOOK.sub(HIDDEN, text)
+    return _BEARER.sub(rf"\1 {HIDDEN}", text) if "earer" in text.lower() else text
+
+
 class Redactor:
     """Takes secrets out of any value that JSON can hold; what it gives back is a copy."""
 
@@ -49,15 +61,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets."""
-        text = self.known(text)
-        # Most texts are a word: what cannot hold a secret is not searched for one.
-        if "://" in text:
-            text = without_queries(text)
-        if "=" in text:
-            text = _SIGNATURE.sub(rf"\1={HIDDEN}", text)
-        if "whsec_" in text:
-            text = _WEBHOOK.sub(HIDDEN, text)
-        return _BEARER.sub(rf"\1 {HIDDEN}", text) if "earer" in text.lower() else text
+        return by_form(self.known(text))
 
     def value(self, value: Any) -> Any:
         """The value without secrets, in keys and in values; a field whose name says that it is one is hidden whole."""

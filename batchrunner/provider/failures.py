@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import httpx
 
-from batchrunner.core.redact import without_queries
+from batchrunner.core.redact import by_form, without_queries
 from batchrunner.core.retry import PLAN_CODES
 from batchrunner.errors import (
     AddressExpired,
@@ -110,7 +110,7 @@ def _words(error: BaseException, *, secret: str) -> str:
         return "it took too long"
     deepest = error.__cause__ or error
     text = str(deepest) or str(error) or type(deepest).__name__
-    return without_queries(text.replace(secret, "…") if secret else text)
+    return by_form(text.replace(secret, "…") if secret else text)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import json
 import re
 from typing import Any, Final
 
-from batchrunner.core.redact import without_queries
+from batchrunner.core.redact import by_form
 
 COMPLETE: Final = "complete"
 ERROR: Final = "error"
@@ -251,7 +251,7 @@ def storage_error(body: bytes) -> ErrorBody:
 
 
 def _brief(text: str) -> str:
-    return _cut(without_queries(_printable(text)), LONGEST_TEXT)
+    return _cut(by_form(_printable(text)), LONGEST_TEXT)
 
 
 def _cut(text: str, longest: int) -> str:

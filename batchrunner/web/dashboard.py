@@ -13,6 +13,7 @@ from importlib import resources
 import json
 from pathlib import Path
 import socket
+import threading
 from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
@@ -115,6 +116,8 @@ class _Pages:
         self._closing = closing
         self._desk = desk
         self._guard = guard
+        self._lock = threading.Lock()
+        self._wholes: dict[str, tuple[str, str]] = {}
 
     # --- the empty page ---
 
@@ -143,11 +146,11 @@ class _Pages:
         return JSONResponse(await asyncio.to_thread(self._desk.overview))
 
     async def overview_events(self, request: Request) -> Response:
-        async def told() -> AsyncIterator[dict[str, Any] | None]:
+        async def told() -> AsyncIterator[Told | None]:
             before = None
             while True:
                 now = await asyncio.to_thread(self._desk.overview)
-                yield {"batches": now} if now != before else None
+                yield (None, json.dumps({"batches": now})) if now != before else None
                 before = now
 
         return _stream(request, told(), self._closing)
@@ -156,7 +159,20 @@ class _Pages:
         found = await asyncio.to_thread(self._desk.news, request.path_params["batch"], request.query_params.get("mark"))
         if found is None:
             raise HTTPException(404)
-        return JSONResponse(found)
+        text = await asyncio.to_thread(self._text, request.path_params["batch"], found)
+        return Response(text, media_type="application/json")
+
+    def _text(self, batch: str, found: Mapping[str, Any]) -> str:
+        """News as JSON; takes its time, but what many pages ask for at once is written once."""
+        if not found["is_all"]:
+            return json.dumps(found)
+        with self._lock:
+            mark, jobs = self._wholes.get(batch, ("", ""))
+            if mark != found["mark"]:
+                jobs = json.dumps(found["jobs"])
+                self._wholes[batch] = (found["mark"], jobs)
+        rest = json.dumps({name: value for name, value in found.items() if name != "jobs"})
+        return f'{{"jobs": {jobs}, {rest[1:]}'
 
     async def news_events(self, request: Request) -> Response:
         batch = request.path_params["batch"]
@@ -164,12 +180,15 @@ class _Pages:
         if first is None:
             raise HTTPException(404)
 
-        async def told() -> AsyncIterator[dict[str, Any] | None]:
+        async def told() -> AsyncIterator[Told | None]:
             now: dict[str, Any] | None = first
             before = None
             while now is not None:
                 is_news = before is None or now["jobs"] or now["log"] or now["summary"] != before["summary"]
-                yield now if is_news or now["is_all"] else None
+                if is_news or now["is_all"]:
+                    yield str(now["mark"]), await asyncio.to_thread(self._text, batch, now)
+                else:
+                    yield None
                 before = now
                 now = await asyncio.to_thread(self._desk.news, batch, now["mark"])
 
@@ -256,7 +275,11 @@ def _text(name: str) -> bytes:
     return (resources.files("batchrunner.data") / name).read_bytes()
 
 
-def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None], closing: asyncio.Event) -> StreamingResponse:
+Told = tuple[str | None, str]
+"""A mark, by which a page goes on, and JSON."""
+
+
+def _stream(request: Request, told: AsyncIterator[Told | None], closing: asyncio.Event) -> StreamingResponse:
     """Server-sent events of what is told; None is no news (html.spec.whatwg.org, 9.2)."""
 
     async def lines() -> AsyncIterator[str]:
@@ -265,8 +288,9 @@ def _stream(request: Request, told: AsyncIterator[dict[str, Any] | None], closin
             if closing.is_set() or await request.is_disconnected():
                 return
             if each is not None:
-                mark = f"id: {each['mark']}\n" if "mark" in each else ""
-                yield f"{mark}data: {json.dumps(each)}\n\n"
+                mark, text = each
+                head = f"id: {mark}\n" if mark is not None else ""
+                yield f"{head}data: {text}\n\n"
                 silent_s = 0.0
             elif silent_s >= BEAT_S:
                 yield ": still here\n\n"

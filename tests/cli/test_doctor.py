@@ -67,6 +67,14 @@ def test_a_set_up_in_good_order_has_no_problem_and_shows_no_key(program, done):
     assert {"python", "packages", "sqlite", "catalogue", "account", "disk", "file-system", "manifest"} <= set(findings)
 
 
+def test_notice_addresses_are_counted_and_not_told(program, manifest):
+    program.env["BATCHRUNNER_NOTIFY"] = "json://opensesame.example rubbish://opensesame"
+    code, worst, findings = found(program)
+    assert (code, worst) == (2, {"notices": "problem"})
+    assert findings["notices"]["text"].startswith("2 notice addresses, of which 1 cannot be understood")
+    assert "opensesame" not in str(findings)
+
+
 def test_key_and_provider_come_to_their_exit_codes(program, manifest):
     assert found(program)[0] == 0
     program.env["MAGIC_HOUR_API_KEY"] = "mhk_wrong"

@@ -146,7 +146,7 @@ def test_no_report_replaces_a_part_of_the_batch(night, capsys, name):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing.yaml"], "there is no state file"),
+        (["nothing.yaml"], "so there is nothing to report"),
         (["night.yaml", "--only", "goood"], "no job has such an id"),
         (["night.yaml", "-o", "no folder/x.html"], "cannot write"),
         (["night.yaml", "--format", "csv", "--assets", "x"], "--assets and --no-pictures are for pages"),

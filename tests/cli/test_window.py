@@ -247,6 +247,25 @@ def test_it_waits_until_no_run_holds_the_other_manifest(batch):
     assert batch.provider.creates_by_job("m") == {"s1": 1, "s2": 1}
 
 
+def test_it_waits_for_a_run_that_waits_itself_and_not_for_one_that_was_killed(batch):
+    (batch.folder / "first.yaml").write_text(f"version: 1\n{JOBS}")
+    first = batch.start("run", "first.yaml", "--start-at", ahead(3600), "--yes")
+    assert first.stderr is not None
+    assert next(line for line in first.stderr if "buying begins at" in line)
+    second = batch.start("run", "m.yaml", "--wait-for", "first.yaml", "--yes")
+    assert second.stderr is not None
+    told = next(line for line in second.stderr if line.startswith("waiting: "))
+    assert told == "waiting: a run of first.state.db waits itself; this one begins when it has ended\n"
+    assert batch.provider.creates("m") == []
+    first.kill()
+    first.communicate()
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert batch.provider.creates_by_job("m") == {"s1": 1, "s2": 1}
+    again = batch.run("run", "m.yaml", "--wait-for", "m.yaml")
+    assert (again.code, "waiting" in again.err) == (0, False), "nobody waits for himself"
+
+
 def test_another_manifest_that_nobody_runs_is_not_waited_for(batch):
     (batch.folder / "other.yaml").write_text(f"version: 1\n{JOBS}")
     ended = batch.run("run", "m.yaml", "--wait-for", "other.yaml", "--wait-for", "m.yaml")

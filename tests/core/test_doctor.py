@@ -119,3 +119,16 @@ def test_what_is_advised_names_a_state_file_that_is_not_the_manifests_own():
     advice = " ".join(each.advice or "" for each in doctor.about_state(found, manifest="m.yaml", state="y s.db"))
     assert "batchrunner doctor m.yaml --state 'y s.db' --fix" in advice
     assert """batchrunner adopt m.yaml 'it'"'"'s' PROJECT_ID --state 'y s.db'""" in advice
+
+
+@pytest.mark.parametrize(
+    ("count", "unknown", "words", "grade"),
+    [
+        (0, 0, "no notice addresses", Grade.OK),
+        (1, 0, "1 notice address", Grade.OK),
+        (3, 2, "3 notice addresses, of which 2 cannot be understood", Grade.PROBLEM),
+    ],
+)
+def test_notice_addresses_are_counted_and_never_told(count, unknown, words, grade):
+    found = doctor.about_notices(count, unknown)
+    assert (found.text.startswith(words), found.grade) == (True, grade)

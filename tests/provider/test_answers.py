@@ -268,6 +268,17 @@ async def test_no_text_holds_the_key_or_a_signature() -> None:
     assert "https://h/x?…" in str(error)
 
 
+@pytest.mark.parametrize("text", ["Bearer abcd1234", "whsec_abcd1234", "Signature=abcd1234"])
+async def test_what_has_the_form_of_a_secret_does_not_come_in(text: str) -> None:
+    said = json.dumps({"id": ID, "status": "error", "error": {"code": "x", "message": f"no: {text}"}}).encode()
+    async with answers(chaos.answer(said)) as server, client(server.url) as provider:
+        told = (await provider.project(ID)).error_message
+    error = await refused(chaos.answer(json.dumps({"message": f"no: {text}"}).encode(), status=422))
+    for each in (str(told), str(error)):
+        assert "no: " in each
+        assert "abcd1234" not in each
+
+
 @pytest.mark.parametrize("text", [KEY, f"your key {KEY}", "x" * 490 + KEY, KEY.replace("_", "\\u005f")])
 async def test_the_key_is_in_nothing_that_a_good_answer_says(text: str) -> None:
     """What comes with a 200 goes into events, into the state file and onto the screen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,13 +16,20 @@ import sqlite3
 import stat
 import subprocess
 import time
+from typing import Any
 
 import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from batchrunner import snapshots
+from batchrunner import batch as batches, snapshots
+from batchrunner.board import Board
+from batchrunner.cli import progress, status
 from batchrunner.core import record
+from batchrunner.core.job import Job
+from batchrunner.desk import Desk, Hands
+from batchrunner.gallery import Folders
+from batchrunner.pictures import Pictures
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from batchrunner.web.guard import HEADERS, Guard
@@ -115,6 +123,33 @@ def test_only_what_changed_is_told_again(page: Page) -> None:
     assert page.news(batch, "rubbish")["is_all"]
 
 
+def test_many_pages_at_once_cost_one_telling_of_all_jobs(done: Program, monkeypatch) -> None:
+    pictures = Pictures(done.folder / "cache")
+    hands = Hands(plan=lambda *_: pytest.fail("nothing is bought"), run=lambda *_: pytest.fail("nothing is bought"))
+    desk = Desk(
+        done.folder / "night.yaml",
+        words=progress.words,
+        note=status.note,
+        clean=str,
+        hands=hands,
+        pictures=pictures,
+    )
+    told: list[int] = []
+    tell = Desk._job
+
+    def counted(self: Desk, board: Board, number: int, job: Job) -> dict[str, Any]:
+        told.append(number)
+        return tell(self, board, number, job)
+
+    monkeypatch.setattr(Desk, "_job", counted)
+    (batch,) = [each["id"] for each in desk.overview()]
+    with ThreadPoolExecutor(12) as pages:
+        news = list(pages.map(lambda _: desk.news(batch, None), range(12)))
+    pictures.close()
+    assert sorted(told) == [0, 1]
+    assert all(each is not None and [job["id"] for job in each["jobs"]] == ["one", "two"] for each in news)
+
+
 def test_several_manifests_of_a_folder_stand_side_by_side(done: Program, media: Path) -> None:
     write(done, media, "three", name="day")
     with dashboard(done) as page:
@@ -125,6 +160,15 @@ def test_several_manifests_of_a_folder_stand_side_by_side(done: Program, media: 
                 break
             time.sleep(0.1)
         assert [(each["name"], each["over"]) for each in page.overview()] == [("night.yaml", 2), ("day.yaml", 1)]
+
+
+def test_a_state_file_alone_is_followed_too(done: Program) -> None:
+    (done.folder / "night.yaml").unlink()
+    for place in ("night.yaml", "night.state.db"):
+        with dashboard(done, place) as page:
+            assert [(each["name"], each["over"]) for each in page.overview()] == [("night.yaml", 2)]
+    ended = done.run("dashboard", "gone.yaml")
+    assert (ended.code, "there is no gone.yaml, and no state file of it" in ended.err) == (2, True)
 
 
 def test_a_run_is_followed_as_it_goes(slow: Program, media: Path) -> None:
@@ -201,6 +245,20 @@ def test_a_file_outside_the_folders_of_the_batch_is_not_served(done: Program, tm
     assert ended.code == 0, ended.err
     report = ended.out
     assert "it lies outside the folders of this batch" in report
+
+
+def test_results_may_lie_in_a_folder_that_is_written_whole(program: Program, media: Path, tmp_path_factory) -> None:
+    disk, clips = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("clips")
+    manifest = write(program, media, "one")
+    shutil.copy(media / "a.png", clips)
+    text = manifest.read_text().replace("renders/{id}.mp4", f"file://{disk}/{{id}}.mp4")
+    manifest.write_text(text.replace("input: a.png", f"input: file://{clips}/a.png"))
+    folders = Folders.of(batches.read(manifest))
+    for path in (f"{disk}/one.mp4", f"file://{disk}/one.mp4", "one.mp4"):
+        assert folders.result(path) is not None
+    assert folders.input(f"{clips}/a.png") is not None
+    assert folders.result(f"{clips}/a.png") is None
+    assert folders.input("/etc/hostname") is None
 
 
 def test_a_folder_of_results_may_be_a_link(done: Program, tmp_path_factory) -> None:
