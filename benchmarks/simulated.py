@@ -20,7 +20,7 @@ from batchrunner.engine import Engine
 from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.purse import Purse
-from batchrunner.seams import Journal, Settings
+from batchrunner.seams import Journal, Outside, Settings
 
 PRICE = 48
 REQUEST = (
@@ -131,10 +131,13 @@ def engine(
     spending.begin(jobs)
     made = Engine(
         jobs=jobs,
-        journal=journal,
-        perform=provider.perform,
-        witness=provider.read_evidence,
-        clock=clock,
+        outside=Outside(
+            journal=journal,
+            perform=provider.perform,
+            witness=provider.read_evidence,
+            clock=clock,
+            observe=lambda _event, _job: None,
+        ),
         settings=Settings(limits=limits, name=lambda job: f"m/{job.id} [{next(names)}]"),
         money=Money(credits=provider.credits, moves=True),
         purse=Purse(caps=Caps(), spending=spending, tell=print),
@@ -146,6 +149,5 @@ def engine(
             tell=print,
             hints={},
         ),
-        observe=lambda _event, _job: None,
     )
     return made, provider
