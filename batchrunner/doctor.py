@@ -37,7 +37,7 @@ from batchrunner.core.job import Job
 from batchrunner.errors import BatchrunnerError, Exit, ProviderError, UsageError
 from batchrunner.provider.watched import Exchange
 
-PACKAGES = ("httpx", "aiohttp", "httpx-aiohttp", "av", "pillow", "pydantic", "pyyaml", "filelock", "structlog")
+PACKAGES = ("httpx", "aiohttp", "httpx-aiohttp", "av", "pillow", "pydantic", "pyyaml", "filelock")
 """Packages whose version says something about a problem; `av` brings its own FFmpeg."""
 
 

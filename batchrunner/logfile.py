@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 import os
 from pathlib import Path
 import queue
 import stat
 import threading
 import time
+import traceback
 from typing import Any, Final
-
-import structlog
 
 from batchrunner import private
 from batchrunner.core import plain
@@ -229,38 +229,17 @@ class Log:
         """Write to `lines` what `redactor` leaves of it."""
         self.path = lines.path
         self._lines = lines
-        self._pending: list[str] = []
+        self._redactor = redactor
         self._lock = threading.RLock()
-
-        def redacted(_logger: Any, _method: str, fields: Any) -> Any:
-            return redactor.value(fields)
-
-        def rendered(_logger: Any, _method: str, fields: Mapping[str, Any]) -> str:
-            return plain.json_line(fields)
-
-        self._logger: Any = structlog.wrap_logger(
-            _Collector(self._pending),
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="logged"),
-                structlog.processors.format_exc_info,
-                redacted,
-                rendered,
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(0),
-            context_class=dict,
-        )
 
     def add(self, level: str, what: str, entries: Iterable[Mapping[str, Any]]) -> None:
         """Add a line for each entry, in one write; never raises, since a log must not cost a render."""
         with self._lock:
-            try:
-                for entry in entries:
-                    getattr(self._logger, level)(what, **entry)
-                lines = [line for line in self._pending if line]
-            finally:
-                self._pending.clear()
-            self._lines.write(lines)
+            self._lines.write([self._line(level, what, entry) for entry in entries])
+
+    def _line(self, level: str, what: str, fields: Mapping[str, Any]) -> str:
+        logged = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return plain.json_line(self._redactor.value({**fields, "event": what, "level": level, "logged": logged}))
 
     def say(self, level: str, what: str, **fields: Any) -> None:
         """Add one line."""
@@ -268,20 +247,9 @@ class Log:
 
     def crashed(self, error: BaseException) -> None:
         """Add an unexpected exception, with its traceback."""
-        self.say("error", "crashed", type=type(error).__name__, exc_info=error)
+        told = "".join(traceback.format_exception(error)).rstrip()
+        self.say("error", "crashed", type=type(error).__name__, exception=told)
 
     def close(self) -> None:
         """Write no more."""
         self._lines.close()
-
-
-class _Collector:
-    """Where structlog's loggers end: rendered lines, kept until they are written together."""
-
-    def __init__(self, pending: list[str]) -> None:
-        self._pending = pending
-
-    def _take(self, line: str) -> None:
-        self._pending.append(line)
-
-    debug = info = warning = error = critical = _take

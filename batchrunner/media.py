@@ -47,6 +47,9 @@ class Video:
 MOST_VIDEO_PIXELS = 40_000_000
 """Of one picture of a clip: 8K has 33 million. A file of a few kilobytes can announce gigabytes of them."""
 
+SMALL_PIXELS = 1280 * 720
+"""Of one picture of a clip: up to there, threads take longer to begin than they save."""
+
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 """Containers that are read, by FFmpeg's names. No playlists, which make FFmpeg open other files and addresses, and no
 pictures, which it takes for videos of one frame."""
@@ -253,7 +256,11 @@ def opened(path: Readable, **options: str) -> InputContainer:
     """The file as a container; the prefix keeps a name with a colon from being read as an address."""
     guards = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     file = f"file:{path}" if isinstance(path, Path) else path.open("rb")
-    return av.open(file, "r", options=guards | options)
+    container = av.open(file, "r", options=guards | options)
+    for stream in container.streams.video:
+        if stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS:
+            stream.codec_context.thread_count = 1
+    return container
 
 
 # --- stills ----------------------------------------------------------------------------------------------------------

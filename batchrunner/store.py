@@ -8,6 +8,7 @@ committed together, with full sync: when `append` returns, they survive a power 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -64,6 +65,8 @@ class Store(View):
         self._run = run_id
         self._told = told
         self._identity = _identity(path)
+        self._beside: deque[tuple[str, tuple[str | float, ...]]] = deque()
+        self._taken: list[tuple[str, tuple[str | float, ...]]] = []
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
 
     async def append(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> None:
@@ -82,7 +85,8 @@ class Store(View):
         opened = [(job.id, job.attempt) for event, job in entries if isinstance(event, Opened)]
         latest = {(job.id, job.attempt): (number, job) for number, (_, job) in enumerate(entries, start=1)}
         newest = dict(latest.keys())  # of each job, the attempt that comes last
-        with self._transaction() as db:
+        with self._taking_along(), self._transaction() as db:
+            self._put_beside(db)
             ((before,),) = db.execute("SELECT coalesce(max(seq), 0) FROM event")
             db.executemany(
                 "INSERT INTO event (seq, job, attempt, type, version, at, run, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -135,11 +139,33 @@ class Store(View):
         )
 
     async def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
-        def write() -> None:
-            with self._transaction() as db:
-                db.execute(statement, values)
+        """Write one thing, together with whatever else is to be written; durable when it returns."""
+        self._beside.append((statement, values))
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write_beside)
 
-        await asyncio.get_running_loop().run_in_executor(self._writer, write)
+    def _write_beside(self) -> None:
+        if self._beside:  # else a transaction that came meanwhile has taken it along
+            with self._taking_along(), self._transaction() as db:
+                self._put_beside(db)
+
+    def _put_beside(self, db: sqlite3.Connection) -> None:
+        """Write what waits to be written, in a transaction that is not its own."""
+        while self._beside:
+            each = self._beside.popleft()
+            self._taken.append(each)
+            db.execute(*each)
+
+    @contextmanager
+    def _taking_along(self) -> Iterator[None]:
+        """Around a transaction that takes along what waits: if nothing comes of it, that waits again."""
+        self._taken.clear()
+        try:
+            yield
+        except BaseException:
+            self._beside.extendleft(reversed(self._taken))
+            raise
+        finally:
+            self._taken.clear()
 
     def note_fact(self, name: str, value: str) -> None:
         """Note what the file as a whole belongs to."""

@@ -9,24 +9,20 @@ brought is kept, and the next try, in whatever run and from whatever address, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 import errno
 import hashlib
-from io import RawIOBase
 import os
 from pathlib import Path
 import threading
-from typing import BinaryIO, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
 from batchrunner.partial import Kept, Partial, keep_names
-from batchrunner.reserve import Claim
-
-PIECE = 256 * 1024
-"""Bytes read or written at a time, in a thread: large enough to be as fast as any library, small in memory."""
+from batchrunner.pieces import PIECE, Reading, Writing, sha256_of
 
 LONGEST_HELD_S = 1.0
 """Seconds that bytes of a slow download may wait for more before they are written."""
@@ -84,20 +80,6 @@ class Saved(Generic[T]):
     found: T
 
 
-def sha256_of(path: Path) -> tuple[str, int]:
-    """SHA-256 (lower-case hex) and size in bytes of a file.
-
-    Raises:
-        InputProblem: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-            return digest.hexdigest(), file.tell()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 async def upload(path: Path, url: str, *, sha256: str, size: int, put: Put, meter: Meter) -> None:
     """Send a file that must still be the one that was fingerprinted.
 
@@ -105,26 +87,12 @@ async def upload(path: Path, url: str, *, sha256: str, size: int, put: Put, mete
         InputProblem: it cannot be read, or is no longer what it was.
         TransferError: it did not arrive.
     """
+    file = Reading(path, sha256=sha256)
     try:
-        file = await asyncio.to_thread(path.open, "rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        await send(str(path), _reading(path, file), url, sha256=sha256, size=size, put=put, meter=meter)
+        await send(str(path), file.read, url, sha256=None, size=size, put=put, meter=meter)
     finally:
-        # Not left to the reader, which a broken connection leaves in the middle; off the loop, since a read that is
-        # still going on in a thread makes this wait.
-        await asyncio.shield(asyncio.to_thread(file.close))
-
-
-def _reading(path: Path, file: BinaryIO) -> Read:
-    async def read() -> bytes:
-        try:
-            return await asyncio.to_thread(file.read, PIECE)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    return read
+        # Not left to the reader, which a broken connection leaves in the middle.
+        await asyncio.shield(file.close())
 
 
 async def send(name: str, read: Read, url: str, *, sha256: str | None, size: int, put: Put, meter: Meter) -> None:
@@ -168,11 +136,12 @@ class _Reader:
 
     async def _checked(self) -> AsyncIterator[bytes]:
         """The file's pieces; the last is given only if the whole is what it should be."""
-        digest = hashlib.sha256()
+        digest = None if self._sha256 is None else hashlib.sha256()
         read = 0
         held = b""
         while piece := await self._read():
-            digest.update(piece)
+            if digest is not None:
+                digest.update(piece)
             read += len(piece)
             if read > self._size:
                 break
@@ -180,7 +149,7 @@ class _Reader:
                 self._meter(len(held))
                 yield held
             held = piece
-        if read != self._size or self._sha256 not in {None, digest.hexdigest()}:
+        if read != self._size or (digest is not None and digest.hexdigest() != self._sha256):
             raise InputProblem(f"{self._name} changed since the run began")
         self._meter(len(held))
         self.is_whole = True
@@ -207,11 +176,13 @@ async def download(
         TransferError: it did not arrive whole, or failed the check, or the disk did not take it.
     """
     partial = Partial(target, mark)
+
+    def publish() -> tuple[T, Path]:
+        return check(partial.path), _publish(partial, target, digest)
+
     try:
-        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         digest, size = await _receive(url, partial, bound, fetch=fetch, meter=meter)
-        found = await asyncio.to_thread(check, partial.path)
-        path = await asyncio.to_thread(_publish, partial, target, digest)
+        found, path = await asyncio.to_thread(publish)
     except OSError as error:
         # Of a file that did not fit nothing is kept either: the room is for those that do.
         await asyncio.to_thread(partial.discard)
@@ -228,7 +199,7 @@ async def download(
 
 async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, meter: Meter) -> tuple[str, int]:
     """Bring all of a file into the partial one, by the rest of what is kept if that can be had; SHA-256 and size."""
-    kept = await asyncio.to_thread(partial.kept)
+    kept = await asyncio.to_thread(_kept, partial)
     if kept is not None and kept.size == kept.total:
         return kept.digest.hexdigest(), kept.size
     if kept is not None:
@@ -242,6 +213,12 @@ async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, me
         if reply.status != 200:
             raise DamagedFile(f"the storage sent a part (HTTP {reply.status}) where the whole file was asked for")
         return await _store(reply, partial, None, bound, meter=meter)
+
+
+def _kept(partial: Partial) -> Kept | None:
+    """What is there of an earlier try, in a folder that is there after this."""
+    partial.path.parent.mkdir(parents=True, exist_ok=True)
+    return partial.kept()
 
 
 def is_the_rest(reply: Reply, kept: Kept) -> bool:
@@ -258,40 +235,29 @@ def is_the_rest(reply: Reply, kept: Kept) -> bool:
 
 async def _store(reply: Reply, partial: Partial, kept: Kept | None, bound: Bound, *, meter: Meter) -> tuple[str, int]:
     """Write what comes, behind what is kept or from the beginning; SHA-256 and size of the whole."""
-    if kept is None:
-        digest, size = hashlib.sha256(), 0
-    else:
-        digest, size = kept.digest, kept.size
+    writer = Writing(partial.path.parent, kept)
     announced = reply.total or 0
     check_bound(announced, bound)
     try:
-        async with aclosing(reply.chunks()) as chunks, aclosing(gathered(chunks)) as pieces:
-            with Claim(partial.path.parent) as claim:
-                await asyncio.to_thread(claim.add, max(0, announced - size))
-                with await asyncio.to_thread(_opened, partial, reply, kept) as file:
-                    async for piece in pieces:
-                        digest.update(piece)
-                        size += len(piece)
-                        check_bound(size, bound)
-                        meter(len(piece))
-                        await asyncio.to_thread(_write, file, piece, claim)
-                    await asyncio.to_thread(os.fsync, file.fileno())
+        async with aclosing(reply.chunks()) as chunks, aclosing(gathered(chunks)) as pieces, writer:
+            await asyncio.to_thread(writer.open, partial, kept, reply.etag, reply.total)
+            async for piece in pieces:
+                check_bound(writer.size + len(piece), bound)
+                meter(len(piece))
+                await writer.add(piece)
+            await writer.end()
     except (DiskFull, OSError) as error:
-        if max(size, announced) > bound.likely and _is_of_a_full_disk(error):
+        if max(writer.size, announced) > bound.likely and _is_of_a_full_disk(error):
             raise DamagedFile(f"{error}; and results of this job have {bound.likely:,} bytes at the most") from error
         raise
-    check_length(size, reply.total)
-    return digest.hexdigest(), size
+    check_length(writer.size, reply.total)
+    return writer.digest.hexdigest(), writer.size
 
 
 def check_bound(size: int, bound: Bound) -> None:
     objection = bound.objection(size)
     if objection is not None:
         raise DamagedFile(objection)
-
-
-def _opened(partial: Partial, reply: Reply, kept: Kept | None) -> RawIOBase:
-    return partial.begin(etag=reply.etag, total=reply.total) if kept is None else partial.go_on(kept)
 
 
 def check_length(size: int, total: int | None) -> None:
@@ -302,18 +268,6 @@ def check_length(size: int, total: int | None) -> None:
         raise DamagedFile(f"{size} bytes arrived where {total} were announced")
     if not size:
         raise DamagedFile("the file that arrived is empty")
-
-
-def _write(file: RawIOBase, piece: bytes, claim: Claim) -> None:
-    """Write all of a piece.
-
-    Raises:
-        DiskFull: there is no room for it.
-    """
-    rest = memoryview(piece)
-    with claim.writing(len(piece)):
-        while rest:
-            rest = rest[file.write(rest) or 0 :]
 
 
 async def gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -387,13 +341,11 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 MOST_NAMES = 1000
 
 
-def _names(target: Path) -> list[Path]:
+def _names(target: Path) -> Iterator[Path]:
     """The name itself, then `stem.2.mp4`, `stem.3.mp4` and so on."""
-    return [target, *(target.with_name(f"{target.stem}.{n}{target.suffix}") for n in range(2, MOST_NAMES))]
-
-
-def _unreadable(path: Path, error: OSError) -> InputProblem:
-    return InputProblem(f"cannot read {path}: {error.strerror or error}")
+    yield target
+    for number in range(2, MOST_NAMES):
+        yield target.with_name(f"{target.stem}.{number}{target.suffix}")
 
 
 def _disk_error(error: OSError, target: Path) -> TransferError:

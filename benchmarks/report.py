@@ -53,7 +53,7 @@ def write_clip(path: Path, number: int) -> None:
         for frame_number in range(12 * SECONDS):
             grain = Image.effect_noise((320, 180), 60).convert("RGB")
             tint = Image.new("RGB", (320, 180), (number * 37 % 256, number * 91 % 256, frame_number * 9 % 256))
-            frame = av.VideoFrame.from_image(Image.blend(grain, tint, 0.6))
+            frame = av.VideoFrame.from_image(Image.blend(grain, tint, 0.6))  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = frame_number, Fraction(1, 12)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

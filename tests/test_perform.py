@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batchrunner import perform, transfer
+from batchrunner import perform, pieces
 from batchrunner.core import events, job as machine, retry, schedule
 from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
@@ -64,7 +64,7 @@ def opened(
     """A job whose inputs are these local files, given as field and name."""
     inputs = []
     for name, path in (local or {}).items():
-        sha256, size = transfer.sha256_of(root / path)
+        sha256, size = pieces.sha256_of(root / path)
         inputs.append(
             Input(field=name, media=name.partition("_")[0].replace("end", "image"), path=path, sha256=sha256, size=size)
         )
@@ -146,7 +146,7 @@ async def test_a_job_from_its_files_to_its_result(
     assert order["body"] == request_body | {"name": job.name, "assets": sent}
     [output] = job.outputs
     assert output.path == "out/r.mp4"
-    assert transfer.sha256_of(root / output.path) == (output.sha256, output.bytes)
+    assert pieces.sha256_of(root / output.path) == (output.sha256, output.bytes)
     assert performer.traffic.up == sum((root / path).stat().st_size for path in local.values())
     assert performer.traffic.down == output.bytes
 

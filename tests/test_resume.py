@@ -14,9 +14,10 @@ import pytest
 from batchrunner import partial, transfer
 from batchrunner.errors import AddressExpired, DamagedFile, TransferError
 from batchrunner.partial import Partial
+from batchrunner.pieces import PIECE
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
-from batchrunner.transfer import PIECE, Saved
+from batchrunner.transfer import Saved
 from tests.support.chaos import Connection, Request, Server, serving
 from tests.test_transfer import ANY_SIZE
 

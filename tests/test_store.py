@@ -12,6 +12,7 @@ import pytest
 
 from batchrunner import statefile, store
 from batchrunner.core import events, job as machine
+from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.inputs import Facts, Inspected
@@ -246,3 +247,42 @@ def test_a_creation_that_was_killed_half_way_is_taken_back(tmp_path):
     with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
         assert opened_store.jobs() == []
     assert not list(tmp_path.glob("*.new*"))
+
+
+async def test_uploads_that_are_told_together_are_on_disk_together(tmp_path: Path):
+    path = tmp_path / "m.state.db"
+    with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
+        statements: list[str] = []
+        opened_store._db.set_trace_callback(statements.append)
+        event = opened()
+        job = machine.advance(None, event)
+        keys = [Key(sha256=str(number), media="video", extension="mp4") for number in range(20)]
+        sent = Sent(file_path="api-assets/a.mp4", sent_at=1.0)
+        await asyncio.gather(
+            *(opened_store.remember_upload(key, sent) for key in keys[:10]),
+            opened_store.append([(event, job)]),
+            *(opened_store.remember_upload(key, sent) for key in keys[10:]),
+        )
+        assert statements.count("BEGIN IMMEDIATE") < len(keys)
+        assert opened_store.uploads().keys() == set(keys)
+        assert [each.id for each in opened_store.jobs()] == [job.id]
+
+
+async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp_path: Path):
+    path = tmp_path / "m.state.db"
+    with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
+        event = opened()
+        job = machine.advance(None, event)
+        key = Key(sha256="0", media="video", extension="mp4")
+        await opened_store.append([(event, job)])
+        opened_store._db.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.event BEGIN SELECT raise(ABORT, 'no room'); END"
+        )
+        told = await asyncio.gather(
+            opened_store.append([(event, job)]),
+            opened_store.remember_upload(key, Sent(file_path="api-assets/a.mp4", sent_at=1.0)),
+            return_exceptions=True,
+        )
+        assert isinstance(told[0], StateUnusable)
+        assert told[1] is None
+        assert opened_store.uploads().keys() == {key}

@@ -14,12 +14,13 @@ import tracemalloc
 
 import pytest
 
-from batchrunner import transfer
+from batchrunner import pieces, transfer
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError
+from batchrunner.pieces import PIECE
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
-from batchrunner.transfer import PIECE, Saved
+from batchrunner.transfer import Saved
 from tests.support import chaos
 from tests.support.chaos import Connection, Server, answers, serving
 from tests.support.disks import mounted
@@ -202,7 +203,7 @@ async def test_a_large_upload_is_not_held_in_memory(client: Client, tmp_path: Pa
     path = tmp_path / "large.mp4"
     with path.open("wb") as file:
         file.truncate(LARGE)
-    sha256, size = transfer.sha256_of(path)
+    sha256, size = pieces.sha256_of(path)
     arrived = 0
 
     async def sink(connection: Connection) -> None:
@@ -493,4 +494,4 @@ async def test_a_large_download_is_not_held_in_memory(client: Client, folder: Pa
 def test_a_file_that_cannot_be_read_has_no_fingerprint(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(InputProblem, match="cannot read"):
-            transfer.sha256_of(path)
+            pieces.sha256_of(path)

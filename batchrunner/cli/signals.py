@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import signal
@@ -18,6 +17,8 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 @contextmanager
 def in_two_stages(first: Callable[[], None], second: Callable[[], None]) -> Iterator[None]:
     """While in the block, the first Ctrl-C calls `first`, on the event loop; a later one, or an end, `second`."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     asked = False
 

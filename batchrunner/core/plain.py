@@ -15,6 +15,7 @@ from typing import Any, Final
 _UNSAFE: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_ON_ONE_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 _UNSAFE_IN_CELL: Final = re.compile(f"\n|{_UNSAFE.pattern}")
 
 
@@ -30,10 +31,10 @@ def cell(text: str) -> str:
 
 def json_line(value: Any) -> str:
     """A value as JSON on one line, with the same characters escaped in its strings, as JSON escapes them."""
-    return json_text(value, indent=None)
+    return _UNSAFE.sub(_escaped_as_json, _ON_ONE_LINE.encode(value))
 
 
-def json_text(value: Any, *, indent: int | None = 2) -> str:
+def json_text(value: Any, *, indent: int = 2) -> str:
     """A value as JSON over several lines, with the same characters escaped in its strings."""
     return _UNSAFE.sub(_escaped_as_json, json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 

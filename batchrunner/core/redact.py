@@ -8,6 +8,7 @@ that holds them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 import json
 import re
 from typing import Any, Final
@@ -17,6 +18,9 @@ HIDDEN: Final = "…"
 
 SHORTEST_SECRET: Final = 6
 """Characters; a shorter value would tear holes into ordinary words."""
+
+MOST_NAMES: Final = 1000
+"""Names of fields that are remembered."""
 
 _QUERY: Final = re.compile(r"(://[^\s?#]*)\?[^\s'\"<>]*")
 _USER: Final = re.compile(r"://[^\s/?#@]*@")
@@ -53,6 +57,7 @@ class Redactor:
         """Also hide these values, in any way in which they may stand in a text."""
         forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._names: dict[str, str] = {}
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def known(self, text: str) -> str:
@@ -67,14 +72,30 @@ class Redactor:
         """The value without secrets, in keys and in values; a field whose name says that it is one is hidden whole."""
         if isinstance(value, str):
             return self.text(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self._field(str(key), each) for key, each in value.items()}
+            return {self._name(str(key)): self._field(str(key), each) for key, each in value.items()}
         if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
             return [self.value(each) for each in value]
-        return value if value is None or isinstance(value, bool | int | float) else self.text(str(value))
+        return self.text(str(value))
+
+    def _name(self, name: str) -> str:
+        """The name of a field without secrets; there are few names, and every line has them."""
+        known = self._names.get(name)
+        if known is None:
+            known = self.text(name)
+            if len(self._names) < MOST_NAMES:
+                self._names[name] = known
+        return known
 
     def _field(self, name: str, value: Any) -> Any:
-        return HIDDEN if value and _FIELDS.search(name) else self.value(value)
+        return HIDDEN if value and _is_secret(name) else self.value(value)
+
+
+@lru_cache(maxsize=MOST_NAMES)
+def _is_secret(name: str) -> bool:
+    return _FIELDS.search(name) is not None
 
 
 def _forms(secret: str) -> set[str]:

@@ -6,7 +6,8 @@ Three pools of connections, because they must not share anything:
 - `paid`: the two POSTs that cost credits, with the bearer, each on a fresh connection. On a kept one, a connection
   that died while idle looks like an answer lost after sending; on a fresh one, a failure to connect proves that
   nothing was sent.
-- `storage`: presigned addresses, without the bearer, whatever public host they point at; never a redirect.
+- `storage`: presigned addresses, without the bearer, whatever public host they point at; never a redirect. Downloads
+  keep their connections, uploads do not.
 
 The connections themselves are made in `connections`, and foreign exceptions become ours in `failures`.
 """
@@ -14,23 +15,21 @@ The connections themselves are made in `connections`, and foreign exceptions bec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 import re
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote
 
-import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
 from batchrunner import __version__
 from batchrunner.core.redact import Redactor
-from batchrunner.errors import NeverSent, NoAnswer
+from batchrunner.errors import NeverSent, NoAnswer, ProviderError
 from batchrunner.provider import speed, wire
 from batchrunner.provider.coding import unpacker
-from batchrunner.provider.connections import Connections, Timeouts, Transports, carrier
-from batchrunner.provider.failures import as_transfer, may_pass, raise_for_status, raise_for_storage, translated
+from batchrunner.provider.connections import Carrier, Connections, Timeouts, Transports
+from batchrunner.provider.failures import as_transfer, raise_for_status, raise_for_storage, translated
 from batchrunner.provider.guard import guard_of
+from batchrunner.provider.lean import httpx
 from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.watched import Heard, watched
 
@@ -125,16 +124,12 @@ class Client:
         # Answers and files as they are: what has no coding needs no undoing, and is what its length says.
         agent = {"User-Agent": f"batchrunner/{__version__}", "Accept-Encoding": "identity"}
         bearer = agent | {"Authorization": f"Bearer {key}", "Accept": "application/json"}
-        self._api = carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
+        self._api = Carrier(carried.api, self._timeouts, headers=bearer, base_url=base_url)
         once = {"Connection": "close"}
-        self._paid = carrier(carried.paid, self._timeouts, headers=bearer | once, base_url=base_url)
-        self._storage = carrier(carried.storage, self._timeouts, headers=agent | once)
-        self._reads = AsyncRetrying(
-            retry=retry_if_exception(may_pass),
-            stop=stop_after_attempt(read_attempts),
-            wait=wait_random_exponential(multiplier=read_wait_s, max=10 * read_wait_s),
-            reraise=True,
-        )
+        self._paid = Carrier(carried.paid, self._timeouts, headers=bearer | once, base_url=base_url)
+        self._storage = Carrier(carried.storage, self._timeouts, headers=agent)
+        self._read_attempts = read_attempts
+        self._read_wait_s = read_wait_s
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,15 +171,22 @@ class Client:
         return await self._read("GET", path, lambda body: wire.project(body, project_id=project_id, hide=self._hide))
 
     async def _read(self, method: str, path: str, read: Callable[[bytes], T], **options: Any) -> T:
-        # A copy each: tenacity keeps a call's count on the object, and reads run side by side.
-        async for attempt in self._reads.copy():
-            with attempt:
-                answer = await self._ask(self._api, self._api.build_request(method, path, **options))
-                try:
-                    return read(answer)
-                except wire.Unreadable as error:
-                    raise NoAnswer(f"{method} {path}: {error}") from error
-        raise AssertionError("tenacity re-raises the last failure")
+        def once() -> Awaitable[T]:
+            return self._read_once(method, path, read, **options)
+
+        try:
+            return await once()
+        except ProviderError as error:
+            from batchrunner.provider.again import read_again  # noqa: PLC0415 - nearly all are answered at once
+
+            return await read_again(once, error, attempts=self._read_attempts, wait_s=self._read_wait_s)
+
+    async def _read_once(self, method: str, path: str, read: Callable[[bytes], T], **options: Any) -> T:
+        answer = await self._ask(self._api, self._api.build_request(method, path, **options))
+        try:
+            return read(answer)
+        except wire.Unreadable as error:
+            raise NoAnswer(f"{method} {path}: {error}") from error
 
     # --- the paid request: sent once, whatever happens ---
 
@@ -203,7 +205,7 @@ class Client:
         except wire.Unreadable as error:
             raise NoAnswer(f"POST {path}: {error}", project_id=error.project_id) from error
 
-    async def _ask(self, client: httpx.AsyncClient, request: httpx.Request) -> bytes:
+    async def _ask(self, client: Carrier, request: httpx.Request) -> bytes:
         """Send one request to the API, once; the body of its answer.
 
         Raises:
@@ -216,7 +218,7 @@ class Client:
         try:
             with translated(request.url.path, self._hide):
                 async with asyncio.timeout(self._timeouts.whole_s):
-                    response = await client.send(request, stream=True)
+                    response = await client.send(request)
                     try:
                         await _collect(response, received, most=LARGEST_ANSWER)
                     finally:
@@ -239,13 +241,17 @@ class Client:
             AddressExpired: the address is no longer accepted.
             TransferError: they did not arrive; the whole upload can be repeated with a new address.
         """
-        headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
+        headers = {
+            "Content-Length": str(length),
+            "Content-Type": "application/octet-stream",
+            "Connection": "close",
+        }
         limits = self._timeouts
         with as_transfer(), translated(url):
             async with asyncio.timeout(limits.pool_s + limits.write_s) as deadline:
                 content = speed.sent(chunks, deadline, window_s=limits.write_s, answer_s=limits.read_s)
                 request = self._storage.build_request("PUT", url, content=content, headers=headers)
-                response = await self._storage.send(request, stream=True)
+                response = await self._storage.send(request)
                 try:
                     said = await _error_text(response)
                 finally:
@@ -271,7 +277,7 @@ class Client:
         with as_transfer(), translated(url):
             async with asyncio.timeout(limits.pool_s + limits.read_s):  # a head that trickles has no end otherwise
                 request = self._storage.build_request("GET", url, headers=headers)
-                response = await self._storage.send(request, stream=True)
+                response = await self._storage.send(request)
         try:
             if response.status_code not in ({200, 206, 416} if offset else {200, 206}):
                 raise_for_storage(response, await _error_text(response))

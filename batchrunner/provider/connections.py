@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
+import os
 import socket
 import ssl
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-import httpx
-from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 from batchrunner.provider.failures import NoTunnel
 from batchrunner.provider.guard import Forbidden, Guard
+from batchrunner.provider.lean import AiohttpResponseStream, AiohttpTransport, httpx
 from batchrunner.provider.proxies import Proxies
 
 
@@ -38,6 +39,12 @@ class Timeouts:
     whole_s: float = 120.0
 
 
+AiohttpResponseStream.CHUNK_SIZE = 256 * 1024
+"""Bytes given on at a time, at the most. In pieces of 16 KiB, as it has it, a large download is all bookkeeping."""
+
+BUFFER = 256 * 1024
+"""Bytes of an answer that may have come and wait to be read."""
+
 Transport = httpx.AsyncBaseTransport
 
 
@@ -54,23 +61,47 @@ class Connections:
     """The real connections: aiohttp beneath httpx, one session a purpose; the guard is for storage alone."""
 
     def __init__(self, guard: Guard, proxies: Proxies | None = None) -> None:
-        tls = ssl.create_default_context()
+        tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         proxies = proxies or Proxies()
         self._sessions = {
             "api": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies),
             "paid": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies),
             # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
-            "storage": _Session(limit=128, tls=tls, is_kept=False, proxies=proxies, guard=guard),
+            "uploads": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies, guard=guard),
+            "downloads": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies, guard=guard),
         }
         self._tls = tls
 
     def transports(self) -> Transports:
         made = {name: AiohttpTransport(verify=self._tls, client=session) for name, session in self._sessions.items()}
-        return Transports(**made)
+        storage = _Storage(uploads=made["uploads"], downloads=made["downloads"])
+        return Transports(api=made["api"], paid=made["paid"], storage=storage)
 
     async def aclose(self) -> None:
         for session in self._sessions.values():
             await session.aclose()
+
+
+@lru_cache(maxsize=8)
+def _tls(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """Whom to trust, by these variables of the environment, else as the system does; read once, since it is long."""
+    return ssl.create_default_context()
+
+
+class _Storage(httpx.AsyncBaseTransport):
+    """Downloads go over kept connections, all else over fresh ones."""
+
+    def __init__(self, *, uploads: Transport, downloads: Transport) -> None:
+        self._uploads = uploads
+        self._downloads = downloads
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._downloads if request.method == "GET" else self._uploads
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in (self._uploads, self._downloads):
+            await transport.aclose()
 
 
 class _Session:
@@ -99,7 +130,9 @@ class _Session:
                     aiohttp.ThreadedResolver(), self._guard, unguarded=unguarded
                 )
             self._session = aiohttp.ClientSession(
-                connector=_Connector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
+                connector=_Connector(**self._options),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=BUFFER,
             )
         return self
 
@@ -175,14 +208,53 @@ class _Exchange:
         return response
 
 
-def carrier(
-    transport: Transport, timeouts: Timeouts, *, headers: dict[str, str], base_url: str = ""
-) -> httpx.AsyncClient:
-    """A client that sends what it is told and nothing else: no cookies, no password of the environment."""
-    timeout = httpx.Timeout(
-        connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
-    )
-    cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(
-        transport=transport, timeout=timeout, headers=headers, base_url=base_url, cookies=cookies, trust_env=False
-    )
+class Carrier:
+    """Sends what it is told and nothing else: no cookies, no redirects, no password of the environment.
+
+    What httpx's own client does beyond that, for each request, costs more than the request.
+    """
+
+    def __init__(
+        self, transport: Transport, timeouts: Timeouts, *, headers: Mapping[str, str], base_url: str = ""
+    ) -> None:
+        """Send `headers` with everything; addresses that are only a path are behind `base_url`."""
+        self._transport = transport
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Accept": "*/*", "Connection": "keep-alive"} | dict(headers)
+        timeout = httpx.Timeout(
+            connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
+        )
+        self._extensions = {"timeout": timeout.as_dict()}
+
+    def build_request(
+        self,
+        method: str,
+        address: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+        json: object = None,
+    ) -> httpx.Request:
+        """A request for `send`; the address is whole, or a path that begins with a slash."""
+        return httpx.Request(
+            method,
+            self._base_url + address if address.startswith("/") else address,
+            headers=self._headers | dict(headers or {}),
+            content=content,
+            json=json,
+            extensions=self._extensions,
+        )
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The head of the answer; its body is still to come, and it must be closed.
+
+        Raises:
+            httpx.HTTPError, aiohttp.ClientError: as its transport.
+        """
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
+
+    async def aclose(self) -> None:
+        """Close what carries it."""
+        await self._transport.aclose()

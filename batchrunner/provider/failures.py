@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
-import httpx
 
 from batchrunner.core.redact import by_form, without_queries
 from batchrunner.core.retry import PLAN_CODES
@@ -28,6 +27,7 @@ from batchrunner.errors import (
 )
 from batchrunner.provider import wire
 from batchrunner.provider.guard import Forbidden
+from batchrunner.provider.lean import httpx
 from batchrunner.provider.speed import TooSlow
 
 if TYPE_CHECKING:

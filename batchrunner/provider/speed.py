@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 LEAST_SPEED = 1024
 """Bytes a second."""
 
-STEP = 16 * 1024
-"""Bytes of an upload that are given on at a time; what a window needs is counted in these."""
+STEP = 60 * 1024
+"""Bytes of an upload that are given on at a time, at the most: what a window of a minute needs, and a window that is
+shorter needs less. What a window needs is counted in these."""
 
 
 class TooSlow(TimeoutError):
@@ -52,11 +53,11 @@ async def sent(
 ) -> AsyncIterator[bytes]:
     """The chunks in steps, moving the deadline of the request as the peer takes them, and at the end for its answer."""
     loop = asyncio.get_running_loop()
-    passed = 0
+    passed, most = 0, max(1024, min(STEP, int(LEAST_SPEED * window_s)))
     deadline.reschedule(loop.time() + window_s)
     async for chunk in chunks:
-        for start in range(0, len(chunk), STEP):
-            step = chunk[start : start + STEP]
+        for start in range(0, len(chunk), most):
+            step = chunk[start : start + most]
             yield step
             passed += len(step)
             if passed >= LEAST_SPEED * window_s:

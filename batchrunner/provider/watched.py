@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 import time
 
-import httpx
-
 from batchrunner.provider.connections import Transport, Transports
+from batchrunner.provider.lean import httpx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -297,7 +297,7 @@ def _printable(text: str) -> str:
 
     Addresses and ids are unharmed: they hold none of these characters.
     """
-    return "".join(char if char.isprintable() else " " for char in text).strip()
+    return text.strip() if text.isprintable() else "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def _whole(value: Any) -> int | None:

@@ -26,11 +26,12 @@ from batchrunner.core.folder import Found
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError, UsageError
 from batchrunner.partial import NAME_PART, Kept, is_strong
+from batchrunner.pieces import PIECE
 from batchrunner.storage import buckets
 from batchrunner.storage.buckets import Meta
 from batchrunner.storage.place import Landed, Readable, Seen
 from batchrunner.storage.ranges import Ranges
-from batchrunner.transfer import PIECE, Fetch, Meter, Put, Reply
+from batchrunner.transfer import Fetch, Meter, Put, Reply
 
 if TYPE_CHECKING:
     from hashlib import _Hash

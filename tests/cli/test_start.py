@@ -12,7 +12,7 @@ from tests.support import nights
 
 HEAVY = {
     "aiohttp", "apprise", "av", "httpx", "httpx_aiohttp", "jinja2", "leather", "numpy", "opentelemetry", "PIL", "rich",
-    "starlette", "structlog", "tenacity", "uvicorn",
+    "starlette", "tenacity", "uvicorn",
 }  # fmt: skip
 ALL = HEAVY | {"asyncio", "pydantic", "sqlite3", "yaml"}
 CODE = """
@@ -50,3 +50,9 @@ def test_status_loads_what_reads_the_state_file_and_no_more(tmp_path: Path, more
     assert code == "0"
     assert "sqlite3" in modules, "it was read"
     assert not modules & HEAVY
+
+
+def test_the_http_libraries_come_without_a_terminal() -> None:
+    code = 'import sys, batchrunner.provider.client, httpx; print("rich" in sys.modules, callable(httpx.main))'
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.split() == ["False", "True"]

@@ -169,16 +169,18 @@ async def test_a_name_is_judged_by_what_it_leads_to_now() -> None:
     await names.close()
 
 
-async def test_a_name_that_leads_inside_is_never_connected_to() -> None:
+@pytest.mark.parametrize("way", ["downloads", "uploads"])
+async def test_a_name_that_leads_inside_is_never_connected_to(way: str) -> None:
     async with answers(chaos.answer(b"abc")) as server, Client(base_url=PLAIN, key="k") as provider:
         owned = provider._owned
         assert owned is not None
-        session = owned._sessions["storage"]
+        session = owned._sessions[way]
         session()
         assert session._session is not None
         session._session.connector._resolver = GuardedResolver(Names(["127.0.0.1"]), guard_of(PLAIN))  # type: ignore[union-attr]
+        ask = _get if way == "downloads" else _put
         with pytest.raises(TransferError, match=r"files\.example leads to 127\.0\.0\.1") as caught:
-            await _get(provider, f"http://files.example:{server.port}/a?sig=SIGNED")
+            await ask(provider, f"http://files.example:{server.port}/a?sig=SIGNED")
         assert "SIGNED" not in str(caught.value)
         assert server.accepted == 0
 

@@ -235,7 +235,7 @@ async def test_the_peer_that_stops_reading_is_not_waited_for_long() -> None:
 async def test_an_upload_that_takes_long_is_not_hurried() -> None:
     """The deadline moves when a window's share of bytes has passed, whatever the pieces, and for the answer."""
     loop = asyncio.get_running_loop()
-    window_s = 32.0  # 32 KiB at the least speed, which are two steps
+    window_s = 120.0  # 120 KiB at the least speed, which are two steps
     async with asyncio.timeout(10) as deadline:
         ends = []
         async for step in speed.sent(pieces(bytes(5 * speed.STEP)), deadline, window_s=window_s, answer_s=100):
@@ -247,7 +247,7 @@ async def test_an_upload_that_takes_long_is_not_hurried() -> None:
         last = deadline.when()
         assert last is not None
         ends.append(last - loop.time())
-    assert ends == pytest.approx([32, 1, 32, 1, 32, 132], abs=0.5)
+    assert ends == pytest.approx([120, 1, 120, 1, 120, 220], abs=0.5)
 
 
 async def crawl(connection: Connection, *, head: bytes) -> None:

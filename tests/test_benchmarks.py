@@ -1,0 +1,46 @@
+"""The benchmarks, at a size at which they say nothing: they are run by hand, and must not rot meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "figures"),
+    [
+        ("rendering.py 2 --at-once 2 --seconds 0.1 --rounds 1", 4),
+        ("reading.py 200", 10),
+        ("engine.py 20 --in-flight 5 --rounds 1", 6),
+        ("starting.py --jobs 1 --rounds 1", 5),
+        ("resuming.py 200 --rounds 1", 5),
+        ("transferring.py 1 --rounds 1", 5),
+    ],
+)
+def test_benchmark_runs_to_its_end(command: str, figures: int, tmp_path: Path):
+    if command.startswith("transferring") and (shutil.which("curl") is None or not hasattr(os, "memfd_create")):
+        pytest.skip("compares with curl, and keeps what is sent in a file without a name")
+    script, *arguments = command.split()
+    written = tmp_path / "figures.json"
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *arguments, "--json", written],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(written.read_text())["figures"]
+    assert len(found) == figures
+    assert all(row.get("exit", 0) == 0 for row in found), ended.stderr
