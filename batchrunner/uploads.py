@@ -1,7 +1,8 @@
 """Local inputs brought to the provider, each content once: for many jobs, at the same time or one after the other.
 
 What was sent is remembered by content while the provider keeps it. Jobs that need the same content at the same time
-wait for one upload; addresses that are asked for in the same turn of the loop are asked for in one request.
+wait for one upload; addresses that are asked for in the same turn of the loop are asked for in one request, with some
+for the files that come next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 MOST_ADDRESSES = 50
 """Addresses asked for in one request; the provider publishes no limit."""
+
+
+SPARE_S = 60.0
+"""For so many seconds an address is used that was asked for with others; how long they live is not published."""
 
 
 class UploadLog(Protocol):
@@ -107,6 +112,8 @@ class Uploads:
         self._log = log
         self._flights: dict[Key, tuple[str, Shared[Sent]]] = {}
         self._batch = _Batch()
+        self._spare: dict[tuple[str, str], list[tuple[Instant, wire.UploadTarget]]] = {}
+        self._may_spare = True
 
     async def assets(self, inputs: Sequence[Input]) -> tuple[Asset, ...]:
         """What to send for these local inputs, once all of them are with the provider.
@@ -166,6 +173,7 @@ class Uploads:
             sent = await self._send_to_new_address(key, each)
         except AddressExpired:
             # Nothing is wrong with the file: a new address is tried at once, and only then is it a failure.
+            self._spare.clear()
             sent = await self._send_to_new_address(key, each)
         if self._log is not None:
             await self._log.remember_upload(key, sent)
@@ -192,7 +200,10 @@ class Uploads:
     # --- addresses ---
 
     async def _address(self, key: Key) -> wire.UploadTarget:
-        """A new address; asked for together with all that are wanted in this turn of the loop."""
+        """A new address; asked for together with all that are wanted in this turn of the loop, and some to spare."""
+        spare = self._spare_for(key)
+        if spare is not None:
+            return spare
         if not self._batch.takes_more:
             self._batch = _Batch()
         batch, number = self._batch, len(self._batch.asked)
@@ -206,13 +217,34 @@ class Uploads:
 
     async def _ask(self, batch: _Batch) -> list[wire.UploadTarget | ProviderError]:
         batch.has_left = True
+        count = len(batch.asked)
+        # About as many as are sent now will be sent next, and most likely of the same sort.
+        spare = min(MOST_ADDRESSES, len(self._flights)) - count if self._may_spare else 0
+        asked = [*batch.asked, *([batch.asked[-1]] * spare)]
         try:
-            return list(await self._targets(batch.asked))
+            targets = await self._targets(asked)
         except Rejected as error:
-            if error.status not in retry.BLAMES_THE_REQUEST or len(batch.asked) == 1:
+            if error.status not in retry.BLAMES_THE_REQUEST or len(asked) == 1:
                 raise
+            self._may_spare = False
+        else:
+            self._keep_spare(batch.asked[-1], targets[count:])
+            return [*targets[:count]]
         # One that is not allowed must not spoil it for the others.
         return list(await asyncio.gather(*(self._target_or_error(key) for key in batch.asked)))
+
+    def _keep_spare(self, key: Key, targets: Sequence[wire.UploadTarget]) -> None:
+        now = self._now()
+        self._spare.setdefault((key.media, key.extension), []).extend((now, target) for target in targets)
+
+    def _spare_for(self, key: Key) -> wire.UploadTarget | None:
+        """An address that was asked for a moment ago, and that nobody has used."""
+        kept = self._spare.get((key.media, key.extension), [])
+        while kept:
+            asked_at, target = kept.pop()
+            if 0 <= self._now() - asked_at < SPARE_S:
+                return target
+        return None
 
     async def _target_or_error(self, key: Key) -> wire.UploadTarget | ProviderError:
         try:

@@ -111,6 +111,24 @@ def state(tmp_path: Path) -> Callable[[], store.Store]:
     return lambda: store.open_for_run(tmp_path / "night.state.db", run_id=os.urandom(4).hex(), now=NOW)
 
 
+async def test_addresses_for_what_comes_next_are_asked_for_along(root: Path) -> None:
+    (root / "c.png").write_bytes((root / "a.png").read_bytes() + b"another")
+    jobs = [a_job(root, {"image_file_path": f"{name}.png"}) for name in "abc"]
+    async with shelved(root, waits=True) as (shelf, performer):
+        sent = []
+        for number, job in enumerate(jobs[:2], start=1):
+            sent.append(asyncio.create_task(performer(Action.UPLOAD, job)))
+            async with asyncio.timeout(10):
+                while len(shelf.stored) < number:
+                    shelf.arrived.clear()
+                    await shelf.arrived.wait()
+        assert shelf.asked == [1, 2]
+        shelf.may_answer.set()
+        uploaded = [await each for each in sent] + [await performer(Action.UPLOAD, jobs[2])]
+        assert shelf.asked == [1, 2]
+        assert len({path for event in uploaded for path in paths(event)}) == 3
+
+
 async def test_what_is_needed_at_the_same_time_is_asked_for_together_and_sent_once(root: Path) -> None:
     jobs = [a_job(root, BOTH), a_job(root), a_job(root, {"image_file_path": "b.png"})]
     async with shelved(root) as (shelf, performer):
