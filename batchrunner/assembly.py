@@ -7,14 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 import random
 import secrets
+from typing import TYPE_CHECKING
 
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
+from batchrunner.carrying import Here
 from batchrunner.clock import WallClock, time_of
 from batchrunner.core import canary, forecast, looks, pace as pacing
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
-from batchrunner.core.job import Job
+from batchrunner.core.job import BOUGHT, Job
 from batchrunner.core.plan import Plan
 from batchrunner.core.retry import Instant, Policy
 from batchrunner.engine import Engine
@@ -31,6 +33,9 @@ from batchrunner.session import Session, submission_name
 from batchrunner.store import Store
 from batchrunner.till import Till
 from batchrunner.timetable import Timetable
+
+if TYPE_CHECKING:
+    from batchrunner.distributed import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,7 @@ def engine(
     tell: Callable[[str], None],
     near_cap: Callable[[str], None] | None = None,
     fetch_again: Collection[str] = (),
+    cluster: Cluster | None = None,
 ) -> tuple[Engine, Performer]:
     """The engine of a session with the real parts in it.
 
@@ -91,8 +97,8 @@ def engine(
     settings = _settings(session, patience)
     is_chained = any(job.spec.waits_for for job in session.jobs)
     following = Following(session.jobs, {job.id: job for job in session.store.jobs()} if is_chained else None)
-    performer = _performer(session, client, settings.policy, following)
-    performer.sweep(job for job in session.store.all_attempts() if job.is_final and job.id not in fetch_again)
+    performer = _performer(session, client, settings.policy, following, cluster)
+    _tidy(performer, session.store.all_attempts(), fetch_again)
     governor = _governor(session, patience, now=WallClock().now(), tell=tell)
     made = Engine(
         jobs=session.jobs,
@@ -113,6 +119,12 @@ def engine(
         following=following,
     )
     return made, performer
+
+
+def _tidy(performer: Performer, attempts: Collection[Job], fetch_again: Collection[str]) -> None:
+    """Remove what earlier runs left of downloads that nobody goes on with; workers leave more, where they died."""
+    performer.sweep(job for job in attempts if job.is_final and job.id not in fetch_again)
+    performer.sweep((job for job in attempts if job.state in BOUGHT), only_own=True)
 
 
 MOST_TOLD = 10
@@ -144,8 +156,10 @@ def _settings(session: Session, patience: Patience) -> Settings:
     )
 
 
-def _performer(session: Session, client: Client, policy: Policy, following: Following) -> Performer:
-    opened = session.store
+def _performer(
+    session: Session, client: Client, policy: Policy, following: Following, cluster: Cluster | None
+) -> Performer:
+    opened, here = session.store, Here(put=client.put, fetch=client.fetch)
     return Performer(
         client=client,
         root=session.batch.root,
@@ -157,6 +171,7 @@ def _performer(session: Session, client: Client, policy: Policy, following: Foll
         state_folder=opened.path.parent,
         never_again=lost.flying if (lost := opened.lost_log()) else {},
         sources=following,
+        carrier=here if cluster is None else cluster.carrier(here),
     )
 
 

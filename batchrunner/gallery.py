@@ -37,9 +37,6 @@ LEFT_OUT: Final = Missing(why="left out to keep this page small")
 
 IN_A_BUCKET: Final = "it is in a bucket, from which no pictures are made"
 
-POSTER_AT: Final = 0.4
-"""The part of a clip after which its poster is taken: after a fade-in, before the end."""
-
 
 ELSEWHERE: Final = Missing(why="it lies outside the folders of this batch")
 
@@ -173,7 +170,7 @@ def _before(job: Job, folders: Folders) -> Wanted | Missing:
         return ELSEWHERE
     media: Media = "image" if given.media == "image" else "video"
     moment = _moment(job)
-    shown_s = POSTER_AT * job.spec.seconds if moment is None else moment
+    shown_s = pictures.POSTER_AT * job.spec.seconds if moment is None else moment
     start_s = float(job.spec.body().get("start_seconds") or 0)
     return Wanted(
         path=path,
@@ -192,7 +189,7 @@ def _elsewhere(given: Input) -> str:
 
 def _after(job: Job, folders: Folders) -> Wanted | Missing:
     moment = _moment(job)
-    return _result(job, folders, at_s=round(POSTER_AT * job.spec.seconds if moment is None else moment, 2))
+    return _result(job, folders, at_s=pictures.poster_at(job.spec.seconds, moment))
 
 
 def _loop(job: Job, folders: Folders) -> Wanted | Missing:

@@ -21,6 +21,8 @@ from pathlib import Path
 import re
 from typing import TYPE_CHECKING
 
+from batchrunner.core import outputs
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -127,10 +129,10 @@ class Partial:
 _OURS = re.compile(r"\.(?P<name>.*)\.(?P<mark>[^.-]+)(?:-\d+)?\.(?:part|etag)", re.DOTALL)
 
 
-def sweep(ended: Iterable[tuple[Path, str]]) -> None:
+def sweep(ended: Iterable[tuple[Path, str]], *, only_own: bool = False) -> None:
     """Remove what is left of downloads that nobody will go on with, given as target and mark (`-1` and so on counts).
 
-    Each folder is read once, however many downloads ended.
+    With `only_own`, only what was of one try alone. Each folder is read once, however many downloads ended.
     """
     marks: dict[Path, set[tuple[str, str]]] = {}
     for target, mark in ended:
@@ -138,7 +140,9 @@ def sweep(ended: Iterable[tuple[Path, str]]) -> None:
     for folder, known in marks.items():
         for name in _names_in(folder):
             found = _OURS.fullmatch(name)
-            if found is not None and (found["name"], found["mark"]) in known:
+            if found is None or (only_own and not outputs.has_own_mark(name)):
+                continue
+            if (found["name"], found["mark"]) in known:
                 _remove(folder / name)
 
 

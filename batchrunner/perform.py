@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, assert_never
 
-from batchrunner import feeding, media, reserve, storage, watch
-from batchrunner.core import events, result, retry, space
+from batchrunner import carrying, feeding, reserve, storage
+from batchrunner.carrying import Carrier, Here
+from batchrunner.core import events, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Reading
-from batchrunner.core.inputs import Media
 from batchrunner.core.job import Action, Job
 from batchrunner.core.learning import history
 from batchrunner.core.outputs import mark_of
@@ -65,6 +65,7 @@ class Performer:
         never_again: Mapping[str, int] | None = None,
         state_folder: Path | None = None,
         sources: feeding.Sources | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         """Hand in the adapters.
 
@@ -79,6 +80,7 @@ class Performer:
             never_again: attempts by job id that do not start over at no cost: whether they did is not on record.
             state_folder: where what is bought is recorded: nothing is bought without room there.
             sources: the jobs that others are made from.
+            carrier: who carries bytes; by default this process, with the client's own connections.
         """
         self._sources = sources
         self._policy = policy
@@ -92,8 +94,15 @@ class Performer:
         self._addresses: dict[str, tuple[wire.Download, ...]] = {}
         self._missed: Counter[str] = Counter()
         self.traffic = Traffic()
+        self._carrier = carrier or Here(put=client.put, fetch=client.fetch)
         self._uploads = Uploads(
-            client=client, root=root, now=now, traffic=self.traffic, held=held or {}, log=upload_log
+            client=client,
+            carrier=self._carrier,
+            root=root,
+            now=now,
+            traffic=self.traffic,
+            held=held or {},
+            log=upload_log,
         )
 
     async def __call__(self, action: Action, job: Job) -> Event:
@@ -315,50 +324,22 @@ class Performer:
 
     async def _fetch(self, job: Job, number: int, address: wire.Download) -> tuple[Output, str | None]:
         """One of a project's files, and why it may not be what was paid for, if so."""
-        with self.traffic.receiving(job.spec.output, self._client.fetch) as (fetch, meter):
-            landed = await storage.download(
-                job.spec.output,
-                address.url,
-                root=self._root,
-                mark=_mark(job) + (f"-{number}" if number else ""),
-                bound=space.bound_of(job.spec),
-                fetch=fetch,
-                check=_check,
-                meter=meter,
-            )
-        doubt = await asyncio.to_thread(self._doubt, job, self._place(landed.written), landed.found)
+        mark = _mark(job) + (f"-{number}" if number else "")
+        fetching = carrying.fetching_of(job, root=self._root, url=address.url, mark=mark)
+        brought = await self._carrier.bring(fetching, self.traffic)
+        doubt = brought.doubt
         output = Output(
-            path=landed.written,
-            bytes=landed.bytes,
-            sha256=landed.sha256,
+            path=brought.written,
+            bytes=brought.bytes,
+            sha256=brought.sha256,
             suspect_at_s=None if doubt is None else round(doubt.at_s, 3),
         )
         return output, None if doubt is None else doubt.words
 
-    def _doubt(self, job: Job, render: storage.Place, video: media.Video) -> result.Doubt | None:
-        """Look at a result, and at its input where that decides; reads files and takes its time."""
-        wants_sound = job.spec.body().get("audio") is True
-        seen = watch.clip(render.readable, seconds=video.seconds, listens=wants_sound)
-        found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
-        source = self._source(job) if result.asks_for_input(found) else None
-        return result.doubt(asked_s=job.spec.seconds, found=found, wants_sound=wants_sound, source=source)
-
-    def _source(self, job: Job) -> result.Seen | None:
-        """What the first local input of a job shows; None where there is none, or it is not what was sent."""
-        given = next((each for each in job.spec.inputs if each.path is not None), None)
-        if given is None or given.path is None:
-            return None
-        place = self._place(given.path)
-        with suppress(OSError, TransferError):
-            if place.seen().size == given.size:
-                start_s = float(job.spec.body().get("start_seconds") or 0)
-                media_kind: Media = "image" if given.media == "image" else "video"
-                return watch.of(place.readable, media_kind, start_s=start_s, seconds=job.spec.seconds)
-        return None
-
-    def sweep(self, jobs: Iterable[Job]) -> None:
-        """Remove what unfinished downloads of these jobs left; waits for the disk."""
-        storage.sweep(self._root, [(job.spec.output, _mark(job)) for job in jobs if job.project_id is not None])
+    def sweep(self, jobs: Iterable[Job], *, only_own: bool = False) -> None:
+        """Remove what unfinished downloads of these jobs left; `only_own` as in `partial.sweep`. Waits for the disk."""
+        ended = [(job.spec.output, _mark(job)) for job in jobs if job.project_id is not None]
+        storage.sweep(self._root, ended, only_own=only_own)
 
     # --- verdicts ---
 
@@ -401,10 +382,6 @@ def _mark(job: Job) -> str:
     """Part of the partial file's name: of this render and of no other."""
     assert job.project_id is not None
     return mark_of(job.id, job.project_id)
-
-
-def _check(render: storage.Readable) -> media.Video:
-    return media.check_video(render)
 
 
 def _addresses(project: wire.Project) -> tuple[wire.Download, ...]:

@@ -42,6 +42,9 @@ LOOP_FRAMES: Final = 12
 LOOP_S: Final = 2.0
 """A loop shows so many pictures of the first seconds."""
 
+POSTER_AT: Final = 0.4
+"""The part of a clip after which its poster is taken: after a fade-in, before the end."""
+
 WORKERS: Final = min(4, os.cpu_count() or 1)
 
 MOST_DECODED: Final = 300
@@ -316,6 +319,19 @@ def _saved(pictures: list[Image], **options: Any) -> bytes:
         options = {"quality": options["quality"]}
     pictures[0].save(file, "WEBP", method=3, **options, **more)
     return file.getvalue()
+
+
+def poster_at(seconds: float, moment: float | None) -> float:
+    """The second of a result at which its poster is taken: where it is suspect, or else at its usual place."""
+    return round(POSTER_AT * seconds if moment is None else moment, 2)
+
+
+def fill(cache: Path, wanted: Iterable[Wanted]) -> None:
+    """Make pictures ahead of when they are asked for, one after the other; what cannot be made is left."""
+    making = Pictures(cache, workers=1)
+    for each in wanted:
+        making._one(each)  # noqa: SLF001 - of the same module
+    making.close()
 
 
 def every(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batchrunner import assembly, foresight, session as sessions, statelock
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
@@ -22,9 +22,11 @@ from batchrunner.core import schedule
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.schedule import Stop
+from batchrunner.core.workers import Workers
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit
 from batchrunner.herald import Herald
+from batchrunner.muster import mustered
 from batchrunner.provider.client import Client
 from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.webhooks import Notice
@@ -37,6 +39,9 @@ from batchrunner.till import Noted, Till
 from batchrunner.traffic import Traffic
 from batchrunner.waiting import Doorstep
 from batchrunner.web.door import Door
+
+if TYPE_CHECKING:
+    from batchrunner.distributed import Cluster
 
 
 class Onlooker(Protocol):
@@ -106,6 +111,7 @@ async def carry_out(
     recorder: Recorder | None = None,
     herald: Herald | None = None,
     hurries: Callable[[], bool] = lambda: False,
+    workers: Workers | None = None,
 ) -> Report:
     """Wait for what is to be waited for, check the key, lock the state, and run the engine to its end.
 
@@ -119,12 +125,15 @@ async def carry_out(
         recorder: hears of everything; by default nothing is kept.
         herald: passes on what is worth it; whoever opened it tells it of the end.
         hurries: whether it is to wait no longer before it begins.
+        workers: who carries the bytes; by default this process.
     """
     recorder = recorder or Recorder(say=say)
     if herald is not None:
         herald.begin(recorder.run)
     doorstep = Doorstep(tell=recorder.tell, hurries=hurries)
     async with AsyncExitStack() as stack:
+        # First: a wrong address is told when the command is typed, not hours later when the buying may begin.
+        cluster = await stack.enter_async_context(mustered(workers, batch, access, tell=recorder.tell))
         if doorstep.is_needed(order.waits):
             # Until its end, so that who waits for this run sees it at any moment, whether it has begun or not.
             stack.enter_context(statelock.marked(batch.state.resolve()))
@@ -146,6 +155,7 @@ async def carry_out(
                 recorder=recorder,
                 herald=herald,
                 charged_before=session.store.ledger(),
+                cluster=cluster,
             )
             return await run.to_its_end(onlooker, door)
 
@@ -162,6 +172,7 @@ class _Run:
     recorder: Recorder
     herald: Herald | None
     charged_before: int
+    cluster: Cluster | None
 
     async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
         """Wait for the turn, and run the engine."""
@@ -189,6 +200,7 @@ class _Run:
             tell=self.recorder.tell,
             near_cap=None if self.herald is None else self.herald.near_cap,
             fetch_again=missing if goal is Goal.COLLECT else (),
+            cluster=self.cluster,
         )
         if not session.order.buys:
             engine.stop(Stop.COLLECTING)
@@ -199,6 +211,8 @@ class _Run:
             onlooker.shown(engine, performer.traffic),
         ):
             outcome = await engine.run()
+        if self.cluster is not None and await self.cluster.has_lost():
+            await asyncio.to_thread(performer.sweep, engine.jobs().values(), only_own=True)
         lacking = outcome.not_fetched if goal is Goal.COLLECT else len(missing)
         return self._close(engine, outcome, missing=lacking, named=named)
 

@@ -64,6 +64,17 @@ class Traffic:
             yield count
 
     @contextmanager
+    def fetching(self, name: str) -> Iterator[Meter]:
+        """Count a download while in the block of which only the bytes are told."""
+        with self._entered(Moving(name=name, is_up=False, began_at=self.clock())) as moving:
+
+            def count(pieces: int) -> None:
+                self.down += pieces
+                moving.done += pieces
+
+            yield count
+
+    @contextmanager
     def receiving(self, name: str, fetch: Fetch) -> Iterator[tuple[Fetch, Meter]]:
         """Count a download while in the block; what opens its address is listened to, since it knows the length."""
         with self._entered(Moving(name=name, is_up=False, began_at=self.clock())) as moving:

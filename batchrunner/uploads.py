@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from batchrunner import storage
+from batchrunner.carrying import Carrier, Sending
 from batchrunner.core import assets as holding, retry
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.retry import Instant
@@ -88,6 +88,7 @@ class Uploads:
         self,
         *,
         client: Client,
+        carrier: Carrier,
         root: Path,
         now: Callable[[], Instant],
         traffic: Traffic,
@@ -98,6 +99,7 @@ class Uploads:
 
         Args:
             client: the provider.
+            carrier: who sends the bytes.
             root: the folder that inputs are relative to.
             now: the clock.
             traffic: counts what is sent.
@@ -105,6 +107,7 @@ class Uploads:
             log: told of each upload after it has ended; None remembers for this run only.
         """
         self._client = client
+        self._carrier = carrier
         self._root = root
         self._now = now
         self._traffic = traffic
@@ -185,16 +188,8 @@ class Uploads:
         target = await self._address(key)
         # Dated by its beginning: where the provider counts from is not documented.
         sent = Sent(file_path=target.file_path, sent_at=self._now())
-        with self._traffic.sending(each.path, each.size) as meter:
-            await storage.upload(
-                each.path,
-                target.upload_url,
-                root=self._root,
-                sha256=key.sha256,
-                size=each.size,
-                put=self._client.put,
-                meter=meter,
-            )
+        sending = Sending(written=each.path, root=self._root, sha256=key.sha256, size=each.size, url=target.upload_url)
+        await self._carrier.send(sending, self._traffic)
         return sent
 
     # --- addresses ---

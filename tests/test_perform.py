@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batchrunner import perform, pieces
+from batchrunner import carrying, pieces
 from batchrunner.core import events, job as machine, retry, schedule
 from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
@@ -558,13 +558,13 @@ async def test_an_output_outside_the_folder_is_recorded_whole(root: Path, tmp_pa
 
 async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
-    check = perform._check
+    check = carrying.check
 
     def noted(path: Path) -> Video:
         threads.append(threading.get_ident())
         return check(path)
 
-    monkeypatch.setattr(perform, "_check", noted)
+    monkeypatch.setattr(carrying, "check", noted)
     content = (root / "a.mp4").read_bytes()
     async with storing(chaos.answer(content)) as (api, _), performing(api.url, root) as performer:
         await performer(Action.DOWNLOAD, rendered(root))

@@ -15,7 +15,7 @@ from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
 from batchrunner.batch import Batch, Preview
 from batchrunner.caps import Flags
-from batchrunner.core import pins as pinning, remarks
+from batchrunner.core import pins as pinning, remarks, workers
 from batchrunner.core.canary import Mode
 from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
@@ -39,6 +39,7 @@ class RunOptions(TypedDict, total=False):
     over first; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
     `access`, the provider, by default that of the environment; `sandbox_scale`, the size of a sandbox's pictures;
     `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`;
+    `workers`, the address of a dask.distributed scheduler or a number of processes that carry the bytes;
     `notices=True`, to send notices as the command does, and `on_job_done`, a program for each job that is done. With a
     batch also, as of `plan`: `select`, `rerender`, `retry_failed`, `history`.
     """
@@ -67,6 +68,7 @@ class RunOptions(TypedDict, total=False):
     events: str | Path
     webhook_port: int
     webhook_host: str
+    workers: str | int
     notices: bool
     on_job_done: Sequence[str]
 
@@ -111,6 +113,7 @@ class CollectOptions(TypedDict, total=False):
     access: Access
     sandbox: bool
     log: str | Path
+    workers: str | int
 
 
 def download(
@@ -181,6 +184,7 @@ def _task(batch: Batch, order: Asks, options: RunOptions | CollectOptions) -> Ta
         webhook_host=given.get("webhook_host"),  # type: ignore[arg-type]
         sends_notices=bool(given.get("notices", False)),
         hook=tuple(given.get("on_job_done", ())),  # type: ignore[arg-type]
+        workers=None if (said := options.get("workers")) is None else workers.wanted(said),
     )
 
 

@@ -29,6 +29,7 @@ from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.schedule import Stop
+from batchrunner.core.workers import Workers
 from batchrunner.engine import Engine
 from batchrunner.errors import UsageError
 from batchrunner.herald import heralding
@@ -72,6 +73,7 @@ class Task:
     sends_notices: bool = False
     hook: tuple[str, ...] = ()
     tell: Callable[[str], None] | None = None
+    workers: Workers | None = None
 
 
 class Running:
@@ -247,6 +249,7 @@ class Running:
             recorder=recorder,
             herald=herald,
             hurries=lambda: self._stops,
+            workers=task.workers,
         )
         herald.ended(report.outcome, report.exit_code, report.totals, before=report.charged_before)
         return report

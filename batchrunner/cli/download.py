@@ -16,6 +16,7 @@ from batchrunner.cli.advice import Typed
 @options.selecting
 @options.sandbox
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary.")
+@options.workers
 @options.log
 @options.no_log
 @options.as_json
@@ -38,6 +39,8 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
         provider(read, is_sandbox=sandbox) as access,
     ):
         order = Order(goal=Goal.COLLECT, wishes=Wishes(selection=selection))
-        report = carry_out(read, access, order, display=progress(quiet=quiet), recorder=recording)
+        report = carry_out(
+            read, access, order, display=progress(quiet=quiet), recorder=recording, workers=given["workers"]
+        )
         typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox, "selection": selection})
         return conclude(read, report, typed=typed, as_json=as_json)

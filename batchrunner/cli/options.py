@@ -141,6 +141,31 @@ WINDOW = (
     ),
 )
 
+
+class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which need not be there
+    """A number of worker processes, or the address of a scheduler."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        from batchrunner.core import workers
+        from batchrunner.errors import UsageError
+
+        try:
+            return workers.wanted(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+workers = click.option(
+    "--workers",
+    type=_Workers(),
+    metavar="ADDRESS|N",
+    help="Have the bytes carried by a dask.distributed cluster, by its scheduler's address (tcp://HOST:8786), or by N"
+    " processes on this machine.",
+)
+
 max_credits = click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
 max_credits_per_job = click.option(
     "--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."
@@ -179,6 +204,7 @@ BUYING = (
         help="Listen for the provider's notices here, 0 for a free port; the secret is MAGIC_HOUR_WEBHOOK_SECRET.",
     ),
     click.option("--webhook-host", help="With a webhook port: the address to listen on.  [default: 127.0.0.1]"),
+    workers,
     click.option("--ignore-disk-space", is_flag=True, help="Buy even where the results surely do not fit on the disk."),
     click.option("--no-upload-cache", is_flag=True, help="Send inputs again that an earlier run already sent."),
     click.option(

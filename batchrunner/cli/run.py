@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.caps import Flags
     from batchrunner.cli.progress import Progress
     from batchrunner.core.plan import Plan, Wishes
+    from batchrunner.core.workers import Workers
     from batchrunner.engine import Engine
     from batchrunner.herald import Herald
     from batchrunner.recorder import Recorder
@@ -114,7 +115,16 @@ def buy(
         display = progress(quiet=given["quiet"])
         with _heralding(read, given, typed) as herald:
             order = _order(read, access, wishes, given, saved=saved, shown=shown, waits=waits)
-            report = carry_out(read, access, order, display=display, door=door, recorder=recorder, herald=herald)
+            report = carry_out(
+                read,
+                access,
+                order,
+                display=display,
+                door=door,
+                recorder=recorder,
+                herald=herald,
+                workers=given["workers"],
+            )
             herald.ended(
                 report.outcome,
                 report.exit_code,
@@ -274,6 +284,7 @@ def carry_out(
     door: Door | None = None,
     recorder: Recorder | None = None,
     herald: Herald | None = None,
+    workers: Workers | None = None,
 ) -> Report:
     """Carry out an order, with a display and Ctrl-C in two stages.
 
@@ -291,6 +302,7 @@ def carry_out(
         door=door,
         recorder=recorder,
         herald=herald,
+        workers=workers,
     )
     try:
         return asyncio.run(run_it)

@@ -32,6 +32,21 @@ def mark_of(job_id: str, project_id: str) -> str:
     return sha256(f"{job_id}/{project_id}".encode()).hexdigest()[:12]
 
 
+def own_mark(mark: str, number: int) -> str:
+    """The mark of one try alone, by a number below OWN_MARKS: several may fetch one render at the same time."""
+    return f"{mark}{'' if '-' in mark else '-'}{number:0{OWN_DIGITS}}"
+
+
+OWN_DIGITS = 12
+OWN_MARKS = 10**OWN_DIGITS
+_OWN = re.compile(rf"\..*\.[0-9a-f]{{12}}-\d{{{OWN_DIGITS},}}\.(?:part|etag)", re.DOTALL)
+
+
+def has_own_mark(name: str) -> bool:
+    """Whether a partial download's file name is of one try alone, so that no other try goes on with it."""
+    return _OWN.fullmatch(name) is not None
+
+
 def mark_in(name: str) -> str | None:
     """The mark in a partial download's file name; None for the name of any other file."""
     match = _PARTIAL.fullmatch(name)

@@ -111,15 +111,16 @@ def listed(base: str) -> list[Found]:
     return objects.listed(addresses.read(base))
 
 
-def sweep(root: Path, ended: Iterable[tuple[str, str]]) -> None:
-    """Remove what is left of downloads that nobody will go on with, given as target and mark."""
+def sweep(root: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = False) -> None:
+    """Remove what is left of downloads that nobody will go on with, given as target and mark; see `partial.sweep`."""
     targets = list(ended)
-    partial.sweep((root / addresses.plain(each), mark) for each, mark in targets if not addresses.is_object(each))
+    near = [(root / addresses.plain(each), mark) for each, mark in targets if not addresses.is_object(each)]
+    partial.sweep(near, only_own=only_own)
     far = [(addresses.read(each), mark) for each, mark in targets if addresses.is_object(each)]
     if far:
         from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
 
-        objects.sweep(far)
+        objects.sweep(far, only_own=only_own)
 
 
 def tried(written: Iterable[str]) -> dict[str, UsageError | None]:

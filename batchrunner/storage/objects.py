@@ -256,10 +256,10 @@ def listed(base: Address) -> list[Found]:
     ]
 
 
-def sweep(ended: Iterable[tuple[Address, str]]) -> None:
+def sweep(ended: Iterable[tuple[Address, str]], *, only_own: bool = False) -> None:
     """Remove what is left of downloads that nobody will go on with; what cannot be removed now stays.
 
-    Each folder is listed once, however many downloads ended.
+    With `only_own`, only what was of one try alone. Each folder is listed once, however many downloads ended.
     """
     marks: dict[Address, set[str]] = {}
     for target, mark in ended:
@@ -267,6 +267,8 @@ def sweep(ended: Iterable[tuple[Address, str]]) -> None:
     for folder, known in marks.items():
         with suppress(TransferError):
             for each in buckets.listed(folder):
+                if only_own and not outputs.has_own_mark(each.address.name):
+                    continue
                 if each.address.folder == folder.folder and outputs.mark_in(each.address.name) in known:
                     buckets.delete_now(each.address)
 

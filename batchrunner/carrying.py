@@ -1,0 +1,198 @@
+"""Bytes carried between us and the provider's storage: plain values in, plain values out.
+
+`Carrier` is the seam: `Here` carries in this process; `distributed` has other machines do the same, by the same code.
+So what is sent, how a result is checked and what is in doubt about it stands here alone. No value names a key, and none
+shows its presigned address in a text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from batchrunner import media, storage, watch
+from batchrunner.core import result, space
+from batchrunner.core.inputs import Media
+from batchrunner.core.job import Job
+from batchrunner.core.result import Doubt
+from batchrunner.core.space import Bound
+from batchrunner.errors import TransferError
+from batchrunner.traffic import Traffic
+from batchrunner.transfer import Fetch, Put
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """A local input that is to go to the provider.
+
+    Attributes:
+        written: a path, relative to `root`, or an address.
+        root: the manifest's folder.
+        url: the presigned address; a secret.
+        sha256: of its content, or the hash of an object's version.
+        size: in bytes.
+    """
+
+    written: str
+    root: Path
+    sha256: str
+    size: int
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The local input that a result is held against: where it is, its size in bytes, and where the part used begins."""
+
+    written: str
+    size: int
+    media: Media
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """A result that is to come from the provider.
+
+    Attributes:
+        written: a path, relative to `root`, or an address; where that is taken, it gets a name beside it.
+        root: the manifest's folder.
+        mark: unique to the render and its file; part of the partial name.
+        bound: how large it can be.
+        seconds: its length, as it was asked for.
+        wants_sound: whether sound was asked for.
+        source: the local input that it was made of, if there is one.
+        url: the presigned address; a secret.
+    """
+
+    written: str
+    root: Path
+    mark: str
+    bound: Bound
+    seconds: float
+    wants_sound: bool
+    source: Source | None
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A result at its place: how that is recorded, its size in bytes and its content, and what is doubtful about it."""
+
+    written: str
+    bytes: int
+    sha256: str
+    doubt: Doubt | None
+
+
+class Carrier(Protocol):
+    """Whoever carries bytes. Both may be done twice, even at the same time: nothing depends on who was first."""
+
+    async def send(self, sending: Sending, traffic: Traffic) -> None:
+        """Send a file or an object, if it is still the one that was looked into.
+
+        Raises:
+            InputProblem: it cannot be read, or is no longer what it was.
+            TransferError: it did not arrive.
+        """
+
+    async def bring(self, fetching: Fetching, traffic: Traffic) -> Brought:
+        """Fetch a result: whole and checked under a name of its own, or not at all.
+
+        Raises:
+            TransferError: it did not arrive whole, or failed the check, or could not be written.
+        """
+
+
+class Here:
+    """Carries in this process."""
+
+    def __init__(self, *, put: Put, fetch: Fetch) -> None:
+        """Hand in what speaks to the provider's storage."""
+        self._put = put
+        self._fetch = fetch
+
+    async def send(self, sending: Sending, traffic: Traffic) -> None:
+        """See `Carrier`."""
+        with traffic.sending(sending.written, sending.size) as meter:
+            await storage.upload(
+                sending.written,
+                sending.url,
+                root=sending.root,
+                sha256=sending.sha256,
+                size=sending.size,
+                put=self._put,
+                meter=meter,
+            )
+
+    async def bring(self, fetching: Fetching, traffic: Traffic) -> Brought:
+        """See `Carrier`."""
+        with traffic.receiving(fetching.written, self._fetch) as (fetch, meter):
+            landed = await storage.download(
+                fetching.written,
+                fetching.url,
+                root=fetching.root,
+                mark=fetching.mark,
+                bound=fetching.bound,
+                fetch=fetch,
+                check=check,
+                meter=meter,
+            )
+        place = storage.at(fetching.root, landed.written)
+        doubt = await asyncio.to_thread(_doubt, fetching, place, landed.found)
+        return Brought(written=landed.written, bytes=landed.bytes, sha256=landed.sha256, doubt=doubt)
+
+
+def fetching_of(job: Job, *, root: Path, url: str, mark: str) -> Fetching:
+    """What it takes to fetch one file of a job's result."""
+    return Fetching(
+        written=job.spec.output,
+        root=root,
+        mark=mark,
+        bound=space.bound_of(job.spec),
+        seconds=job.spec.seconds,
+        wants_sound=job.spec.body().get("audio") is True,
+        source=_source_of(job),
+        url=url,
+    )
+
+
+def _source_of(job: Job) -> Source | None:
+    given = next((each for each in job.spec.inputs if each.path is not None), None)
+    if given is None or given.path is None:
+        return None
+    start_s = float(job.spec.body().get("start_seconds") or 0)
+    kind: Media = "image" if given.media == "image" else "video"
+    return Source(written=given.path, size=given.size, media=kind, start_s=start_s)
+
+
+def check(render: storage.Readable) -> media.Video:
+    """What arrived, as a video.
+
+    Raises:
+        DamagedFile: it is none.
+    """
+    return media.check_video(render)
+
+
+def _doubt(fetching: Fetching, render: storage.Place, video: media.Video) -> Doubt | None:
+    """Look at a result, and at its input where that decides; reads files and takes its time."""
+    seen = watch.clip(render.readable, seconds=video.seconds, listens=fetching.wants_sound)
+    found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
+    source = _seen(fetching) if result.asks_for_input(found) else None
+    return result.doubt(asked_s=fetching.seconds, found=found, wants_sound=fetching.wants_sound, source=source)
+
+
+def _seen(fetching: Fetching) -> result.Seen | None:
+    """What the input of a result shows; None where there is none, or it is not what was sent."""
+    source = fetching.source
+    if source is None:
+        return None
+    place = storage.at(fetching.root, source.written)
+    with suppress(OSError, TransferError):
+        if place.seen().size == source.size:
+            return watch.of(place.readable, source.media, start_s=source.start_s, seconds=fetching.seconds)
+    return None

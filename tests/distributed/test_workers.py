@@ -1,0 +1,204 @@
+"""Transfers by workers: a real scheduler and real workers, against a sandbox."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+import json
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+from typing import Any
+import urllib.request
+
+import pytest
+
+from batchrunner.sandbox import launch
+from batchrunner.sandbox.settings import API_KEY, Settings
+from tests.support.cluster import wait_for
+from tests.support.program import Ended, Program, Provider, check_books
+from tests.test_crash import mixed_jobs
+
+pytest.importorskip("distributed", reason="only who uses workers needs it")
+
+
+def lay_out(program: Program, media: Path, name: str, text: str) -> Path:
+    for file in media.iterdir():
+        shutil.copy(file, program.folder)
+    manifest = program.folder / f"{name}.yaml"
+    manifest.write_text(text)
+    return manifest
+
+
+def obey(program: Program, *rules: dict[str, Any]) -> None:
+    """Put other rules of misbehaviour in force."""
+    address = f"{program.provider.base_url}/_sandbox/faults"
+    urllib.request.urlopen(urllib.request.Request(address, data=json.dumps(rules).encode(), method="PUT"), timeout=30)
+
+
+def files(program: Program) -> dict[str, str]:
+    return {each.name: sha256(each.read_bytes()).hexdigest() for each in (program.folder / "out").iterdir()}
+
+
+def lines(program: Program, manifest: Path) -> Any:
+    """The ledger, but for how long the account was followed."""
+    ledger = program.run("ledger", manifest.name, "--json").json()
+    del ledger["drift"]
+    return ledger
+
+
+@pytest.fixture
+def patient(tmp_path, media):
+    """A program with a provider of its own, whose misbehaviour can be changed while it runs."""
+    (tmp_path / "faults.json").write_text("[]")
+    settings = Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=100_000, faults=tmp_path / "faults.json")
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    with launch.start(settings) as running:
+        yield Program(folder=folder, provider=Provider(base_url=running.base_url))
+
+
+def test_a_run_with_workers_equals_one_without(program, media, calm):
+    manifest = lay_out(program, media, "by-workers", mixed_jobs(6))
+    ended = program.run("run", manifest.name, "--workers", calm.address)
+    assert ended.code == 0, ended.err
+    check_books(program, manifest, jobs=6)
+    carried = files(program)
+    ledger = lines(program, manifest)
+    own_requests = manifest.with_suffix(".log").read_text()
+    assert "/v1/files/upload-urls" in own_requests
+    assert '"PUT"' not in own_requests, "not a byte was sent by the run itself"
+
+    shutil.rmtree(program.folder / "out")
+    fetched = program.run("download", manifest.name)
+    assert fetched.code == 0, fetched.err
+    assert files(program) == carried
+    assert lines(program, manifest) == ledger
+    for word in (API_KEY, "Signature", "Error", "Traceback"):
+        assert word not in calm.words(), "and no worker was told what it need not know"
+
+
+def test_files_are_fetched_again_by_workers_of_our_own_which_hold_no_key(program, media):
+    """With `--workers N`; their environment and their folder are looked into while they work."""
+    manifest = lay_out(program, media, "by-own", mixed_jobs(2))
+    assert program.run("run", manifest.name).code == 0
+    carried = files(program)
+    shutil.rmtree(program.folder / "out")
+    (program.folder / "temporary").mkdir()
+    program.env |= {"TMPDIR": str(program.folder / "temporary"), "NOTICES": "slack://a/b/c", "AWS_SECRET": "abc"}
+    process = program.start("download", manifest.name, "--workers", "2")
+    found = wait_for(lambda: len(seen := children(process.pid)) == 2 and seen)
+    environs = [Path(f"/proc/{pid}/environ").read_bytes() for pid in found]
+    held = {path: path.read_bytes() for path in (program.folder / "temporary").rglob("*") if path.is_file()}
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert files(program) == carried
+    assert out == ""
+    assert all(environs), "they were read"
+    assert held, "they had files"
+    for text in [*environs, *held.values()]:
+        for secret in (API_KEY, "MAGIC_HOUR", "slack://", "AWS_SECRET"):
+            assert secret.encode() not in text
+    assert list((program.folder / "temporary").iterdir()) == [], "nothing is left of them"
+    assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes of a run."""
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    if not found.exists():
+        pytest.skip("only Linux tells of other processes")
+    pids = [int(each) for each in found.read_text().split()]
+    return [each for each in pids if b"dask_worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_transfer(patient, media, own_cluster):
+    manifest = lay_out(patient, media, "dies", mixed_jobs(4))
+    obey(patient, {"step": "download", "trickle": 3000})
+    process = patient.start("run", manifest.name, "--workers", own_cluster.address)
+    wait_for(lambda: list((patient.folder / "out").glob(".*.part")))
+    own_cluster.workers[0].send_signal(signal.SIGKILL)
+    own_cluster.workers[0].wait()
+    obey(patient)
+    ended = ended_of(process)
+    assert ended.code == 0, ended.err
+    check_books(patient, manifest, jobs=4)
+
+
+def ended_of(process: subprocess.Popen[str], timeout_s: float = 100) -> Ended:
+    out, err = process.communicate(timeout=timeout_s)
+    return Ended(code=process.returncode, out=out, err=err)
+
+
+def test_a_scheduler_that_dies_an_engine_that_dies_and_all_is_carried_in_the_end(patient, media, own_cluster):
+    manifest = lay_out(patient, media, "bad-night", mixed_jobs(8))
+    obey(patient, {"step": "download", "trickle": 3000})
+    process = patient.start("run", manifest.name, "--workers", own_cluster.address)
+    wait_for(lambda: list((patient.folder / "out").glob(".*.part")))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    process = patient.start("run", manifest.name, "--workers", own_cluster.address)
+    wait_for(lambda: len(patient.provider.ledger()["downloads"]) > 6)
+    own_cluster.kill_scheduler()
+    own_cluster.start_scheduler()
+    own_cluster.add_worker()
+    obey(patient)
+    ended = ended_of(process)
+    assert ended.code in {0, 9}, ended.err  # killed just as a submission was on its way, that one is in doubt
+    check_books(patient, manifest, jobs=8)
+
+
+def test_no_scheduler_at_that_address(program, media, free_port):
+    manifest = lay_out(program, media, "nobody", mixed_jobs(1))
+    ended = program.run("run", manifest.name, "--workers", f"tcp://127.0.0.1:{free_port}")
+    assert ended.code == 2
+    assert f"no scheduler answers at tcp://127.0.0.1:{free_port}" in ended.err
+    assert program.provider.creates("nobody") == []
+
+
+@pytest.fixture
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("said", ["0", "65", "-1", "scheduler:8786", "http://scheduler:8786", "tcp://scheduler", "two"])
+def test_what_is_neither_a_number_nor_an_address(said, program, media):
+    manifest = lay_out(program, media, "wrong", mixed_jobs(1))
+    ended = program.run("run", manifest.name, "--workers", said)
+    assert ended.code == 2
+    assert "is neither 1 to 64 workers nor the address of a scheduler" in " ".join(ended.err.split())
+
+
+def test_a_run_without_workers_loads_nothing_of_the_cluster(program, media):
+    manifest = lay_out(program, media, "plain", mixed_jobs(1))
+    ended = program.python(
+        "import sys\n"
+        "from batchrunner.__main__ import main\n"
+        f"sys.argv = ['batchrunner', 'run', {manifest.name!r}, '-y']\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    assert ended.code == 0, ended.err
+    loaded = set(ended.out.split())
+    assert "batchrunner" in loaded
+    assert not loaded & {"distributed", "dask", "msgpack", "cloudpickle"}
+
+
+def test_python_gives_workers_as_the_command_does(program, media, calm):
+    manifest = lay_out(program, media, "in-python", mixed_jobs(2))
+    ended = program.python(
+        f"import batchrunner\nresult = batchrunner.run(batchrunner.load({manifest.name!r}), yes=True,"
+        f" workers={calm.address!r})\nprint(result.exit_code)\n"
+        "try:\n    batchrunner.run(batchrunner.load('in-python.yaml'), workers=0)\n"
+        "except batchrunner.UsageError as error:\n    print(error)\n"
+    )
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[0] in {"0", "Exit.OK"}, ended.out
+    assert "neither 1 to 64 workers" in ended.out
+    check_books(program, manifest, jobs=2)
