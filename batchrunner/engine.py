@@ -352,7 +352,7 @@ class Engine:
         gate = self._gate()
         for job in self._aside.take_back(now):
             self._queue(job)
-        for step in Step:
+        for step in schedule.STEPS:
             self._lines.ripen(step, now)
             while self._may_start(step, gate, now):
                 job = self._roster[self._lines.take(step)]
@@ -436,8 +436,8 @@ class Engine:
         dates = (self._lines.next_at(steps), self._next_inquiry(), *held)
         return min((at for at in dates if at is not None), default=None)
 
-    def _steps(self) -> set[Step]:
-        return set(Step) - (schedule.BUYING if self._ending.reason else set())
+    def _steps(self) -> Collection[Step]:
+        return schedule.COLLECTING if self._ending.reason else schedule.STEPS
 
     def _next_inquiry(self) -> Instant | None:
         now, wants_to_buy = self._clock.now(), self._wants_to_buy()
@@ -497,7 +497,7 @@ class Engine:
 
     def _is_cut_off(self) -> bool:
         """Whether collecting has failed for so long that the run ends; where only buying has, that alone stops."""
-        out = {step for step in Step if self._governor.is_out(step)}
+        out = {step for step in schedule.STEPS if self._governor.is_out(step)}
         if out and self._ending.reason is None:
             self._ending.cut_off()
         return bool(out - schedule.BUYING)

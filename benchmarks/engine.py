@@ -28,7 +28,7 @@ from typing import Any
 import measuring
 import simulated
 
-from batchrunner import store
+from batchrunner import collector, store
 from batchrunner.core import events
 from batchrunner.core.job import State
 
@@ -38,6 +38,7 @@ SPREAD = 0.3
 
 def cost(jobs: int, in_flight: int, *, is_kept: bool) -> dict[str, Any]:
     """One night of so many jobs; `is_kept` on disk."""
+    collector.seldom()  # as the program does
     made = [simulated.a_job(number) for number in range(jobs)]
     draw = random.Random(1)
     with ExitStack() as stack:

@@ -93,6 +93,10 @@ ACTION_OF: Mapping[Step, Action] = {step: action for action, step in STEP_OF.ite
 BUYING = frozenset({Step.UPLOAD, Step.SUBMIT})
 """Steps that lead to new spending; collecting what was paid for is the rest."""
 
+STEPS = tuple(Step)
+COLLECTING = tuple(step for step in STEPS if step not in BUYING)
+"""All steps, and those that lead to no new spending; kept, since each turn of the engine goes through them."""
+
 PAYS = frozenset({Action.UPLOAD, Action.SUBMIT})
 """The actions of those steps."""
 
