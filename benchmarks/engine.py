@@ -94,7 +94,7 @@ def apart(measure: Callable[..., dict[str, Any]], *given: Any, **named: Any) -> 
 def main() -> None:
     parser = measuring.parser(__doc__)
     parser.add_argument("jobs", nargs="*", type=int, default=[1000, 10_000, 100_000])
-    parser.add_argument("--in-flight", type=int, default=200)
+    parser.add_argument("--in-flight", type=int, default=50)
     parser.add_argument("--no-disk", action="store_true", help="only with a journal that counts")
     parser.add_argument("--rounds", type=int, default=3, help="of which the cheapest is shown")
     told: argparse.Namespace = parser.parse_args()
