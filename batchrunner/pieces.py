@@ -160,11 +160,13 @@ class Writing:
             if isinstance(error, TransferError) and not isinstance(error, DamagedFile | DiskFull):
                 await self.end()
         finally:
-            with suppress(Exception):  # whatever it is, it was told, or comes of a download that is given up
-                await self._settle()
-            self._claim.__exit__()
-            if self._file is not None:
-                self._file.close()
+            try:
+                with suppress(Exception):  # whatever it is, it was told, or comes of a download that is given up
+                    await self._settle()
+            finally:  # also where that is broken off
+                self._claim.__exit__()
+                if self._file is not None:
+                    self._file.close()
 
     async def _settle(self) -> None:
         """Wait for the piece that is being written; a thread cannot be broken off, and needs the file to be open."""

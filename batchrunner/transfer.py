@@ -201,6 +201,8 @@ async def _receive(url: str, partial: Partial, bound: Bound, *, fetch: Fetch, me
     """Bring all of a file into the partial one, by the rest of what is kept if that can be had; SHA-256 and size."""
     kept = await asyncio.to_thread(_kept, partial)
     if kept is not None and kept.size == kept.total:
+        # A kill may have come before it was surely on disk, and its final name says that it is.
+        await asyncio.to_thread(_sync, partial.path)
         return kept.digest.hexdigest(), kept.size
     if kept is not None:
         async with fetch(url, offset=kept.size, etag=kept.etag) as reply:
@@ -219,6 +221,11 @@ def _kept(partial: Partial) -> Kept | None:
     """What is there of an earlier try, in a folder that is there after this."""
     partial.path.parent.mkdir(parents=True, exist_ok=True)
     return partial.kept()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def is_the_rest(reply: Reply, kept: Kept) -> bool:
@@ -290,7 +297,11 @@ async def gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     if held:
         yield bytes(held)
     if trouble is not None:
-        raise trouble
+        try:
+            raise trouble
+        finally:
+            # An error that a frame of its own traceback holds is a cycle, with the pieces of the file in it.
+            del trouble
 
 
 def _publish(partial: Partial, target: Path, sha256: str) -> Path:

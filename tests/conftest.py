@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import signal
 
 from hypothesis import HealthCheck, settings
 import pytest
@@ -22,6 +23,11 @@ settings.load_profile("patient")
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Long bytes name no case: some hold random data or a time, and so differ from process to process."""
     return argname if isinstance(val, bytes) and len(val) > 40 else None
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them the programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -152,13 +152,16 @@ async def test_a_file_that_changes_during_the_upload(
 
 
 async def test_a_file_that_vanishes_during_the_upload_is_sent_to_its_end(client: Client, source: Path) -> None:
-    content = source.read_bytes()
+    content = os.urandom(3 * PIECE)
+    source.write_bytes(content)
+
+    def vanish(_: int) -> None:
+        source.unlink(missing_ok=True)
+
     async with answers(chaos.answer()) as server:
-        sending = asyncio.create_task(upload(client, source, server.url, content=content))
-        await server.until_accepted(1)
-        source.unlink()
-        await sending
+        await transfer.upload(source, server.url, sha256=sha(content), size=len(content), put=client.put, meter=vanish)
     assert server.requests[0].body == content
+    assert not source.exists()
 
 
 async def test_a_storage_that_is_content_too_early(client: Client, source: Path) -> None:

@@ -158,9 +158,18 @@ class _Connector(aiohttp.TCPConnector):
     """Makes connections, and tells a tunnel that did not come about from an answer that was lost."""
 
     async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
-        """A connection for a request, of which nothing was sent yet."""
+        """A connection for a request, of which nothing was sent yet.
+
+        Never one on which something came that nobody had asked for: the next request would take it for its answer. That
+        is another job's clip, or another file's address. aiohttp asks only whether such a connection is still open.
+        """
         try:
-            return await super().connect(req, *args, **options)
+            for _ in range(self.limit + 1):
+                connection = await super().connect(req, *args, **options)
+                if connection.protocol is None or not connection.protocol.should_close:
+                    return connection
+                connection.close()
+            raise aiohttp.ClientConnectionError("the server speaks before it is asked")
         except (aiohttp.ClientError, OSError) as error:
             # A time-out is aiohttp's to name; what it names itself stays as it is.
             if req.proxy is None or isinstance(error, TimeoutError | aiohttp.ClientConnectorError):

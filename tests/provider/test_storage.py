@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 import gzip
 from pathlib import Path
 import traceback
@@ -41,6 +42,31 @@ async def endless(size: int) -> AsyncIterator[bytes]:
 async def read(provider: Client, url: str, *, offset: int = 0, etag: str | None = None) -> bytes:
     async with provider.fetch(url, offset=offset, etag=etag) as reply:
         return b"".join([chunk async for chunk in reply.chunks()])
+
+
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_request() -> None:
+    answered, said = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+                if b"/first" in head:
+                    await answered.wait()
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+                    await writer.drain()
+                    said.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client() as provider:
+        assert await read(provider, f"{address}/first") == b"mine"
+        answered.set()
+        await said.wait()
+        for _ in range(20):  # turns of the loop, in which what was sent arrives
+            await asyncio.sleep(0)
+        assert await read(provider, f"{address}/second") == b"mine"
 
 
 # --- what travels ---
