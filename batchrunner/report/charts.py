@@ -25,7 +25,7 @@ MOST_POINTS: Final = 400
 Clock = Callable[[Instant], datetime]
 """A moment as the reader's own time."""
 
-_Line = tuple[str, Sequence[tuple[datetime, int]], str | None]
+_Line = tuple[str, Sequence[tuple[Instant, int]], str | None]
 """A name, the corners, and the dashes it is drawn with."""
 
 _FONT: Final = "inherit"
@@ -69,22 +69,21 @@ def _spend(report: Report, clock: Clock) -> Chart | None:
         return None
     highest = max(net for _, net in report.spend)
     words = f"{report.spend[-1][1]:,} credits charged in the end, {highest:,} at the most"
-    lines: list[_Line] = [("charged", _steps(report.spend, report.origin.last_at, clock), None)]
+    lines: list[_Line] = [("charged", _steps(report.spend, report.origin.last_at), None)]
     if report.cap is not None:
         begin, end = lines[0][1][0][0], lines[0][1][-1][0]
         lines.append((f"cap {report.cap:,}", [(begin, report.cap), (end, report.cap)], "6 4"))
         words += f", of a cap of {report.cap:,}"
-    return Chart(title="Credits spent over time", svg=_lines(lines), words=f"{words}.")
+    return Chart(title="Credits spent over time", svg=_lines(lines, clock), words=f"{words}.")
 
 
 def _in_flight(report: Report, clock: Clock) -> Chart | None:
     if not report.in_flight:
         return None
-    points = _steps(report.in_flight, report.origin.last_at, clock)
+    points = _steps(report.in_flight, report.origin.last_at)
     most = max(count for _, count in report.in_flight)
-    return Chart(
-        title="Renders in flight", svg=_lines([("in flight", points, None)]), words=f"{most:,} at once at the most."
-    )
+    drawn = _lines([("in flight", points, None)], clock)
+    return Chart(title="Renders in flight", svg=drawn, words=f"{most:,} at once at the most.")
 
 
 def _times(models: Sequence[Model]) -> Chart | None:
@@ -111,26 +110,27 @@ def _bars(title: str, rows: Sequence[tuple[float, str]], shown: Callable[[float]
     )
 
 
-def _lines(lines: Sequence[_Line]) -> str:
+def _lines(lines: Sequence[_Line], clock: Clock) -> str:
     chart = leather.Chart()
+    # In seconds from the beginning: leather's own scale of times is off by thousands of years for spans of seconds.
+    begin = min(at for _, points, _ in lines for at, _ in points)
     highest = 1
     for name, points, dashes in lines:
-        chart.add_line(points, name=name, width=2.5, stroke_dasharray=dashes)
+        chart.add_line([(at - begin, value) for at, value in points], name=name, width=2.5, stroke_dasharray=dashes)
         highest = max(highest, *(value for _, value in points))
     ticks = _round_ticks(highest)
     chart.add_y_scale(0, ticks[-1])
     chart.add_y_axis(ticks=ticks, tick_formatter=lambda value, *_: f"{value:,}")
-    _add_times(chart, [at for _, points, _ in lines for at, _ in points])
+    _add_times(chart, begin, max(at for _, points, _ in lines for at, _ in points), clock)
     return _svg(chart)
 
 
-def _add_times(chart: Any, moments: Sequence[datetime]) -> None:
-    begin, end = min(moments), max(moments)
+def _add_times(chart: Any, begin: Instant, end: Instant, clock: Clock) -> None:
     span = end - begin
-    ticks = [begin + span * share for share in (0.06, 0.5, 0.94)]
-    form = "%d %b %H:%M" if span.total_seconds() > 20 * 3600 else "%H:%M" if span.total_seconds() > 300 else "%H:%M:%S"
-    chart.add_x_scale(begin, end)
-    chart.add_x_axis(ticks=ticks, tick_formatter=lambda value, *_: value.strftime(form))
+    ticks = [span * share for share in (0.06, 0.5, 0.94)]
+    form = "%d %b %H:%M" if span > 20 * 3600 else "%H:%M" if span > 300 else "%H:%M:%S"
+    chart.add_x_scale(0, span)
+    chart.add_x_axis(ticks=ticks, tick_formatter=lambda value, *_: clock(begin + float(value)).strftime(form))
 
 
 def _round_ticks(highest: int) -> list[int]:
@@ -139,14 +139,14 @@ def _round_ticks(highest: int) -> list[int]:
     return [number * step for number in range(-(-highest // step) + 1)]
 
 
-def _steps(series: Series, until: Instant | None, clock: Clock) -> list[tuple[datetime, int]]:
+def _steps(series: Series, until: Instant | None) -> list[tuple[Instant, int]]:
     """The corners of a line that stays until it changes, from nothing to the end."""
     thinned = _thinned(series)
     points = [(thinned[0][0], 0)]
     for at, value in thinned:
         points += [(at, points[-1][1]), (at, value)]
     last = max(thinned[-1][0], until or 0, thinned[0][0] + 1)
-    return [(clock(at).replace(tzinfo=None), value) for at, value in (*points, (last, points[-1][1]))]
+    return [*points, (last, points[-1][1])]
 
 
 def _thinned(series: Series) -> Series:

@@ -17,7 +17,7 @@ from batchrunner.report.junit import as_junit
 from batchrunner.report.model import Gallery, Picture, Shown
 from batchrunner.report.rows import COLUMNS, as_csv
 from batchrunner.report.text import markdown
-from tests.support.nights import bought, clock, done, failed, report_of, spec_of, uncertain
+from tests.support.nights import START, bought, clock, done, failed, report_of, spec_of, uncertain
 
 EVIL = "<script>alert(1)</script>\"'&{{7*7}}]]>--><img src=x onerror=alert(2)>"
 
@@ -120,6 +120,18 @@ def test_charts_are_drawn_without_scripts_or_styles_and_say_their_figures():
     assert drawn[0].words == "480 credits charged in the end, 720 at the most, of a cap of 6,000."
     assert "kling-3.0 1:15 min" in drawn[2].words
     assert charts.draw(report_of(), clock) == []
+
+
+@pytest.mark.parametrize("took_s", [0.2, 5, 400, 40_000, 400_000])
+def test_the_lines_lie_within_their_charts_however_long_the_night_was(took_s):
+    report = report_of(done("a", took_s=took_s / 2), done("b", at=START + took_s / 2, took_s=took_s / 2), cap=None)
+    for chart in charts.draw(report, clock)[:2]:
+        width, height = (float(each) for each in ET.fromstring(chart.svg).attrib["viewBox"].split()[2:])
+        (drawn,) = re.findall(r' d="M ([^"]+)"', chart.svg)
+        corners = [tuple(map(float, each.split())) for each in drawn.split(" L ")]
+        assert len({x for x, _ in corners}) > 2
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in corners), corners
+        assert len(set(re.findall(r">(?:\d\d \w{3} )?\d\d:\d\d(?::\d\d)?<", chart.svg))) >= (1 if took_s < 1 else 3)
 
 
 def test_a_night_of_a_hundred_thousand_charges_is_a_small_chart():
