@@ -48,7 +48,7 @@ class Access:
         if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
             raise UsageError("the key is empty, or holds characters that no key has", hint="copy it again")
         if not _is_address(self.base_url):
-            raise UsageError("base_url is no http(s) address, or holds a user name")
+            raise UsageError("base_url is no http(s) address, or holds a user name or a password")
 
     def __repr__(self) -> str:
         return f"Access(base_url={self.base_url!r}, key=…)"
@@ -89,7 +89,7 @@ def access(environ: Mapping[str, str]) -> Access:
         raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
     base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
     if not _is_address(base_url):
-        raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name")
+        raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name or a password")
     # What has no TLS is this machine's sandbox, and needs no proxy, be it one that we could use or not.
     proxies = proxies_of(environ) if base_url.startswith("https:") else Proxies()
     return Access(base_url=base_url, key=key, proxies=proxies)
@@ -99,7 +99,7 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_plain = url.isascii() and url.isprintable() and " " not in url and not parts.query and not parts.fragment
-        is_plain = is_plain and parts.scheme in {"http", "https"} and not parts.username and parts.port != 0
+        is_plain = is_plain and parts.scheme in {"http", "https"} and "@" not in parts.netloc and parts.port != 0
         return is_plain and bool(parts.hostname) and not str(parts.hostname).endswith("--")
     except ValueError:  # a port that is no number, a bracket that is not closed
         return False

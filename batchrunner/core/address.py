@@ -21,6 +21,8 @@ _OBJECT = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)(?:/(?P<key>.*))?
 # Amazon S3 user guide, "General purpose bucket naming rules"; the others' rules are within these, but for upper case
 # and underscores of old buckets.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+# The stores take these in keys; the library that speaks to them takes none.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,25 @@ def flaw_of(text: str) -> str | None:
         return f"what it begins with is no name of a {what}" if at.bucket else f"it names no {what}"
     if not {"", ".", ".."}.isdisjoint(at.key.split("/")):
         return "it has an empty part, . or .."
-    return None
+    return flaw_of_signs(at.key)
+
+
+def flaw_of_signs(text: str) -> str | None:
+    """What is wrong with the characters of a key, or of a pattern of keys; None when nothing is."""
+    control = _CONTROL.search(text)
+    return f"it holds the control character U+{ord(control[0]):04X}" if control else None
+
+
+def shown(text: str) -> str:
+    """An address as it may be told: without what stands for a user and a password where its bucket should be."""
+    found = _OBJECT.fullmatch(text)
+    if found is None or _BUCKET.fullmatch(found["bucket"]):
+        return text
+    _, at, rest = text.rpartition("@")
+    if at:
+        return f"{found['scheme']}://…@{rest}"
+    user, colon, _ = found["bucket"].partition(":")
+    return f"{found['scheme']}://{user}:…" if colon else text
 
 
 def split(text: str) -> tuple[str, str]:

@@ -147,7 +147,10 @@ def flaws(values: Mapping[str, Any], *, media: Media, extensions: Sequence[str])
             try:
                 found = patterns.compiled(text)
             except BadPattern as error:
-                yield key, Note("bad-glob", f"{yamltext.quoted(text)}: {error}", error.hint, Severity.ERROR)
+                yield (
+                    key,
+                    Note("bad-glob", f"{yamltext.quoted(addresses.shown(text))}: {error}", error.hint, Severity.ERROR),
+                )
                 continue
             wrong = [each.extension for each in found if each.extension not in {None, *extensions}]
             if key == "glob" and wrong:

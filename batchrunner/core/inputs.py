@@ -95,7 +95,9 @@ def read_input(value: str, *, field: str, media: Media, extensions: Sequence[str
         value = _of_file(value)
     elif addresses.is_object(value):
         if flaw := addresses.flaw_of(value):
-            raise NotAnInput(f"{yamltext.quoted(value)} is not the address of an object: {flaw}", hint=_OF_OBJECTS)
+            raise NotAnInput(
+                f"{yamltext.quoted(addresses.shown(value))} is not the address of an object: {flaw}", hint=_OF_OBJECTS
+            )
     elif "://" in value:
         return _remote(value, field=field, media=media, extensions=extensions)
     source = Source.UPLOADED if value.startswith(_UPLOADED) else Source.LOCAL

@@ -182,7 +182,7 @@ def _pattern(text: str, written: str) -> Pattern:
 
 def _check_head(head: str, written: str) -> None:
     """Refuse a bucket that is no name; `file:///` was made a path before. Raises BadPattern."""
-    if head and (flaw := addresses.flaw_of(f"{head}x")):
+    if head and (flaw := addresses.flaw_of(f"{head}x") or addresses.flaw_of_signs(written)):
         raise BadPattern(f"this is no address of objects: {flaw}", hint="such as s3://bucket/clips/*.mp4")
     if not head and "://" in written:
         raise BadPattern("this address cannot be listed", hint="possible: a path, s3://, gs://, az:// and file:///")

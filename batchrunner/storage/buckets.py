@@ -16,6 +16,7 @@ import importlib
 import os
 import re
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from batchrunner.core import redact
 from batchrunner.core.address import BUCKETS, Address
@@ -34,6 +35,14 @@ PARTS_AT_ONCE: Final = 2
 _CLIENT: Final = {"timeout": "120s", "connect_timeout": "10s"}
 _RETRY: Final = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 _PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": (),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Variables that name a store's address; with one that is no address, obstore's Rust panics at the first request."""
+
+_PANIC: Final = "PanicException"
 _NAMES_BESIDE: Final = 200
 # An e-tag of this form is made of the content (S3 API, "Object": MD5, or MD5 of the parts' MD5s); under a key of KMS
 # it is not, and then another for every writing.
@@ -81,6 +90,7 @@ class Meta:
 @cache
 def _store(scheme: str, bucket: str) -> ObjectStore:
     stores = importlib.import_module("obstore.store")
+    _check_endpoints(scheme)
     is_plain = os.environ.get(f"{_PREFIXES[scheme]}_ALLOW_HTTP", "").lower() in {"1", "true"}
     options: dict[str, Any] = {"client_options": {**_CLIENT, "allow_http": is_plain}, "retry_config": _RETRY}
     made: ObjectStore
@@ -93,6 +103,23 @@ def _store(scheme: str, bucket: str) -> ObjectStore:
         case _:
             made = stores.AzureStore(bucket, **options)
     return made
+
+
+def _check_endpoints(scheme: str) -> None:
+    """Refuse an address of a store that is none; it is not shown, since it may hold a password."""
+    for name in _ENDPOINTS[scheme]:
+        written = os.environ.get(name)
+        if written is not None and not _is_endpoint(written):
+            raise TransferError(f"{name} is no http(s) address", hint="such as https://s3.example.com:9000")
+
+
+def _is_endpoint(written: str) -> bool:
+    try:
+        parts = urlsplit(written)
+        is_plain = written.isascii() and written.isprintable() and " " not in written
+        return is_plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
 
 
 def forget() -> None:
@@ -112,19 +139,23 @@ def _translated(at: Address) -> Iterator[None]:
         raise
     except ImportError as error:
         raise TransferError(f"cannot reach {at}: {error}", hint="pip install 'batchrunner[cloud]'") from error
-    except Exception as error:
+    except BaseException as error:
         if not _is_foreign(error):
             raise
         raise _ours(error, at) from None  # its own text holds addresses, and what was sent to them
 
 
-def _is_foreign(error: Exception) -> bool:
-    """Whether an error is the store's: one of obstore's own, or one of Python's that it raises in their place."""
-    module = type(error).__module__
-    return module.startswith("obstore") or isinstance(error, OSError | NotImplementedError)
+def _is_foreign(error: BaseException) -> bool:
+    """Whether an error is the store's: one of obstore's own, or one of Python's that it raises in their place.
+
+    Where its Rust gives up, what comes is no `Exception`, and its class can be imported from nowhere.
+    """
+    kind = type(error)
+    is_own = kind.__module__.startswith("obstore") or kind.__name__ == _PANIC
+    return is_own or isinstance(error, OSError | NotImplementedError | ValueError)
 
 
-def _ours(error: Exception, at: Address) -> TransferError:
+def _ours(error: BaseException, at: Address) -> TransferError:
     kind, said = type(error).__name__, str(error)
     what = f"the {BUCKETS[at.scheme]} {at.scheme}://{at.bucket}"
     if any(sign in said for sign in ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")):
@@ -141,8 +172,11 @@ def _ours(error: Exception, at: Address) -> TransferError:
     elif "builder error" in said:
         hint = f"{_PREFIXES[at.scheme]}_ALLOW_HTTP=true allows it, which is meant for loopback"
         told = TransferError(f"the endpoint for {what} has no TLS, or is no address", hint=hint)
-    elif kind == "InvalidPathError":
-        told = TransferError(f"{what} holds an object whose key cannot be used: it has an empty part, . or ..")
+    elif kind == "InvalidPathError" or "Error parsing Path" in said:
+        flaw = "an empty part, . or .., or a control character"
+        told = TransferError(f"{what} holds an object whose key cannot be used: it has {flaw}")
+    elif kind == _PANIC:
+        told = TransferError(f"{what} cannot be reached: the library that speaks to it gave up")
     else:
         told = TransferError(f"{what} cannot be reached: {_short(said)}")
     return told

@@ -85,6 +85,15 @@ def test_key_and_provider_come_to_their_exit_codes(program, manifest):
     assert found(program)[:2] == (5, {"provider": "problem"})
 
 
+@pytest.mark.parametrize("user", ["me:sesame", ":sesame", "sesame", ""])
+def test_an_address_of_the_provider_with_a_password_is_refused_and_never_told(program, manifest, user):
+    program.env["MAGIC_HOUR_BASE_URL"] = f"http://{user}@127.0.0.1:9"
+    code, worst, findings = found(program)
+    assert (code, worst) == (2, {"key": "problem"})
+    assert "MAGIC_HOUR_BASE_URL" in findings["key"]["text"]
+    assert "sesame" not in str(findings)
+
+
 def test_a_proxy_is_told_without_its_password_and_a_sandbox_needs_none(program, manifest):
     program.env["HTTPS_PROXY"] = "http://me:sesame@127.0.0.1:9"
     assert "proxy" not in found(program)[2], "what has no TLS goes directly"

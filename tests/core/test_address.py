@@ -30,6 +30,8 @@ def test_what_is_no_object(text):
         ("az:///a.mp4", "names no container"),
         ("s3://b/a.mp4", "no name of a bucket"),
         ("s3://bucket//a.mp4", "empty part"),
+        ("s3://bucket/a\nb.mp4", r"control character U\+000A"),
+        ("s3://bucket/a\x7fb.mp4", r"control character U\+007F"),
         ("s3://bucket/../a.mp4", r"\.\."),
         ("file://host/a.mp4", "another machine"),
         ("ftp://host/a.mp4", "https://"),
@@ -38,6 +40,33 @@ def test_what_is_no_object(text):
 def test_wrong_addresses_say_what_is_wrong(text, said):
     with pytest.raises(NotAnInput, match=said):
         read_input(text, field="f", media="video", extensions=("mp4",))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("s3://user:hunter2@bucket/x.mp4", "s3://…@bucket/x.mp4"),
+        ("s3://hunter2@bucket/x@y.mp4", "s3://…@y.mp4"),
+        ("s3://user:hunter2/x@bucket/x.mp4", "s3://…@bucket/x.mp4"),
+        ("s3://user:hunter2/x.mp4", "s3://user:…"),
+        ("s3://b/x.mp4", "s3://b/x.mp4"),
+        ("s3://bucket/a:b@c.mp4", "s3://bucket/a:b@c.mp4"),
+        ("a@b.mp4", "a@b.mp4"),
+    ],
+)
+def test_a_password_where_a_bucket_should_be_is_never_told(text, told):
+    assert address.shown(text) == told
+    if told != text and address.flaw_of(text):
+        with pytest.raises(NotAnInput) as refused:
+            read_input(text, field="f", media="video", extensions=("mp4",))
+        assert "hunter2" not in f"{refused.value} {refused.value.hint}"
+
+
+def test_a_pattern_is_told_without_its_password_too():
+    values = {"glob": "s3://user:hunter2@bucket/*.mp4"}
+    ((_, note),) = folder.flaws(values, media="video", extensions=("mp4",))
+    assert "hunter2" not in note.message
+    assert "no name of a bucket" in note.message
 
 
 def test_a_file_by_its_address_is_a_path():
@@ -62,7 +91,9 @@ def test_patterns_of_objects(pattern, fits, fits_not):
     assert not any(each.matches(path) for each in found for path in fits_not)
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/", "s3://*/a.mp4", "s3://bucket/x/../*.mp4", "https://a/*.mp4"])
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/", "s3://*/a.mp4", "s3://bucket/x/../*.mp4", "s3://bucket/a\nb/*.mp4", "https://a/*.mp4"]
+)
 def test_patterns_that_name_no_objects(text):
     with pytest.raises(patterns.BadPattern):
         patterns.compiled(text)

@@ -189,6 +189,32 @@ async def test_a_bucket_that_is_not_there_or_not_reached_is_named(client: Client
     )
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("written", ["localhost:9000", "http://", "http://me:sesame@host:x", "", "ftp://host"])
+def test_an_endpoint_that_is_no_address_is_named_and_not_shown(bucket: Bucket, monkeypatch, name, written):
+    monkeypatch.setenv(name, written)
+    stores.forget()
+    why = storage.at(ROOT, bucket.url("a.mp4")).fact().why
+    assert why == f"{name} is no http(s) address (such as https://s3.example.com:9000)"
+
+
+def test_a_panic_of_the_library_is_told_as_any_other_failure(bucket: Bucket, monkeypatch):
+    monkeypatch.setattr(stores, "_check_endpoints", lambda scheme: None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    stores.forget()
+    with pytest.raises(TransferError, match="the library that speaks to it gave up"):
+        storage.at(ROOT, bucket.url("a.mp4")).seen()
+
+
+def test_a_key_with_a_control_character_is_told_as_that(bucket: Bucket):
+    bucket.put("clips/a.mp4", b"x")
+    bucket.put("clips/b\x01c.mp4", b"x")
+    with pytest.raises(TransferError, match=r"whose key cannot be used: .* or a control character"):
+        storage.listed(bucket.url("clips"))
+    with pytest.raises(TransferError, match="a control character"):
+        storage.at(ROOT, bucket.url("clips/b\x01c.mp4")).seen()
+
+
 async def test_access_that_is_refused_is_told_with_what_helps(client: Client, bucket: Bucket, monkeypatch):
     refusing = chaos.answer(b"<Error><Code>AccessDenied</Code></Error>", status=403, headers="")
     async with answers(refusing) as store, answers(whole(b"x")) as server:
