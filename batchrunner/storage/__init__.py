@@ -131,14 +131,14 @@ def tried(written: Iterable[str]) -> dict[str, UsageError | None]:
     """
     objects = [each for each in written if addresses.is_object(each)]
     require(objects)
-    found: dict[str, UsageError | None] = {}
-    for each in objects:
-        from batchrunner.storage import objects as buckets  # noqa: PLC0415 - only for who uses an address
+    folders = dict.fromkeys(str(addresses.read(each).beside("")) for each in objects)
+    return _of_each(folders, _tried)
 
-        folder = str(addresses.read(each).beside(""))
-        if folder not in found:
-            found[folder] = buckets.tried(addresses.read(each))
-    return found
+
+def _tried(folder: str) -> UsageError | None:
+    from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
+
+    return objects.tried(addresses.read(folder))
 
 
 def refuse_if_closed(written: Iterable[str]) -> None:

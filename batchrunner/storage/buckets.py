@@ -305,21 +305,44 @@ async def copy_to_free(source: Address, target: Address) -> bool:
     Raises:
         TransferError: it cannot be written.
     """
-    store, library = _store(source.scheme, source.bucket), _obstore()
     with _translated(target):
+        store, library = _store(source.scheme, source.bucket), _obstore()
         try:
             await library.copy_async(store, source.key, target.key, overwrite=False)
         except Exception as error:
-            if type(error).__name__ in {"AlreadyExistsError", "PreconditionError"} or isinstance(
-                error, FileExistsError
-            ):
+            if _is_taken(error):
                 return False
-            if type(error).__name__ != "NotSupportedError" and "501 Not Implemented" not in str(error):
+            if not _is_unknown(error):
                 raise
             # A store that cannot copy to a free name alone: the caller has just seen that it is free, and the run lock
             # keeps two runs apart.
             await library.copy_async(store, source.key, target.key, overwrite=True)
     return True
+
+
+def copy_to_free_now(source: Address, target: Address) -> bool:
+    """The same for a thread."""
+    with _translated(target):
+        store, library = _store(source.scheme, source.bucket), _obstore()
+        try:
+            library.copy(store, source.key, target.key, overwrite=False)
+        except Exception as error:
+            if _is_taken(error):
+                return False
+            if not _is_unknown(error):
+                raise
+            library.copy(store, source.key, target.key, overwrite=True)
+    return True
+
+
+def _is_taken(error: Exception) -> bool:
+    """Whether a copy was not made since its name is taken."""
+    return type(error).__name__ in {"AlreadyExistsError", "PreconditionError"} or isinstance(error, FileExistsError)
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether a store does not know how to copy to a free name alone."""
+    return type(error).__name__ == "NotSupportedError" or "501 Not Implemented" in str(error)
 
 
 async def delete(at: Address) -> None:
@@ -338,11 +361,11 @@ def delete_now(at: Address) -> None:
         _obstore().delete(_store(at.scheme, at.bucket), at.key)
 
 
-def put_empty(at: Address) -> None:
-    """Write an object without bytes; waits for the network.
+def put(at: Address, content: bytes) -> None:
+    """Write a small object by one request; waits for the network.
 
     Raises:
         TransferError: it cannot be written.
     """
     with _translated(at):
-        _obstore().put(_store(at.scheme, at.bucket), at.key, b"")
+        _obstore().put(_store(at.scheme, at.bucket), at.key, content)

@@ -274,11 +274,37 @@ def sweep(ended: Iterable[tuple[Address, str]], *, only_own: bool = False) -> No
 
 
 def tried(target: Address) -> UsageError | None:
-    """Write an object without bytes beside a result, and remove it; why that cannot be done, if so."""
-    trial = target.beside(f".batchrunner.{secrets.token_hex(6)}.part")
-    try:
-        buckets.put_empty(trial)
-        buckets.delete_now(trial)
-    except TransferError as error:
-        return UsageError(f"results cannot be written to {target.beside('')}: {error}", hint=error.hint)
+    """Do beside a result what storing one takes, and remove what was made; why that cannot be done, if so.
+
+    Each of these requests needs a right of its own. On S3, without the right to list, even a name that is free is
+    answered with a refusal.
+    """
+    staged, final = (target.beside(f".batchrunner.{secrets.token_hex(6)}.part") for _ in range(2))
+    steps: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("asking for a name that is free", lambda: buckets.head(final)),
+        ("writing", lambda: buckets.put(staged, _TRIAL)),
+        ("reading what was written", lambda: _read_back(staged)),
+        ("copying it to a free name", lambda: buckets.copy_to_free_now(staged, final)),
+        ("listing the folder", lambda: next(buckets.listed(target.beside("")), None)),
+        ("deleting", lambda: buckets.delete_now(staged)),
+        ("deleting", lambda: buckets.delete_now(final)),
+    )
+    for name, step in steps:
+        try:
+            step()
+        except TransferError as error:
+            for made in (staged, final):
+                with suppress(TransferError):
+                    buckets.delete_now(made)
+            said = f"results cannot be written to {target.beside('')}: {error} ({name} was tried)"
+            return UsageError(said, hint=error.hint)
     return None
+
+
+_TRIAL: Final = b"a trial of batchrunner, which removes it"
+
+
+def _read_back(at: Address) -> None:
+    meta = buckets.head(at)
+    if meta is None or buckets.read(meta, 0, len(_TRIAL)) != _TRIAL:
+        raise TransferError(f"{at} was written, and is not there as it was written")

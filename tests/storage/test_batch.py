@@ -9,7 +9,7 @@ import time
 
 from batchrunner.core.outputs import mark_of
 from batchrunner.media import check_video
-from tests.support.bucket import SECRET, Bucket
+from tests.support.bucket import SECRET, Bucket, refusing
 from tests.support.program import Program
 
 FOLDER = """\
@@ -152,6 +152,26 @@ def test_results_that_could_not_be_written_are_not_bought(far: Program, bucket: 
     examined = far.run("doctor", manifest.name, "--json")
     assert f"{bucket.url('out/')} takes results" in examined.out, examined.out
     assert bucket.keys() == ["a.mp4"]
+
+
+def test_jobs_whose_results_could_not_be_stored_are_not_bought(far: Program, bucket: Bucket, media: Path):
+    bucket.put("in/a.mp4", (media / "a.mp4").read_bytes())
+    text = (
+        "version: 1\njobs:\n"
+        '  - {{id: a, kind: video-to-video, input: "s3://{bucket}/in/a.mp4", end_seconds: 0.5,'
+        ' output: "s3://{bucket}/out/{{id}}.mp4", style: {{art_style: Ink, version: v2}}}}\n'
+    )
+    manifest = written(far, "unlisted", text, bucket)
+    with refusing(
+        bucket.env["AWS_ENDPOINT_URL"], lambda method, _, status, __: (method, status) == ("HEAD", 404)
+    ) as at:
+        far.env["AWS_ENDPOINT_URL"] = at
+        ended = far.run("run", manifest.name)
+    assert ended.code == 2
+    assert f"results cannot be written to {bucket.url('out/')}: the bucket s3://{bucket.name} refuses" in ended.err
+    assert "(asking for a name that is free was tried)" in ended.err
+    assert not far.provider.creates("unlisted")
+    assert bucket.keys() == ["in/a.mp4"]
 
 
 LOADED = """

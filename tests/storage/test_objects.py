@@ -22,7 +22,7 @@ from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from batchrunner.storage import Landed, Readable, buckets as stores
 from tests.support import chaos
-from tests.support.bucket import Bucket
+from tests.support.bucket import Bucket, Refuses, refusing
 from tests.support.chaos import Connection, answers, serving
 from tests.support.program import Program
 
@@ -223,6 +223,39 @@ async def test_access_that_is_refused_is_told_with_what_helps(client: Client, bu
         with pytest.raises(TransferError, match="refuses access") as told:
             await download(client, server.url, bucket.url("a.mp4"))
     assert "AWS_ACCESS_KEY_ID" in (told.value.hint or "")
+
+
+REFUSALS: dict[str, Refuses] = {
+    "asking for a name that is free": lambda method, _, status, __: (method, status) == ("HEAD", 404),
+    "writing": lambda method, _, __, is_copy: method == "PUT" and not is_copy,
+    "reading what was written": lambda method, target, _, __: method == "GET" and ".part" in target,
+    "copying it to a free name": lambda _, __, ___, is_copy: is_copy,
+    "listing the folder": lambda method, target, _, __: method == "GET" and "list-type" in target,
+    "deleting": lambda method, target, _, __: method == "DELETE" or "?delete" in target,
+}
+
+
+@pytest.mark.parametrize("step", REFUSALS)
+def test_each_right_that_a_result_needs_is_tried_before(bucket: Bucket, monkeypatch, step):
+    with refusing(bucket.env["AWS_ENDPOINT_URL"], REFUSALS[step]) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        stores.forget()
+        ((folder, why),) = storage.tried([bucket.url("out/a.mp4"), bucket.url("out/b.mp4")]).items()
+    assert folder == bucket.url("out/")
+    assert f"the bucket s3://{bucket.name} refuses access" in str(why)
+    assert f"({step} was tried)" in str(why)
+    assert why is not None
+    assert "AWS_ACCESS_KEY_ID" in (why.hint or "")
+    assert bucket.keys() == [] or step == "deleting"
+    assert not bucket.unfinished()
+
+
+def test_where_all_of_it_is_allowed_nothing_is_left(bucket: Bucket):
+    bucket.put("out/a.mp4", b"x")
+    folders = [bucket.url(), bucket.url("out/"), bucket.url("out/deep/")]
+    assert storage.tried(f"{each}a.mp4" for each in folders) == dict.fromkeys(folders)
+    assert bucket.keys() == ["out/a.mp4"]
+    assert not bucket.unfinished()
 
 
 # --- from a bucket ---

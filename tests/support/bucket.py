@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+import http.client
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import logging
+import threading
 from typing import Any
 import uuid
 
@@ -84,3 +87,66 @@ def serving_buckets() -> Iterator[Buckets]:
         yield Buckets(endpoint=f"http://127.0.0.1:{port}")
     finally:
         server.stop()
+
+
+Refuses = Callable[[str, str, int, bool], bool]
+"""Whether a request is refused: its method, its target, the status the server would give it, whether it is a copy."""
+
+
+@contextmanager
+def refusing(endpoint: str, refuses: Refuses) -> Iterator[str]:
+    """The same server by an address at which some requests are refused, as by the policy of a bucket.
+
+    What is refused is not done, but for a request whose answer decides.
+    """
+    host = endpoint.removeprefix("http://")
+
+    class Gate(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_copy = "x-amz-copy-source" in self.headers
+            if refuses(self.command, self.path, 0, is_copy):
+                self._answer(403, REFUSED, {})
+                return
+            beyond = http.client.HTTPConnection(host, timeout=60)
+            try:
+                beyond.request(self.command, self.path, body, dict(self.headers.items()))
+                reply = beyond.getresponse()
+                content = reply.read()
+            finally:
+                beyond.close()
+            if refuses(self.command, self.path, reply.status, is_copy):
+                self._answer(403, REFUSED, {})
+            else:
+                self._answer(reply.status, content, dict(reply.getheaders()))
+
+        def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+            length = headers.get("Content-Length") if self.command == "HEAD" else None
+            self.send_response_only(status)
+            for name, value in headers.items():
+                if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", length or str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass  # noqa: N815 - as the library calls them
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is inherited
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gate) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+REFUSED = b"<Error><Code>AccessDenied</Code></Error>"
