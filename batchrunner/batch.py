@@ -110,7 +110,9 @@ def read(
     storage.require([*names, *(one.base for each in asked for one in each.patterns()), *_outputs(reading.manifest)])
     facts = storage.facts_of(root, names)
     listed = listing.look(root, asked)
-    jobs = expand.expand(reading.manifest, files=facts, listing=listed, left=reading.left, found=reading.found)
+    jobs = expand.expand(
+        reading.manifest, files=facts, listing=listed, left=reading.left, found=reading.found, root=root.as_posix()
+    )
     return Batch(
         path=path,
         root=root,
@@ -226,7 +228,7 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
     manifest = edits.manifest_of(asked, set_, batch.catalog, allow_unlisted=batch.allows_unlisted)
     facts = storage.facts_of(batch.root, sorted(expand.local_paths(manifest)))
     try:
-        (take,) = expand.expand(manifest, files=facts, beside=batch.jobs)
+        (take,) = expand.expand(manifest, files=facts, beside=batch.jobs, root=batch.root.as_posix())
     except ManifestError as error:
         raise edits.placed(error, asked, set_) from None
     taken = {outputs.collision_key(name) for name in (*names, *(each.output for each in batch.jobs))}

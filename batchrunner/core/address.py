@@ -106,6 +106,20 @@ def plain(text: str) -> str:
     return text[len(FILE) :] if text.startswith(f"{FILE}/") else text
 
 
+def within(text: str, root: str) -> str:
+    """A path as it is written from the folder `root` on, where it lies in there; anything else as a plain path.
+
+    `root` is an absolute path with slashes; "" is no folder, and then nothing lies in there.
+    """
+    path = plain(text)
+    if not root or not path.startswith(root):
+        return path
+    if path == root:
+        return ""
+    start = f"{root.rstrip('/')}/"
+    return path.removeprefix(start)
+
+
 def key_of(text: str) -> str:
     """A path as it is, and of an object its key."""
     return read(text).key if is_object(text) else text

@@ -54,18 +54,22 @@ def _separating(first: ResolvedJob, second: ResolvedJob) -> str | None:
     return "their names differ by upper and lower case, or by the form of a letter; rename one of them"
 
 
-def of_outputs(jobs: tuple[ResolvedJob, ...]) -> Iterator[Problem]:
+def of_outputs(jobs: tuple[ResolvedJob, ...], *, root: str = "") -> Iterator[Problem]:
     """Yield every output that would overwrite another, an input, or a folder that another needs.
 
-    Jobs of the same id have the same output as well; of those the id is told.
+    Jobs of the same id have the same output as well; of those the id is told. `root` is the manifest's folder; without
+    it, a relative path and an absolute one count as two.
     """
     inputs_by_key = {
-        path_key(given.value): given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL
+        path_key(given.value, root=root): given.value
+        for job in jobs
+        for given in job.inputs
+        if given.source is Source.LOCAL
     }
     owners: dict[str, int] = {}
     folders: dict[str, int] = {}
     for index, job in enumerate(jobs):
-        key = outputs.collision_key(job.output)
+        key = output_key(job.output, root=root)
         first = owners.setdefault(key, index)
         if first != index and outputs.collision_key(jobs[first].id) != outputs.collision_key(job.id):
             yield _collision(jobs, index, f"is also the output of the job {_named(jobs[first], beside=job)}")
@@ -96,10 +100,20 @@ def _named(job: ResolvedJob, *, beside: ResolvedJob) -> str:
     return f"{yamltext.quoted(job.id)} {where}"
 
 
-def path_key(path: str) -> str:
-    """What two paths share that a file system may take for one."""
-    head, rest = addresses.split(path)
-    return outputs.collision_key(head + posixpath.normpath(rest.replace("\\", "/")))
+def path_key(path: str, *, root: str = "") -> str:
+    """What two paths share that a file system may take for one; links are not followed. `root` as in `of_outputs`."""
+    head, rest = addresses.split(addresses.plain(path))
+    plain = posixpath.normpath(rest.replace("\\", "/"))
+    if head:
+        return outputs.collision_key(head + plain)
+    if root and plain.startswith(".."):
+        plain = posixpath.normpath(posixpath.join(root, plain))
+    return addresses.within(outputs.collision_key(plain), outputs.collision_key(root) if plain[0] == "/" else "")
+
+
+def output_key(output: str, *, root: str = "") -> str:
+    """The same of an output, which has no parts to be resolved."""
+    return path_key(output, root=root) if output.startswith(addresses.FILE) else outputs.collision_key(output)
 
 
 def _parents(key: str) -> Iterator[str]:

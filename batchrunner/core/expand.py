@@ -12,7 +12,16 @@ import json
 import posixpath
 from typing import Any
 
-from batchrunner.core import chain, collisions, findings, folder as folders, naming, outputs, yamltext
+from batchrunner.core import (
+    address as addresses,
+    chain,
+    collisions,
+    findings,
+    folder as folders,
+    naming,
+    outputs,
+    yamltext,
+)
 from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
@@ -111,12 +120,14 @@ def expand(
     left: LeftOut = NONE_LEFT_OUT,
     found: Findings | None = None,
     beside: Iterable[ResolvedJob] = (),
+    root: str = "",
 ) -> tuple[ResolvedJob, ...]:
     """Resolve every job; raises ManifestError with every problem of its files, outputs and links.
 
     `files` has a fact for each of `local_paths`, `listing` every file that `folders_of` ask for. With `found` and
     `left`, what was found before and what is known of the jobs that are not among the manifest's, everything is told
     in one go; warnings are in `found`, too. `beside` are jobs of elsewhere that these may be linked to.
+    `root` is the manifest's folder, absolute and with slashes, by which two spellings of one file are told.
     """
     found = found or Findings()
     for entry in manifest.jobs:
@@ -126,9 +137,9 @@ def expand(
         if (told := _file_problem(each, files[each.value])) is not None:
             found.add(told)
     before = found.errors_told
-    jobs = tuple(_jobs(manifest, _choices(manifest, listing, found), found))
+    jobs = tuple(_jobs(manifest, _choices(manifest, listing, found, root), found))
     knows_all = found.errors_told == before and not left.has_nameless
-    for problem in collisions.of_outputs(jobs):
+    for problem in collisions.of_outputs(jobs, root=root):
         found.add(problem)
     if any(entry.folder is not None for entry in manifest.jobs):
         for problem in collisions.of_ids(jobs):
@@ -244,17 +255,17 @@ def _output(entry: JobEntry, *, index: int, template: str) -> str:
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-def _choices(manifest: Manifest, listing: Listing, found: Findings) -> dict[Folder, Sequence[Found]]:
+def _choices(manifest: Manifest, listing: Listing, found: Findings, root: str) -> dict[Folder, Sequence[Found]]:
     """Return the files of each folder; tells what is left out, and of folders with nothing left.
 
     What lies where this manifest's renders go is no input, or each night would render the renders of the last one.
     """
     chosen = {each: folders.choose(each, listing) for each in folders_of(manifest)}
-    own = _own_outputs(manifest, chosen)
+    own = _own_outputs(manifest, chosen, root)
     files: dict[Folder, Sequence[Found]] = {}
     for folder, choice in chosen.items():
-        kept = [each for each in choice.files if collisions.path_key(each.path) not in own]
-        rendered = [each.path for each in choice.files if collisions.path_key(each.path) in own]
+        kept = [each for each in choice.files if collisions.path_key(each.path, root=root) not in own]
+        rendered = [each.path for each in choice.files if collisions.path_key(each.path, root=root) in own]
         notes = [*choice.notes]
         if rendered:
             said = f"{folders.counted(rendered, 'file')} left out, since this manifest's renders lie there"
@@ -267,30 +278,34 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings) -> dict[Fold
     return files
 
 
-def _own_outputs(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> frozenset[str]:
+def _own_outputs(manifest: Manifest, chosen: Mapping[Folder, Choice], root: str) -> frozenset[str]:
     """Return the files among those chosen that lie in a folder for renders, or are just where a render would go."""
     templates = {entry.output or manifest.output for entry in manifest.jobs}
-    places = {outputs.fixed_folder(template) for template in templates}
+    places = {addresses.within(outputs.fixed_folder(template), root) for template in templates}
     own: set[str] = set()
     for folder, choice in chosen.items():
-        bases = [pattern.base for pattern in folder.patterns()]
+        bases = [addresses.within(pattern.base, root) for pattern in folder.patterns()]
         # Whoever names the folder itself means what lies in it.
         apart = tuple(f"{each}/" for each in places if each and not any(_is_in(base, each) for base in bases))
-        own.update(collisions.path_key(each.path) for each in choice.files if each.path.startswith(apart))
+        own.update(
+            collisions.path_key(each.path, root=root)
+            for each in choice.files
+            if addresses.within(each.path, root).startswith(apart)
+        )
     beside = tuple(f"{each}/" if each else "" for each in places)
-    if any(each.path.startswith(beside) for choice in chosen.values() for each in choice.files):
-        own.update(_made(manifest, chosen))
+    if any(addresses.within(each.path, root).startswith(beside) for choice in chosen.values() for each in choice.files):
+        own.update(_made(manifest, chosen, root))
     return frozenset(own)
 
 
-def _made(manifest: Manifest, chosen: Mapping[Folder, Choice]) -> Iterator[str]:
+def _made(manifest: Manifest, chosen: Mapping[Folder, Choice], root: str) -> Iterator[str]:
     """Yield where the renders of the files would go, but for those that would lie where their own clip does."""
     for entry in manifest.jobs:
         if entry.folder is not None:
             with suppress(naming.NoName):
                 for job in _of_folder(entry, entry.folder, chosen[entry.folder].files, template=manifest.output):
-                    key = outputs.collision_key(job.output)
-                    if job.file is not None and key != collisions.path_key(job.file.path):
+                    key = collisions.output_key(job.output, root=root)
+                    if job.file is not None and key != collisions.path_key(job.file.path, root=root):
                         yield key
 
 

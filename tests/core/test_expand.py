@@ -5,6 +5,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from batchrunner.core import expand, inputs, outputs
+from batchrunner.core.folder import Found, Listing
 from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.manifest import Manifest
 from batchrunner.errors import ManifestError
@@ -221,3 +222,37 @@ def test_seconds_and_assets_have_a_place() -> None:
     assert set(clip.places) == {"video_file_path", "start_seconds", "end_seconds"}
     assert clip.places["start_seconds"] == clip.place
     assert set(still.places) == {"image_file_path"}
+
+
+def written_job(job_id: str, path: str, output: str) -> dict[str, Any]:
+    style = {"art_style": "Ink", "version": "v2"}
+    return {"id": job_id, "kind": "video-to-video", "end_seconds": 1, "input": path, "output": output, "style": style}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        ([("in.mp4", "out/a.mp4"), ("in.mp4", "file:///night/out/a.mp4")], "is also the output of"),
+        ([("in.mp4", "file:///night/out/A.mp4"), ("in.mp4", "out/a.mp4")], "is also the output of"),
+        ([("in.mp4", "out/a.mp4"), ("other.mp4", "file:///night/in.mp4")], "is the input"),
+        ([("/night/in.mp4", "out/a.mp4"), ("other.mp4", "in.mp4")], "is the input"),
+        ([("../clips/in.mp4", "out/a.mp4"), ("other.mp4", "file:///clips/in.mp4")], "is the input"),
+        ([("file:///clips/in.mp4", "out/a.mp4"), ("other.mp4", "file:///clips/in.mp4")], "is the input"),
+        ([("in.mp4", "out/a.mp4"), ("in.mp4", "file:///nights/out/a.mp4")], None),
+        ([("in.mp4", "out/a.mp4"), ("in.mp4", "s3://bucket/night/out/a.mp4")], None),
+    ],
+)
+def test_one_file_under_two_spellings_is_one(jobs: list[tuple[str, str]], said: str | None) -> None:
+    read = manifest_of([written_job(f"job{number}", *each) for number, each in enumerate(jobs)])
+    if said is None:
+        assert len(expand.expand(read, files=facts(read), root="/night")) == 2
+        return
+    with pytest.raises(ManifestError, match=said):
+        expand.expand(read, files=facts(read), root="/night")
+
+
+def test_renders_are_no_inputs_under_another_spelling_of_their_folder() -> None:
+    job = written_job("{stem}", "", "file:///night/clips/done/{id}.mp4") | {"input": {"glob": "clips/**/*.mp4"}}
+    files = tuple(Found(path=path, size=1, modified_ns=0) for path in ("clips/a.mp4", "clips/done/a.mp4"))
+    (made,) = expand.expand(manifest_of([job]), files={}, listing=Listing(files=files), root="/night")
+    assert made.id == "a"
