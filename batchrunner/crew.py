@@ -22,6 +22,9 @@ from typing import Any, Final
 
 from batchrunner.errors import UsageError
 
+CONNECT_S: Final = 5.0
+"""Seconds for a connection to a scheduler, which may just be starting; and twice that until it has said who it is."""
+
 AT_ONCE: Final = 8
 """Transfers that one of them carries at the same time: they mostly wait."""
 
@@ -69,6 +72,61 @@ def library() -> Any:
             if name.partition(".")[0] == "distributed":
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return loaded
+
+
+async def connected(address: str, *, security: Any = None) -> Any:
+    """A client of the scheduler at an address; `security` has keys for TLS, by default those of dask's configuration.
+
+    Raises:
+        UsageError: this installation cannot speak to such an address.
+        OSError, TimeoutError: no scheduler answers there, whatever else may.
+    """
+    distributed = library()
+    _refuse_scheme(address)
+    more = {} if security is None else {"security": security}
+    client = None
+    try:
+        # The library's own limit ends a connection that is not made, and not one that nobody says anything by.
+        async with asyncio.timeout(2 * CONNECT_S):
+            client = distributed.Client(
+                address, asynchronous=True, set_as_default=False, timeout=CONNECT_S, name="batchrunner", **more
+            )
+            return await client
+    except BaseException as error:
+        await closed(client)
+        if isinstance(error, TypeError | ImportError):
+            raise UsageError(
+                f"{address} cannot be connected to: {error}",
+                hint="certificates for tls:// and wss:// are named in dask's configuration, under distributed.comm.tls",
+            ) from error
+        if isinstance(error, Exception) and not isinstance(error, OSError | TimeoutError):
+            # What came is no message of a scheduler, and may fail to be one in any way.
+            raise ConnectionError(f"what answers at {address} is no scheduler") from error
+        raise
+
+
+async def closed(client: Any) -> None:
+    """Have a client closed, in whatever state it is; None is none."""
+    if client is not None:
+        with suppress(Exception):
+            await asyncio.wait_for(client.close(timeout=2), 5)
+
+
+def _refuse_scheme(address: str) -> None:
+    """Refuse an address of a kind that the library, as it is installed here, cannot speak to.
+
+    Raises:
+        UsageError: naming the kind.
+    """
+    scheme = address.partition("://")[0]
+    registry = importlib.import_module("distributed.comm.registry")
+    try:
+        registry.get_backend(scheme).get_connector()
+    except Exception as error:  # where support was taken out, what is left fails in its own ways
+        raise UsageError(
+            f"{address} cannot be connected to: dask.distributed has no support for {scheme}:// on this machine",
+            hint="tcp:// and tls:// are always there",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner import rollcall
+from batchrunner import crew, rollcall
 from batchrunner.carrying import Brought, Fetching, Here, Sending
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError, UsageError
@@ -141,6 +141,20 @@ async def test_what_fails_fails_as_it_would_here_and_no_address_is_told(tmp_path
     assert list(tmp_path.rglob("*.part")) == []
     assert SIGNED not in calm.words()
     assert SIGNED not in repr(changed)
+
+
+async def http(connection: Connection) -> None:
+    await connection.send(chaos.answer(b"a page"))
+
+
+@pytest.mark.parametrize("handle", [chaos.silence, http])
+async def test_whatever_answers_in_place_of_a_scheduler_is_not_waited_for(handle, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "CONNECT_S", 0.1)
+    async with serving(handle) as server:
+        address = server.url.replace("http://", "tcp://")
+        with pytest.raises(UsageError, match=f"no scheduler answers at {address}\n"):
+            async with asyncio.timeout(30), night(address, tmp_path):
+                pytest.fail("it was joined")
 
 
 async def test_bytes_are_counted_once(tmp_path, calm, clip):

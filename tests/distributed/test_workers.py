@@ -157,6 +157,34 @@ def test_no_scheduler_at_that_address(program, media, free_port):
     assert program.provider.creates("nobody") == []
 
 
+def test_what_answers_there_is_no_scheduler(program, media):
+    """As with the port of a dashboard: it speaks HTTP."""
+    manifest = lay_out(program, media, "no-scheduler", mixed_jobs(1))
+    address = program.provider.base_url.replace("http://", "tcp://")
+    ended = program.run("run", manifest.name, "--workers", address)
+    assert ended.code == 2, ended.err
+    assert f"no scheduler answers at {address}" in ended.err
+    assert "Warning" not in ended.err
+    assert program.provider.creates("no-scheduler") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tls://127.0.0.1:1", "hint: certificates for tls:// and wss:// are named in dask's configuration"),
+        ("ucx://127.0.0.1:1", "dask.distributed has no support for ucx:// on this machine"),
+    ],
+)
+def test_an_address_that_cannot_be_spoken_to_from_here(address, words, program, media):
+    manifest = lay_out(program, media, "unspoken", mixed_jobs(1))
+    ended = program.run("run", manifest.name, "--workers", address)
+    assert ended.code == 2, ended.err
+    said = " ".join(ended.err.split())
+    assert f"{address} cannot be connected to" in said
+    assert words in said
+    assert "Warning" not in said, "a client that was half made is put away"
+
+
 @pytest.fixture
 def free_port() -> int:
     import socket
