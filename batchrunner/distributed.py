@@ -297,6 +297,10 @@ class Cluster:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 address, answer = waiting.result()
+                flaw = worker.flaw_of(what, answer)
+                if flaw is not None:
+                    words = f"{self._roll.named(address)} gave an answer on {what.written} that nobody can use: {flaw}"
+                    raise _Again([address], f"{words}; others carry it")
                 if isinstance(answer, Done):
                     flight.count(answer.bytes)
                 return address, answer
@@ -374,14 +378,16 @@ async def _result(future: Any) -> tuple[str, Done | Trouble]:
     """
     distributed = crew.library()
     try:
-        found: tuple[str, Done | Trouble] = await future.result()
+        found = await future.result()
     except (CancelledError, OSError, TimeoutError) as error:
         raise _Again from error
     except distributed.KilledWorker:
         raise TransferError("every worker that carried it died") from None
     except Exception as error:  # noqa: BLE001 - of a worker's surroundings; its text may hold anything
         raise TransferError(f"a worker failed with {type(error).__name__}") from None
-    return found
+    if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], str):
+        return found
+    raise _Again(words="a worker gave an answer that nobody can use; others carry its file")
 
 
 def _has_come(what: Sending | Fetching, brought: Brought) -> bool:
