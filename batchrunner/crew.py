@@ -15,11 +15,16 @@ import importlib
 import logging
 import os
 from pathlib import Path
+import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
+from batchrunner import private
 from batchrunner.errors import UsageError
 
 CONNECT_S: Final = 5.0
@@ -145,7 +150,8 @@ async def started(count: int, *, needs_buckets: bool, tell: Callable[[str], None
         UsageError: they do not come up.
     """
     distributed = library()
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="batchrunner-workers-"))
+    await asyncio.to_thread(_sweep)
+    folder, lock = await asyncio.to_thread(_own_folder)
     try:
         try:
             security = distributed.Security.temporary()
@@ -177,7 +183,56 @@ async def started(count: int, *, needs_buckets: bool, tell: Callable[[str], None
                     each.cancel()
                 await asyncio.wait(keeping)
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(_remove, folder, lock)
+
+
+_PREFIX: Final = "batchrunner-workers-"
+
+
+def _lock_of(folder: Path) -> FileLock:
+    """The kernel lock that a run holds as long as it lives, on a file beside its folder; it dies with its owner."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"), mode=private.MODE, thread_local=False)
+
+
+def _own_folder() -> tuple[Path, FileLock]:
+    """A folder for this run alone, and the lock by which others see that it is in use: taken before the folder is made.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
+    lock = _lock_of(folder)
+    try:
+        lock.acquire(timeout=0)
+        folder.mkdir(mode=0o700)
+    except (Timeout, OSError) as error:
+        lock.release()
+        raise UsageError(f"cannot make the folder {folder} for workers: {error}") from error
+    return folder, lock
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    """Remove a folder whose lock is held here, and then the lock, which nobody looks at any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _sweep() -> None:
+    """Remove the folders, with their keys, of runs of ours that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = _lock_of(folder)
+        with suppress(Timeout, OSError, NotImplementedError):
+            if _is_ours(folder):
+                lock.acquire(timeout=0)
+                _remove(folder, lock)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder, and no link to one, that belongs to who runs this."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and (os.name == "nt" or found.st_uid == os.getuid())
 
 
 async def _ready(scheduler: Any, count: int, crew: _Crew) -> None:
