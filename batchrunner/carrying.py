@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+import re
 from typing import Protocol
 
 from batchrunner import media, storage, watch
-from batchrunner.core import result, space
+from batchrunner.core import address as addresses, result, space
 from batchrunner.core.inputs import Media
 from batchrunner.core.job import Job
 from batchrunner.core.result import Doubt
@@ -86,6 +87,18 @@ class Brought:
     bytes: int
     sha256: str
     doubt: Doubt | None
+
+
+def is_name_of(fetching: Fetching, written: str) -> bool:
+    """Whether a result can be recorded so: by the name that was asked for, or by one beside it, `stem.2.mp4`."""
+    if addresses.is_object(fetching.written):
+        asked = str(addresses.read(fetching.written))
+    else:
+        path = fetching.root / addresses.plain(fetching.written)
+        asked = (path.relative_to(fetching.root) if path.is_relative_to(fetching.root) else path).as_posix()
+    suffix = PurePosixPath(asked).suffix
+    pattern = f"{re.escape(asked.removesuffix(suffix))}(?:[.][1-9][0-9]*)?{re.escape(suffix)}"
+    return re.fullmatch(pattern, written) is not None
 
 
 class Carrier(Protocol):

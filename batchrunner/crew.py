@@ -15,12 +15,20 @@ import importlib
 import logging
 import os
 from pathlib import Path
+import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
+from batchrunner import private
 from batchrunner.errors import UsageError
+
+CONNECT_S: Final = 5.0
+"""Seconds for a connection to a scheduler, which may just be starting; and twice that until it has said who it is."""
 
 AT_ONCE: Final = 8
 """Transfers that one of them carries at the same time: they mostly wait."""
@@ -71,6 +79,61 @@ def library() -> Any:
     return loaded
 
 
+async def connected(address: str, *, security: Any = None) -> Any:
+    """A client of the scheduler at an address; `security` has keys for TLS, by default those of dask's configuration.
+
+    Raises:
+        UsageError: this installation cannot speak to such an address.
+        OSError, TimeoutError: no scheduler answers there, whatever else may.
+    """
+    distributed = library()
+    _refuse_scheme(address)
+    more = {} if security is None else {"security": security}
+    client = None
+    try:
+        # The library's own limit ends a connection that is not made, and not one that nobody says anything by.
+        async with asyncio.timeout(2 * CONNECT_S):
+            client = distributed.Client(
+                address, asynchronous=True, set_as_default=False, timeout=CONNECT_S, name="batchrunner", **more
+            )
+            return await client
+    except BaseException as error:
+        await closed(client)
+        if isinstance(error, TypeError | ImportError):
+            raise UsageError(
+                f"{address} cannot be connected to: {error}",
+                hint="certificates for tls:// and wss:// are named in dask's configuration, under distributed.comm.tls",
+            ) from error
+        if isinstance(error, Exception) and not isinstance(error, OSError | TimeoutError):
+            # What came is no message of a scheduler, and may fail to be one in any way.
+            raise ConnectionError(f"what answers at {address} is no scheduler") from error
+        raise
+
+
+async def closed(client: Any) -> None:
+    """Have a client closed, in whatever state it is; None is none."""
+    if client is not None:
+        with suppress(Exception):
+            await asyncio.wait_for(client.close(timeout=2), 5)
+
+
+def _refuse_scheme(address: str) -> None:
+    """Refuse an address of a kind that the library, as it is installed here, cannot speak to.
+
+    Raises:
+        UsageError: naming the kind.
+    """
+    scheme = address.partition("://")[0]
+    registry = importlib.import_module("distributed.comm.registry")
+    try:
+        registry.get_backend(scheme).get_connector()
+    except Exception as error:  # where support was taken out, what is left fails in its own ways
+        raise UsageError(
+            f"{address} cannot be connected to: dask.distributed has no support for {scheme}:// on this machine",
+            hint="tcp:// and tls:// are always there",
+        ) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
     """A cluster of our own: where its scheduler listens, and the keys to speak to it."""
@@ -87,7 +150,8 @@ async def started(count: int, *, needs_buckets: bool, tell: Callable[[str], None
         UsageError: they do not come up.
     """
     distributed = library()
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="batchrunner-workers-"))
+    await asyncio.to_thread(_sweep)
+    folder, lock = await asyncio.to_thread(_own_folder)
     try:
         try:
             security = distributed.Security.temporary()
@@ -119,7 +183,56 @@ async def started(count: int, *, needs_buckets: bool, tell: Callable[[str], None
                     each.cancel()
                 await asyncio.wait(keeping)
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(_remove, folder, lock)
+
+
+_PREFIX: Final = "batchrunner-workers-"
+
+
+def _lock_of(folder: Path) -> FileLock:
+    """The kernel lock that a run holds as long as it lives, on a file beside its folder; it dies with its owner."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"), mode=private.MODE, thread_local=False)
+
+
+def _own_folder() -> tuple[Path, FileLock]:
+    """A folder for this run alone, and the lock by which others see that it is in use: taken before the folder is made.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
+    lock = _lock_of(folder)
+    try:
+        lock.acquire(timeout=0)
+        folder.mkdir(mode=0o700)
+    except (Timeout, OSError) as error:
+        lock.release()
+        raise UsageError(f"cannot make the folder {folder} for workers: {error}") from error
+    return folder, lock
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    """Remove a folder whose lock is held here, and then the lock, which nobody looks at any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _sweep() -> None:
+    """Remove the folders, with their keys, of runs of ours that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = _lock_of(folder)
+        with suppress(Timeout, OSError, NotImplementedError):
+            if _is_ours(folder):
+                lock.acquire(timeout=0)
+                _remove(folder, lock)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder, and no link to one, that belongs to who runs this."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and (os.name == "nt" or found.st_uid == os.getuid())
 
 
 async def _ready(scheduler: Any, count: int, crew: _Crew) -> None:

@@ -37,9 +37,6 @@ Tell = Callable[[str], None]
 LOOK_S: Final = 1.0
 """Seconds between two looks at the cluster."""
 
-CONNECT_S: Final = 5.0
-"""Seconds for a connection to a scheduler, which may just be starting."""
-
 LOST_S: Final = 15.0
 """Seconds without anybody to carry, after which this process does: a scheduler or a worker may be back by then."""
 
@@ -156,20 +153,13 @@ class Cluster:
             ) from error
 
     async def _connect(self) -> None:
-        distributed = crew.library()
-        more = {} if self._security is None else {"security": self._security}
-        try:
-            self._client = await distributed.Client(
-                self._address, asynchronous=True, set_as_default=False, timeout=CONNECT_S, name="batchrunner", **more
-            )
-        except (ValueError, TypeError, ImportError) as error:
-            raise UsageError(f"{self._address} cannot be connected to: {error}") from error
+        self._client = await crew.connected(self._address, security=self._security)
         self._client.subscribe_topic(self._topic, self._heard)
 
     async def close(self) -> None:
         """Leave the cluster; what it still carries for us is called off."""
         client, self._client = self._client, None
-        await _closed(client)
+        await crew.closed(client)
 
     async def watch(self) -> None:
         """Look at the cluster now and then; never ends by itself."""
@@ -179,7 +169,7 @@ class Cluster:
                 if self._client is None or self._client.status != "running":
                     stale, self._client = self._client, None
                     self._lose()
-                    await _closed(stale)
+                    await crew.closed(stale)
                     await self._connect()
                 await self._look()
             except (OSError, TimeoutError, UsageError):
@@ -307,6 +297,10 @@ class Cluster:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 address, answer = waiting.result()
+                flaw = worker.flaw_of(what, answer)
+                if flaw is not None:
+                    words = f"{self._roll.named(address)} gave an answer on {what.written} that nobody can use: {flaw}"
+                    raise _Again([address], f"{words}; others carry it")
                 if isinstance(answer, Done):
                     flight.count(answer.bytes)
                 return address, answer
@@ -384,20 +378,16 @@ async def _result(future: Any) -> tuple[str, Done | Trouble]:
     """
     distributed = crew.library()
     try:
-        found: tuple[str, Done | Trouble] = await future.result()
+        found = await future.result()
     except (CancelledError, OSError, TimeoutError) as error:
         raise _Again from error
     except distributed.KilledWorker:
         raise TransferError("every worker that carried it died") from None
     except Exception as error:  # noqa: BLE001 - of a worker's surroundings; its text may hold anything
         raise TransferError(f"a worker failed with {type(error).__name__}") from None
-    return found
-
-
-async def _closed(client: Any) -> None:
-    if client is not None:
-        with suppress(Exception):
-            await asyncio.wait_for(client.close(timeout=2), 5)
+    if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], str):
+        return found
+    raise _Again(words="a worker gave an answer that nobody can use; others carry its file")
 
 
 def _has_come(what: Sending | Fetching, brought: Brought) -> bool:

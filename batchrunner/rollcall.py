@@ -57,7 +57,8 @@ class Roll:
         told = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), ANSWER_S)
         now = asyncio.get_running_loop().time()
         if is_first:
-            _refuse_versions("the scheduler", await client.scheduler.versions(packages=PACKAGES))
+            ask = client.scheduler.versions(packages=PACKAGES)
+            _refuse_versions("the scheduler", await asyncio.wait_for(ask, ANSWER_S))
         present: Mapping[str, Any] = told["workers"]
         gone = self.workers.keys() - present.keys()
         for each in gone:

@@ -12,17 +12,20 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+import math
 import os
 from pathlib import Path
+import re
 import secrets
 import threading
 import time
 from typing import Final
 
-from batchrunner import errors, pictures, storage
+from batchrunner import carrying, pictures, storage
 from batchrunner.carrying import Brought, Fetching, Here, Sending
 from batchrunner.core import address as addresses, outputs, redact
-from batchrunner.errors import AddressExpired, DamagedFile, DiskFull, TransferError, UsageError
+from batchrunner.core.result import Doubt
+from batchrunner.errors import AddressExpired, DamagedFile, DiskFull, InputProblem, TransferError, UsageError
 from batchrunner.partial import Partial
 from batchrunner.pictures import Wanted
 from batchrunner.provider import courier as couriers
@@ -82,9 +85,68 @@ class Trouble:
 
     def error(self) -> TransferError:
         """The error as it would have been raised here."""
-        kind: type[TransferError] = getattr(errors, self.kind)
-        assert issubclass(kind, TransferError)
-        return kind(self.words, hint=self.hint, retry_after_s=self.retry_after_s)
+        return _ERRORS[self.kind](self.words, hint=self.hint, retry_after_s=self.retry_after_s)
+
+
+_ERRORS: Final = {each.__name__: each for each in (TransferError, AddressExpired, DamagedFile, DiskFull, InputProblem)}
+
+
+def flaw_of(what: Sending | Fetching, answer: object) -> str | None:
+    """Why what came of a transfer is no answer to it; None where it can be. Types are told by nothing else, either."""
+    try:
+        if isinstance(answer, Trouble):
+            return _flaw_of_trouble(answer)
+        return _flaw_of_done(what, answer) if isinstance(answer, Done) else "it is none of ours"
+    except AttributeError:
+        return "it lacks a part"
+
+
+def _flaw_of_done(what: Sending | Fetching, done: Done) -> str | None:
+    if not _is_count(done.bytes):
+        return "it names no number of bytes"
+    if isinstance(what, Fetching):
+        return _flaw_of_brought(what, done.brought)
+    return None if done.bytes == what.size and done.brought is None else f"not {what.size:,} bytes were sent"
+
+
+def _flaw_of_trouble(trouble: Trouble) -> str | None:
+    is_told = _is_text(trouble.words) and (trouble.hint is None or _is_text(trouble.hint))
+    is_timed = trouble.retry_after_s is None or _is_time(trouble.retry_after_s)
+    is_known = _is_text(trouble.kind) and trouble.kind in _ERRORS
+    return None if is_told and is_timed and is_known and isinstance(trouble.is_of_worker, bool) else "no known failure"
+
+
+def _flaw_of_brought(what: Fetching, brought: object) -> str | None:
+    if not isinstance(brought, Brought):
+        return "it names no file"
+    if not _is_text(brought.written) or not carrying.is_name_of(what, brought.written):
+        return "it names another file"
+    if not _is_count(brought.bytes) or not _is_text(brought.sha256) or not _SHA256.fullmatch(brought.sha256):
+        return "it names no content"
+    doubt = brought.doubt
+    if doubt is None or (_is_doubt(doubt) and _is_text(doubt.words) and _is_time(doubt.at_s)):
+        return None
+    return "what it doubts cannot be read"
+
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_doubt(value: object) -> bool:
+    return isinstance(value, Doubt)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a number of seconds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def run(errand: Errand, topic: str) -> tuple[str, Done | Trouble]:

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from batchrunner import rollcall
+from batchrunner import crew, rollcall
 from batchrunner.carrying import Brought, Fetching, Here, Sending
+from batchrunner.core.result import Doubt
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError, UsageError
 from batchrunner.pictures import Wanted
@@ -25,10 +26,10 @@ from batchrunner.provider import courier as couriers
 from batchrunner.provider.guard import Guard
 from batchrunner.provider.proxies import Proxies
 from batchrunner.traffic import Traffic
-from batchrunner.worker import Sights
+from batchrunner.worker import Done, Sights, Trouble, flaw_of
 from tests.support import chaos
 from tests.support.chaos import Connection, answers, serving
-from tests.support.cluster import wait_for
+from tests.support.cluster import Processes, wait_for
 
 pytest.importorskip("distributed", reason="only who uses workers needs it")
 
@@ -143,6 +144,20 @@ async def test_what_fails_fails_as_it_would_here_and_no_address_is_told(tmp_path
     assert SIGNED not in repr(changed)
 
 
+async def http(connection: Connection) -> None:
+    await connection.send(chaos.answer(b"a page"))
+
+
+@pytest.mark.parametrize("handle", [chaos.silence, http])
+async def test_whatever_answers_in_place_of_a_scheduler_is_not_waited_for(handle, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "CONNECT_S", 0.1)
+    async with serving(handle) as server:
+        address = server.url.replace("http://", "tcp://")
+        with pytest.raises(UsageError, match=f"no scheduler answers at {address}\n"):
+            async with asyncio.timeout(30), night(address, tmp_path):
+                pytest.fail("it was joined")
+
+
 async def test_bytes_are_counted_once(tmp_path, calm, clip):
     async with night(calm.address, tmp_path) as made, answers(chaos.answer(clip)) as server:
         brought = await made.bring(fetching(tmp_path, server.url))
@@ -220,6 +235,125 @@ async def test_a_result_that_a_worker_put_somewhere_else_is_carried_here(tmp_pat
         assert len(made.here.carried) == 1
         assert "put lost/r.mp4 where it cannot be seen from here" in made.said[0]
     shutil.rmtree(calm.folder / "lost")
+
+
+LIAR = """
+from pathlib import Path
+from batchrunner import worker
+from batchrunner.core.result import Doubt
+from batchrunner.carrying import Brought
+from batchrunner.worker import Done, Trouble
+
+def carry(errand, say):
+    return eval(Path("lie").read_text())
+
+worker.carry = carry
+"""
+HASH = "0123456789abcdef" * 4
+
+
+async def test_a_worker_that_says_what_cannot_be_is_not_believed(tmp_path, clip):
+    """One that runs other code: it names a file that is there, and has the size that it names."""
+    made_up = Processes(tmp_path / "cluster")
+    (tmp_path / "cluster" / "liar.py").write_text(LIAR)
+    (tmp_path / "foreign.mp4").write_bytes(clip)
+    root = tmp_path / "batch"
+    root.mkdir()
+    try:
+        made_up.start_scheduler()
+        made_up.add_worker(env={"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "cluster" / "liar.py")})
+        await asyncio.to_thread(wait_for, lambda: made_up.count() == 1)
+        async with night(made_up.address, root) as made, answers(chaos.answer(clip)) as server:
+            foreign = f"Brought(written='../foreign.mp4', bytes={len(clip)}, sha256='{HASH}', doubt=None)"
+            for written, lie in (
+                ("out/a.mp4", f"Done(bytes=9, brought={foreign})"),
+                ("out/b.mp4", "Trouble(kind='BatchrunnerError', words='no')"),
+                ("out/c.mp4", "'as it was'"),
+            ):
+                (tmp_path / "cluster" / "lie").write_text(lie)
+                what = fetching(root, server.url, written=written)
+                brought = await made.bring(what)
+                assert made.here.carried[-1] == what
+                assert (brought.written, brought.sha256) == (written, sha256(clip).hexdigest())
+                assert f"gave an answer on {written} that nobody can use: " in made.said[-1]
+            (tmp_path / "cluster" / "lie").write_text("Done(bytes=6)")
+            await made.send(given := sending(root, server.url))
+            assert made.here.carried[-1] == given
+            assert made.said[-1].endswith("that nobody can use: not 7 bytes were sent; others carry it")
+            (tmp_path / "cluster" / "lie").write_text("Done(bytes=7)")
+            await made.send(given)
+            assert len(made.here.carried) == 4, "what can be true is believed"
+    finally:
+        made_up.stop()
+
+
+ANY = fetching(Path("/batch"), "http://127.0.0.1:1")
+BROUGHT = Brought(written="out/r.mp4", bytes=5, sha256=HASH, doubt=None)
+DOUBT = Doubt(words="it is black", at_s=0.5)
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        BROUGHT,
+        replace(BROUGHT, written="out/r.2.mp4", doubt=DOUBT),
+    ],
+)
+def test_what_can_have_come(brought):
+    assert flaw_of(ANY, Done(bytes=0, brought=brought)) is None
+    beneath = replace(ANY, written="file:///batch/out/r.mp4")
+    assert flaw_of(beneath, Done(bytes=9, brought=brought)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "is_it"),
+    [
+        ("s3://b/out/r.mp4", "s3://b/out/r.3.mp4", True),
+        ("s3://b/out/r.mp4", "s3://c/out/r.mp4", False),
+        ("file:///elsewhere/r.mp4", "/elsewhere/r.mp4", True),
+        ("file:///elsewhere/r.mp4", "r.mp4", False),
+        ("out/r.mp4", "out/r.x.mp4", False),
+        ("out/r.mp4", "out/rx2.mp4", False),
+        ("out/r.mp4", "out/r.2.mp4\n", False),
+    ],
+)
+def test_names_that_a_result_can_have(asked, told, is_it):
+    answer = Done(bytes=1, brought=replace(BROUGHT, written=told))
+    assert (flaw_of(replace(ANY, written=asked), answer) is None) == is_it
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        Done(bytes=1),
+        Done(bytes=-1, brought=BROUGHT),
+        Done(bytes=True, brought=BROUGHT),
+        *(
+            Done(bytes=1, brought=replace(BROUGHT, **wrong))
+            for wrong in (
+                {"written": "/batch/out/r.mp4"},
+                {"written": "out/../r.mp4"},
+                {"written": None},
+                {"bytes": -1},
+                {"bytes": 5.0},
+                {"sha256": HASH[1:]},
+                {"sha256": HASH.upper()},
+                {"sha256": 5},
+                {"doubt": "it is black"},
+                {"doubt": Doubt(words=None, at_s=0.5)},  # type: ignore[arg-type]
+                {"doubt": replace(DOUBT, at_s=float("nan"))},
+            )
+        ),
+        Done.__new__(Done),
+        Trouble(kind="UsageError", words="no"),
+        Trouble(kind="__name__", words="no"),
+        Trouble(kind="TransferError", words=5),  # type: ignore[arg-type]
+        Trouble(kind="TransferError", words="no", retry_after_s=float("inf")),
+    ],
+)
+def test_what_cannot_have_come(answer):
+    assert flaw_of(ANY, answer) is not None
 
 
 def lying(folder: Path) -> dict[str, str]:

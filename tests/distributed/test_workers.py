@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from hashlib import sha256
 import json
+import os
 from pathlib import Path
 import shutil
 import signal
 import subprocess
+import sys
 from typing import Any
 import urllib.request
 
 import pytest
 
+from batchrunner import crew
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support.cluster import wait_for
@@ -103,6 +106,46 @@ def test_files_are_fetched_again_by_workers_of_our_own_which_hold_no_key(program
     assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
 
+HOLDING = """
+import sys
+from batchrunner import crew
+folder, lock = crew._own_folder()
+(folder / "key.pem").touch()
+print(folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_leaves_of_its_workers_is_swept_and_not_that_of_one_that_lives(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (temporary / "batchrunner-workers-link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    runs, folders = [], []
+    for _ in range(2):
+        run = subprocess.Popen(
+            [sys.executable, "-c", HOLDING],
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stdout is not None
+        runs.append(run)
+        folders.append(Path(run.stdout.readline().strip()))
+    runs[0].kill()
+    runs[0].communicate()
+    assert all((each / "key.pem").exists() for each in folders)
+    crew._sweep()
+    assert not folders[0].exists()
+    assert (folders[1] / "key.pem").exists()
+    runs[1].kill()
+    runs[1].communicate()
+    crew._sweep()
+    assert [each.name for each in temporary.iterdir()] == ["batchrunner-workers-link"]
+
+
 def children(pid: int) -> list[int]:
     """The worker processes of a run."""
     found = Path(f"/proc/{pid}/task/{pid}/children")
@@ -155,6 +198,34 @@ def test_no_scheduler_at_that_address(program, media, free_port):
     assert ended.code == 2
     assert f"no scheduler answers at tcp://127.0.0.1:{free_port}" in ended.err
     assert program.provider.creates("nobody") == []
+
+
+def test_what_answers_there_is_no_scheduler(program, media):
+    """As with the port of a dashboard: it speaks HTTP."""
+    manifest = lay_out(program, media, "no-scheduler", mixed_jobs(1))
+    address = program.provider.base_url.replace("http://", "tcp://")
+    ended = program.run("run", manifest.name, "--workers", address)
+    assert ended.code == 2, ended.err
+    assert f"no scheduler answers at {address}" in ended.err
+    assert "Warning" not in ended.err
+    assert program.provider.creates("no-scheduler") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tls://127.0.0.1:1", "hint: certificates for tls:// and wss:// are named in dask's configuration"),
+        ("ucx://127.0.0.1:1", "dask.distributed has no support for ucx:// on this machine"),
+    ],
+)
+def test_an_address_that_cannot_be_spoken_to_from_here(address, words, program, media):
+    manifest = lay_out(program, media, "unspoken", mixed_jobs(1))
+    ended = program.run("run", manifest.name, "--workers", address)
+    assert ended.code == 2, ended.err
+    said = " ".join(ended.err.split())
+    assert f"{address} cannot be connected to" in said
+    assert words in said
+    assert "Warning" not in said, "a client that was half made is put away"
 
 
 @pytest.fixture
