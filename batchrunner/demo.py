@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import colorsys
+from contextlib import contextmanager
 from fractions import Fraction
 import math
 from pathlib import Path
@@ -83,28 +84,37 @@ ENLARGED = 2
 def prepare(folder: Path) -> Path:
     """Make the demonstration's folder, unless it is there; the path of its manifest.
 
-    What the person changed stays as it is: only files that are missing are made.
+    What the person changed stays as it is: only files that are missing are made, each whole or not at all.
     """
     for name, paint in (("waves", _waves), ("orbit", _orbit)):
-        clip = folder / "clips" / f"{name}.mp4"
-        if not clip.exists():
-            clip.parent.mkdir(parents=True, exist_ok=True)
-            _write_clip(clip, (paint(t / FPS) for t in range(3 * FPS)))
+        with _made(folder / "clips" / f"{name}.mp4") as clip:
+            if clip is not None:
+                _write_clip(clip, (paint(t / FPS) for t in range(3 * FPS)))
     stills = {"dunes": _dunes(night=False), "night": _dunes(night=True), "tower": _tower()}
     for name, picture in stills.items():
-        still = folder / "stills" / f"{name}.png"
-        if not still.exists():
-            still.parent.mkdir(parents=True, exist_ok=True)
-            _enlarged(picture).save(still)
-    manifest = folder / MANIFEST_NAME
-    if not manifest.exists():
-        manifest.write_text(MANIFEST, encoding="utf-8")
-    return manifest
+        with _made(folder / "stills" / f"{name}.png") as still:
+            if still is not None:
+                _enlarged(picture).save(still, format="PNG")
+    with _made(folder / MANIFEST_NAME) as manifest:
+        if manifest is not None:
+            manifest.write_text(MANIFEST, encoding="utf-8")
+    return folder / MANIFEST_NAME
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[Path | None]:
+    """Where to write a file that is missing, which has its name only when the block is over; None where it is there."""
+    if path.exists():
+        yield None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    yield partial
+    partial.replace(path)
 
 
 def _write_clip(path: Path, pictures: Iterator[Image.Image]) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    with av.open(str(partial), "w", format="mp4") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20"})
         stream.width, stream.height = (ENLARGED * edge for edge in CLIP_SIZE)
         stream.pix_fmt = "yuv420p"
@@ -113,7 +123,6 @@ def _write_clip(path: Path, pictures: Iterator[Image.Image]) -> None:
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    partial.replace(path)
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
