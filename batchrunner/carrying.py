@@ -7,9 +7,9 @@ shows its presigned address in a text.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 import re
 from typing import Protocol
@@ -151,12 +151,10 @@ class Here:
                 mark=fetching.mark,
                 bound=fetching.bound,
                 fetch=fetch,
-                check=check,
+                check=partial(check, fetching),
                 meter=meter,
             )
-        place = storage.at(fetching.root, landed.written)
-        doubt = await asyncio.to_thread(_doubt, fetching, place, landed.found)
-        return Brought(written=landed.written, bytes=landed.bytes, sha256=landed.sha256, doubt=doubt)
+        return Brought(written=landed.written, bytes=landed.bytes, sha256=landed.sha256, doubt=landed.found)
 
 
 def fetching_of(job: Job, *, root: Path, url: str, mark: str) -> Fetching:
@@ -182,18 +180,14 @@ def _source_of(job: Job) -> Source | None:
     return Source(written=given.path, size=given.size, media=kind, start_s=start_s)
 
 
-def check(render: storage.Readable) -> media.Video:
-    """What arrived, as a video.
+def check(fetching: Fetching, render: storage.Readable) -> Doubt | None:
+    """What is doubtful about what arrived; reads it, and its input where that decides, and takes its time.
 
     Raises:
-        DamagedFile: it is none.
+        DamagedFile: it is no video.
     """
-    return media.check_video(render)
-
-
-def _doubt(fetching: Fetching, render: storage.Place, video: media.Video) -> Doubt | None:
-    """Look at a result, and at its input where that decides; reads files and takes its time."""
-    seen = watch.clip(render.readable, seconds=video.seconds, listens=fetching.wants_sound)
+    video = media.check_video(render)
+    seen = watch.render(render, seconds=video.seconds, listens=fetching.wants_sound)
     found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
     source = _seen(fetching) if result.asks_for_input(found) else None
     return result.doubt(asked_s=fetching.seconds, found=found, wants_sound=fetching.wants_sound, source=source)

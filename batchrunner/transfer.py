@@ -19,6 +19,7 @@ from pathlib import Path
 import threading
 from typing import Generic, Protocol, TypeVar
 
+from batchrunner import viewers
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
 from batchrunner.partial import Kept, Partial, keep_names
@@ -176,13 +177,10 @@ async def download(
         TransferError: it did not arrive whole, or failed the check, or the disk did not take it.
     """
     partial = Partial(target, mark)
-
-    def publish() -> tuple[T, Path]:
-        return check(partial.path), _publish(partial, target, digest)
-
     try:
         digest, size = await _receive(url, partial, bound, fetch=fetch, meter=meter)
-        found, path = await asyncio.to_thread(publish)
+        found = await viewers.see(check, partial.path)
+        path = await asyncio.to_thread(_publish, partial, target, digest)
     except OSError as error:
         # Of a file that did not fit nothing is kept either: the room is for those that do.
         await asyncio.to_thread(partial.discard)

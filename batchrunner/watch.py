@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 import threading
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,7 +21,7 @@ from av.video.stream import VideoStream
 
 from batchrunner import media
 from batchrunner.core.inputs import Media
-from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Seen, Shot
+from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Seen, Shot, is_settled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +35,9 @@ MOST_DECODED: Final = 600
 MOST_LISTENED_S: Final = 600.0
 """Seconds of sound after which a track counts as silent."""
 
+_MIDDLE: Final = range(MOMENTS // 2 - 2, MOMENTS // 2 + 1)
+"""Of the moments, those by whose pictures `is_settled` judges."""
+
 _SPOTS: Final = (64, 36)
 """To so many spots a picture is reduced: an encoder's noise is averaged away, a small movement is not."""
 
@@ -41,11 +45,22 @@ _SPOTS: Final = (64, 36)
 def clip(path: media.Readable, *, start_s: float = 0.0, seconds: float, listens: bool = False) -> Seen:
     """What the part of a clip shows that begins at `start_s`; nothing where it cannot be looked at."""
     try:
-        with media.opened(path) as container:
-            shots = tuple(_shots(_pictures(container, start_s, seconds)))
+        shots = _shots(path, start_s, seconds, range(MOMENTS))
         return Seen(shots=shots, is_silent=is_silent(path, start_s=start_s, seconds=seconds) if listens else None)
     except Exception:  # noqa: BLE001 - whatever it is, a file did it, and it was found to be playable before
         return Seen()
+
+
+def render(path: media.Readable, *, seconds: float, listens: bool = False) -> Seen:
+    """The same of a whole result; where its middle settles that something is to be seen, that alone.
+
+    Most results are as they should be, and decoding is dear: of those, half is enough, or a few key pictures.
+    """
+    with suppress(Exception):  # as above
+        middle = _shots(path, 0.0, seconds, _MIDDLE)
+        if is_settled(middle):
+            return Seen(shots=middle, is_silent=is_silent(path, start_s=0.0, seconds=seconds) if listens else None)
+    return clip(path, seconds=seconds, listens=listens)
 
 
 def still(path: media.Readable) -> Seen:
@@ -66,10 +81,18 @@ def of(path: media.Readable, kind: Media, *, start_s: float, seconds: float) -> 
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def _pictures(container: InputContainer, start_s: float, seconds: float) -> Iterator[tuple[float, VideoFrame]]:
-    """Pictures at moments spread evenly over the part, with their seconds into it."""
+def _shots(path: media.Readable, start_s: float, seconds: float, which: range) -> tuple[Shot, ...]:
+    """What some of the moments show that are spread evenly over the part."""
+    moments = [start_s + (number + 0.5) * seconds / MOMENTS for number in which]
+    with media.opened(path) as container:
+        return tuple(_measured(_pictures(container, start_s, seconds, moments)))
+
+
+def _pictures(
+    container: InputContainer, start_s: float, seconds: float, moments: list[float]
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Pictures at these moments, with their seconds into the part."""
     stream = container.streams.video[0]
-    moments = [start_s + (number + 0.5) * seconds / MOMENTS for number in range(MOMENTS)]
     if float(stream.average_rate or 30) * seconds > MOST_DECODED:
         found = _keys(container, stream, moments)
     else:
@@ -114,7 +137,7 @@ def _time(frame: VideoFrame, stream: VideoStream) -> float:
     return float(((frame.pts or 0) - (stream.start_time or 0)) * (stream.time_base or 0))
 
 
-def _shots(pictures: Iterator[tuple[float, VideoFrame]]) -> Iterator[Shot]:
+def _measured(pictures: Iterator[tuple[float, VideoFrame]]) -> Iterator[Shot]:
     before: Image | None = None
     scaler = _scaler()
     for at_s, frame in pictures:

@@ -15,16 +15,16 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batchrunner import carrying, pieces
+from batchrunner import carrying, pieces, storage
 from batchrunner.core import events, job as machine, retry, schedule
 from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
 from batchrunner.core.job import Action, Job, State, advance, next_action
 from batchrunner.core.kind import Kind
+from batchrunner.core.result import Doubt
 from batchrunner.core.retry import Again, GiveUp, Leave
 from batchrunner.core.spec import Asset, Input, Spec
 from batchrunner.errors import ProviderError
-from batchrunner.media import Video
 from batchrunner.perform import Performer
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
@@ -560,9 +560,9 @@ async def test_the_check_of_a_result_does_not_stop_the_loop(root: Path, monkeypa
     threads: list[int] = []
     check = carrying.check
 
-    def noted(path: Path) -> Video:
+    def noted(fetching: carrying.Fetching, render: storage.Readable) -> Doubt | None:
         threads.append(threading.get_ident())
-        return check(path)
+        return check(fetching, render)
 
     monkeypatch.setattr(carrying, "check", noted)
     content = (root / "a.mp4").read_bytes()

@@ -159,3 +159,24 @@ def test_a_still_and_what_cannot_be_looked_at(tmp_path):
     assert (bright.is_black, dark.is_black) == (False, True)
     assert watch.clip(tmp_path / "c.mp4", seconds=5).shots == ()
     assert watch.still(tmp_path / "c.png").shots == ()
+
+
+def test_of_a_result_whose_middle_moves_no_more_than_that_is_looked_at(tmp_path):
+    path = write(tmp_path / "a.mp4", scene, seconds=4)
+    whole, middle = watch.clip(path, seconds=4), watch.render(path, seconds=4)
+    assert [shot.at_s for shot in middle.shots] == [shot.at_s for shot in whole.shots[4:7]]
+    assert middle.shots[1:] == whole.shots[5:7]
+    assert (whole.is_silent, middle.is_silent) == (None, None)
+    assert watch.render(path, seconds=4, listens=True).is_silent is True
+
+
+@pytest.mark.parametrize("picture", [black, lambda _: scene(1), until(1.5, black), until(1.5, lambda _: scene(1.5))])
+def test_of_a_result_whose_middle_settles_nothing_all_is_looked_at(tmp_path, picture):
+    path = write(tmp_path / "a.mp4", picture, seconds=4)
+    assert watch.render(path, seconds=4) == watch.clip(path, seconds=4)
+    assert len(watch.render(path, seconds=4).shots) == watch.MOMENTS
+
+
+def test_a_result_that_cannot_be_looked_at_shows_nothing(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no clip")
+    assert watch.render(tmp_path / "a.mp4", seconds=4, listens=True) == watch.clip(tmp_path / "a.mp4", seconds=4)

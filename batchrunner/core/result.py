@@ -123,6 +123,15 @@ def doubt(*, asked_s: float, found: Found, wants_sound: bool = False, source: Se
     return Doubt(words="; ".join(each.words for each in reasons), at_s=(looks or reasons[0]).at_s)
 
 
+def is_settled(middle: Sequence[Shot]) -> bool:
+    """Whether three shots in a row, about the middle of a clip, show that it is neither black nor still for a `PART`.
+
+    A row that makes up half of a clip comes to its middle from one side or the other; what the last two of the three
+    show is neither black nor the same as before, and leaves less than half on either side.
+    """
+    return len(middle) == 3 and not any(shot.is_black or shot.is_still for shot in middle[1:])
+
+
 def asks_for_input(found: Found) -> bool:
     """Whether a result shows what only its input can explain."""
     nothing_to_compare = Seen()

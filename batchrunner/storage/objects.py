@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import secrets
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, TypeVar, cast
 
-from batchrunner import transfer
+from batchrunner import transfer, viewers
 from batchrunner.core import outputs
 from batchrunner.core.address import Address
 from batchrunner.core.expand import FileFact, FileState
@@ -128,7 +128,7 @@ class ObjectPlace:
         staged = ObjectPlace(address=self._partial(mark))
         try:
             digest, size = await _Stream(staged.address, bound, meter).run(url, fetch)
-            found = await asyncio.to_thread(check, staged)
+            found = await viewers.see(check, staged)
             final = await self._publish(staged.address, digest, size)
         finally:
             # Also when this is broken off: what is left is one request from being gone.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hypothesis import example, given, strategies as st
 import pytest
 
-from batchrunner.core.result import Doubt, Found, Seen, Shot, asks_for_input, doubt
+from batchrunner.core.result import Doubt, Found, Seen, Shot, asks_for_input, doubt, is_settled
 
 
 def found(seconds: float = 6, *shots: Shot, fps: float = 24, is_silent: bool | None = None) -> Found:
@@ -123,3 +124,25 @@ def test_an_input_is_looked_at_only_where_it_decides(*, pattern: str, asks: bool
 def test_what_could_not_be_looked_at_is_not_suspect() -> None:
     assert doubt(asked_s=6, found=found(6), source=Seen()) is None
     assert not asks_for_input(found(6))
+
+
+@given(
+    pattern=st.text("bslm", min_size=12, max_size=12), of_input=st.none() | st.text("bslm", min_size=12, max_size=12)
+)
+@example(pattern="bbbbbmmbbbbb", of_input="mmmmmmmmmmmm")
+@example(pattern="msssslmsssss", of_input="mmmmmmmmmmmm")
+def test_a_middle_that_settles_it_comes_to_the_same_as_the_whole(pattern: str, of_input: str | None) -> None:
+    whole = shots(pattern)
+    middle = whole[4:7]
+    if is_settled(middle):
+        of_source = None if of_input is None else source(of_input)
+        for some in (whole, middle):
+            assert doubt(asked_s=6, found=found(6, *some), source=of_source) is None
+            assert not asks_for_input(found(6, *some))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "settles"), [("mmm", True), ("blm", True), ("mbm", False), ("mms", False), ("mm", False), ("", False)]
+)
+def test_what_settles_it(*, pattern: str, settles: bool) -> None:
+    assert is_settled(shots(pattern)) is settles
