@@ -101,6 +101,8 @@ def environment(running: Running, home: Path) -> dict[str, str]:
         "MAGIC_HOUR_API_KEY": API_KEY,
         "MAGIC_HOUR_API_TOKEN": API_KEY,
         "BATCHRUNNER_RUN_YES": "1",
+        # As for a person: what was compiled once is kept. Else every start compiles it again, for half a second.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
