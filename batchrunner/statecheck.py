@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import platform
 import sqlite3
 
 from batchrunner import private, snapshots, stateerrors, statefile, statelock, stateview
@@ -125,24 +124,13 @@ def _holder(view: stateview.View) -> Holder | None:
     last = view.last_run()
     if last is None:
         return None
-    is_here = last.host == platform.node()
     return Holder(
         pid=last.pid,
         host=last.host,
         since=last.started_at,
         has_ended=last.ended_at is not None,
-        is_alive=_is_alive(last.pid) if is_here else None,
+        is_alive=last.is_alive,
     )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def _files(path: Path) -> list[Path]:

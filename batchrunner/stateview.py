@@ -40,19 +40,23 @@ class RunRecord:
     host: str
 
     @property
-    def is_going_on(self) -> bool:
-        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
-        if self.ended_at is not None:
-            return False
+    def is_alive(self) -> bool | None:
+        """Whether a process with its number lives; None where that cannot be told from here."""
+        # Elsewhere than on POSIX, to ask a process whether it lives is to end it.
         if os.name != "posix" or self.host != platform.node():
-            return True
+            return None
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
         except PermissionError:
             return True
+        except (OSError, OverflowError):
+            return False
         return True
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
+        return self.ended_at is None and self.is_alive is not False
 
 
 class View:

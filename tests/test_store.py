@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+import platform
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
+from batchrunner.stateview import RunRecord
 from tests.core.test_job import FAILURE, SPEC, opened
 
 
@@ -286,3 +289,23 @@ async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp
         assert isinstance(told[0], StateUnusable)
         assert told[1] is None
         assert opened_store.uploads().keys() == {key}
+
+
+def a_record(*, pid: int, host: str | None = None, ended_at: float | None = None) -> RunRecord:
+    return RunRecord(id="r1", started_at=1.0, ended_at=ended_at, pid=pid, host=host or platform.node())
+
+
+def test_whether_a_run_goes_on_is_told_by_its_process_where_that_can_be_seen():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert (a_record(pid=os.getpid()).is_alive, a_record(pid=os.getpid()).is_going_on) == (True, True)
+    assert (a_record(pid=gone.pid).is_alive, a_record(pid=gone.pid).is_going_on) == (False, False)
+    assert (a_record(pid=gone.pid, host="there").is_alive, a_record(pid=gone.pid, host="there").is_going_on) == (
+        None,
+        True,
+    )
+    assert not a_record(pid=os.getpid(), ended_at=2.0).is_going_on
+
+
+def test_a_number_that_no_process_can_have_is_of_no_run_that_goes_on():
+    assert not a_record(pid=2**60).is_going_on
