@@ -9,10 +9,12 @@ import platform
 import sqlite3
 import subprocess
 import sys
+import threading
 
+from filelock import FileLock
 import pytest
 
-from batchrunner import statefile, store
+from batchrunner import statefile, statelock, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
@@ -110,6 +112,17 @@ def test_a_second_run_is_refused_and_told_who_is_first(path):
     with open_run(path), pytest.raises(StateLocked, match="pid"):
         open_run(path)
     store.open_for_run(path, run_id="r2", now=2.0).close()
+
+
+def test_a_run_begins_though_somebody_looks_in_that_very_moment(path, monkeypatch):
+    monkeypatch.setattr(statelock, "LONGEST_LOOK_S", 30.0)
+    looker = FileLock(statelock.lock_of(path), thread_local=False)
+    looker.acquire()
+    looked = threading.Timer(0.02, looker.release)
+    looked.start()
+    with open_run(path):
+        assert statelock.is_locked(path)
+    looked.join()
 
 
 def test_the_lock_dies_with_its_owner(path):
