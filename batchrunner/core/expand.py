@@ -22,11 +22,11 @@ from batchrunner.core import (
     outputs,
     yamltext,
 )
-from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
+from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.manifest import JobEntry, Link, Manifest
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END
