@@ -304,6 +304,33 @@ async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp
         assert opened_store.uploads().keys() == {key}
 
 
+def test_a_history_that_is_read_while_a_run_goes_on_is_of_one_moment(path):
+    *_, (_, job) = entries = a_history()
+    with open_run(path) as opened_store:
+        opened_store.append_now(entries)
+
+        def go_on(statement: str) -> None:
+            nonlocal job
+            if "FROM event" in statement:
+                event = events.Looked(at=job.updated_at + 1, status=f"at {job.updated_at}", credits=240)
+                job = machine.advance(job, event)
+                opened_store.append_now([(event, job)])
+
+        with store.open_to_read(path, is_known=True) as view:
+            assert view is not None
+            view._db.set_trace_callback(go_on)
+            told = [(run, event) for run, event, _ in view.history("a")]
+    assert told[:-1] == [("r1", event) for event, _ in entries]
+    assert isinstance(told[-1][1], events.Looked)
+
+
+def test_a_history_that_cannot_have_happened_is_a_damaged_file(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now([a_history()[0], a_history()[2]])
+        with pytest.raises(StateUnusable, match="cannot have happened"):
+            list(opened_store.history("a"))
+
+
 def a_record(*, pid: int, host: str | None = None, ended_at: float | None = None) -> RunRecord:
     return RunRecord(id="r1", started_at=1.0, ended_at=ended_at, pid=pid, host=host or platform.node())
 
