@@ -83,7 +83,7 @@ class Engine:
         self._underway = Underway(self.load, self._wake)
         self._unwritten = Unwritten(outside.journal, outside.observe)
         self._ending = Ending(self._wake)
-        self._top_up = TopUp(outside, every_s=settings.top_up_check_s, stopped=self._ending.stopped)
+        self._top_up = TopUp(outside, self._ending, every_s=settings.top_up_check_s)
         self._inquiry = Inquiry(settings, money)
         self._books = Books(outside, settings, self._inquiry, self._unwritten, self._ending, amend=self._amend)
         self._take_on(money.past)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
 from typing import TYPE_CHECKING, Protocol
@@ -37,7 +37,7 @@ from batchrunner.store import Totals
 from batchrunner.telling import telling
 from batchrunner.till import Noted, Till
 from batchrunner.traffic import Traffic
-from batchrunner.waiting import Doorstep
+from batchrunner.waiting import Doorstep, Waits
 from batchrunner.web.door import Door
 
 if TYPE_CHECKING:
@@ -130,15 +130,12 @@ async def carry_out(
     recorder = recorder or Recorder(say=say)
     if herald is not None:
         herald.begin(recorder.run)
-    doorstep = Doorstep(tell=recorder.tell, hurries=hurries)
-    async with AsyncExitStack() as stack:
+    async with (
         # First: a wrong address is told when the command is typed, not hours later when the buying may begin.
-        cluster = await stack.enter_async_context(mustered(workers, batch, access, tell=recorder.tell))
-        if doorstep.is_needed(order.waits):
-            # Until its end, so that who waits for this run sees it at any moment, whether it has begun or not.
-            stack.enter_context(statelock.marked(batch.state.resolve()))
-            await doorstep.wait(batch, order.waits)
-        client = await stack.enter_async_context(client_of(access, heard=recorder.heard))
+        mustered(workers, batch, access, tell=recorder.tell) as cluster,
+        _on_the_doorstep(batch, order.waits, Doorstep(tell=recorder.tell, hurries=hurries)),
+        client_of(access, heard=recorder.heard) as client,
+    ):
         account = await read_account(client)
         with (
             sessions.begin(
@@ -158,6 +155,17 @@ async def carry_out(
                 cluster=cluster,
             )
             return await run.to_its_end(onlooker, door)
+
+
+@asynccontextmanager
+async def _on_the_doorstep(batch: Batch, waits: Waits, doorstep: Doorstep) -> AsyncIterator[None]:
+    """Wait for what is to be waited for; who waits for this run sees it until the end of the block."""
+    if not doorstep.is_needed(waits):
+        yield
+        return
+    with statelock.marked(batch.state.resolve()):  # at any moment, whether it has begun or not
+        await doorstep.wait(batch, waits)
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

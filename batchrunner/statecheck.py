@@ -6,13 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import platform
 import sqlite3
 
 from batchrunner import private, snapshots, stateerrors, statefile, statelock, stateview
 from batchrunner.core import job as machine, lostlog, record
 from batchrunner.core.doctor import Holder, StateFacts
-from batchrunner.core.events import Opened
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Instant
 from batchrunner.errors import IllegalTransition, StateUnusable
@@ -89,16 +87,13 @@ def _contents(path: Path, connection: sqlite3.Connection) -> Contents:
     """
     attempts: dict[Attempt, Job] = {}
     newest: dict[str, Job] = {}
-    for job_id, attempt, event in stateview.View(path, connection).events():
-        # What is learned late of an earlier attempt, such as a refund, changes that one alone.
-        before = newest.get(job_id) if isinstance(event, Opened) else attempts.get((job_id, attempt))
-        try:
-            job = machine.advance(before, event)
-        except IllegalTransition as error:
-            raise stateerrors.impossible(path, error) from error
-        attempts[job.id, job.attempt] = job
-        if before is None or before is newest.get(job_id):
-            newest[job_id] = job
+    try:
+        for _, job, _ in machine.replay_all(stateview.View(path, connection).events()):
+            attempts[job.id, job.attempt] = job
+            if job.attempt >= newest.get(job.id, job).attempt:
+                newest[job.id] = job
+    except IllegalTransition as error:
+        raise stateerrors.impossible(path, error) from error
     kept = {
         (job_id, attempt): (is_current, state, project, held, charged, _job_or_none(body))
         for job_id, attempt, is_current, state, project, held, charged, body in connection.execute(
@@ -125,24 +120,13 @@ def _holder(view: stateview.View) -> Holder | None:
     last = view.last_run()
     if last is None:
         return None
-    is_here = last.host == platform.node()
     return Holder(
         pid=last.pid,
         host=last.host,
         since=last.started_at,
         has_ended=last.ended_at is not None,
-        is_alive=_is_alive(last.pid) if is_here else None,
+        is_alive=last.is_alive,
     )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def _files(path: Path) -> list[Path]:

@@ -18,6 +18,9 @@ from batchrunner import private
 from batchrunner.errors import StateUnusable
 from batchrunner.stateerrors import unwritable
 
+LONGEST_LOOK_S = 0.2
+"""Seconds that another process may hold a lock or a mark only to see whether it can."""
+
 
 def lock_of(path: Path) -> Path:
     """The file whose kernel lock a run holds; its being there says nothing."""
@@ -43,8 +46,11 @@ def is_locked(path: Path) -> bool:
     """Whether a run holds it now; where no lock file is, or none can be opened, nobody does."""
     if not lock_of(path).exists():
         return False
-    with suppress(StateUnusable), locked(path) as is_free:
-        return not is_free
+    with suppress(StateUnusable):
+        lock = take_lock(path, patience_s=0)
+        if lock is None:
+            return True
+        lock.release()
     return False
 
 
@@ -61,7 +67,7 @@ def marked(path: Path) -> Iterator[None]:
     """
     lock = FileLock(mark_of(path), mode=private.MODE)
     with suppress(Timeout, OSError):  # another run of it waits, too, and has marked it
-        lock.acquire(timeout=_LONGEST_LOOK_S)
+        lock.acquire(timeout=LONGEST_LOOK_S)
     try:
         yield
     finally:
@@ -83,10 +89,6 @@ def is_marked(path: Path) -> bool:
     return False
 
 
-_LONGEST_LOOK_S = 0.2
-"""Seconds that another process may hold a mark only to see whether it can."""
-
-
 def check_folder(path: Path) -> None:
     """Refuse a folder in which no run can be recorded, before anything else is begun.
 
@@ -103,8 +105,10 @@ def check_folder(path: Path) -> None:
         raise unwritable(path, PermissionError(errno.EACCES, "the folder is read-only"))
 
 
-def take_lock(path: Path) -> FileLock | None:
+def take_lock(path: Path, *, patience_s: float | None = None) -> FileLock | None:
     """The kernel lock of a state file; None while another run holds it.
+
+    By default it is waited for as long as somebody may hold it who only looks.
 
     Raises:
         StateUnusable: nothing can be written beside it.
@@ -112,7 +116,7 @@ def take_lock(path: Path) -> FileLock | None:
     check_folder(path)
     lock = FileLock(lock_of(path), mode=private.MODE)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LONGEST_LOOK_S if patience_s is None else patience_s)
     except Timeout:
         return None
     except OSError as error:

@@ -40,19 +40,23 @@ class RunRecord:
     host: str
 
     @property
-    def is_going_on(self) -> bool:
-        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
-        if self.ended_at is not None:
-            return False
+    def is_alive(self) -> bool | None:
+        """Whether a process with its number lives; None where that cannot be told from here."""
+        # Elsewhere than on POSIX, to ask a process whether it lives is to end it.
         if os.name != "posix" or self.host != platform.node():
-            return True
+            return None
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
         except PermissionError:
             return True
+        except (OSError, OverflowError):
+            return False
         return True
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it goes on, as far as can be told from here: it is not recorded as ended, and its process lives."""
+        return self.ended_at is None and self.is_alive is not False
 
 
 class View:
@@ -88,27 +92,33 @@ class View:
 
     def events(self, job_id: str | None = None) -> Iterator[tuple[str, int, Event]]:
         """The log, oldest first: job id, attempt and event; of one job or of all."""
-        query = "SELECT job, attempt, type, version, body FROM event"
+        return (each for _, each in self._log(job_id))
+
+    def history(self, job_id: str) -> Iterator[tuple[str, Event, Job]]:
+        """All that happened to a job, oldest first: the run it happened in, the event, and the job after it."""
+        log = list(self._log(job_id))
+        try:
+            for (run, _), (_, after, event) in zip(log, machine.replay_all(each for _, each in log), strict=True):
+                yield run, event, after
+        except IllegalTransition as error:
+            raise stateerrors.impossible(self.path, error) from error
+
+    def _log(self, job_id: str | None) -> Iterator[tuple[str, tuple[str, int, Event]]]:
+        """The log with the run in which each event happened; "" where that is not known."""
+        query = "SELECT run, job, attempt, type, version, body FROM event"
         rows = (
             self._rows(f"{query} ORDER BY seq")
             if job_id is None
             else self._rows(f"{query} WHERE job = ? ORDER BY seq", job_id)
         )
-        for owner, attempt, kind, version, body in rows:
+        for run, owner, attempt, kind, version, body in rows:
             try:
                 event = record.event_from_text(kind, version, body)
             except ValueError as error:
                 raise stateerrors.damaged(self.path, f"its log cannot be read: {error}, of {owner!r}") from error
             if isinstance(event, Opened) and (event.id, event.attempt) != (owner, attempt):
                 raise stateerrors.damaged(self.path, f"an event of {owner!r} in its log is about {event.id!r}")
-            yield owner, attempt, event
-
-    def history(self, job_id: str) -> Iterator[tuple[str, Event, Job]]:
-        """All that happened to a job, oldest first: the run it happened in, the event, and the job after it."""
-        runs = self._rows("SELECT run FROM event WHERE job = ? ORDER BY seq", job_id)
-        log = machine.replay_all(self.events(job_id))
-        for (run,), (_, after, event) in zip(runs, log, strict=True):
-            yield run or "", event, after
+            yield run or "", (owner, attempt, event)
 
     def news(self, after: int, *, most: int = 5000) -> list[tuple[int, str, int, Event]]:
         """What the log has after an event's number, oldest first: number, job id, attempt and event.

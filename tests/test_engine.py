@@ -859,6 +859,26 @@ async def test_an_interrupt_ends_the_wait_for_a_top_up():
     assert (await running).stop is Stop.INTERRUPTED
 
 
+@pytest.mark.parametrize(
+    ("error", "stop"),
+    [(KeyRefused("HTTP 401", status=401), Stop.KEY_REFUSED), (NoAnswer("no answer"), None)],
+)
+def test_a_key_that_is_refused_ends_the_wait_for_a_top_up_and_an_outage_does_not(error, stop):
+    table = bench([a_job(n) for n in range(4)], top_up_check_s=180.0)
+    out_of_credits(table, until=1_000_000.0 + HOUR)
+    balance, asked = table.world.witness, itertools.count()
+
+    async def refused(projects: Sequence[str]) -> Reading:
+        if next(asked) < 5:
+            raise error
+        return await balance(projects)
+
+    table.world.witness = refused
+    outcome = table.run()
+    assert (outcome.stop, outcome.by_state[State.DONE]) == (stop, 0 if stop else 4)
+    assert (outcome.trouble is not None) == (stop is not None)
+
+
 # --- a pause ---
 
 

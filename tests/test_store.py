@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+import platform
 import sqlite3
 import subprocess
 import sys
+import threading
 
+from filelock import FileLock
 import pytest
 
-from batchrunner import statefile, store
+from batchrunner import statefile, statelock, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
@@ -19,6 +23,7 @@ from batchrunner.core.inputs import Facts, Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
+from batchrunner.stateview import RunRecord
 from tests.core.test_job import FAILURE, SPEC, opened
 
 
@@ -107,6 +112,17 @@ def test_a_second_run_is_refused_and_told_who_is_first(path):
     with open_run(path), pytest.raises(StateLocked, match="pid"):
         open_run(path)
     store.open_for_run(path, run_id="r2", now=2.0).close()
+
+
+def test_a_run_begins_though_somebody_looks_in_that_very_moment(path, monkeypatch):
+    monkeypatch.setattr(statelock, "LONGEST_LOOK_S", 30.0)
+    looker = FileLock(statelock.lock_of(path), thread_local=False)
+    looker.acquire()
+    looked = threading.Timer(0.02, looker.release)
+    looked.start()
+    with open_run(path):
+        assert statelock.is_locked(path)
+    looked.join()
 
 
 def test_the_lock_dies_with_its_owner(path):
@@ -286,3 +302,50 @@ async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp
         assert isinstance(told[0], StateUnusable)
         assert told[1] is None
         assert opened_store.uploads().keys() == {key}
+
+
+def test_a_history_that_is_read_while_a_run_goes_on_is_of_one_moment(path):
+    *_, (_, job) = entries = a_history()
+    with open_run(path) as opened_store:
+        opened_store.append_now(entries)
+
+        def go_on(statement: str) -> None:
+            nonlocal job
+            if "FROM event" in statement:
+                event = events.Looked(at=job.updated_at + 1, status=f"at {job.updated_at}", credits=240)
+                job = machine.advance(job, event)
+                opened_store.append_now([(event, job)])
+
+        with store.open_to_read(path, is_known=True) as view:
+            assert view is not None
+            view._db.set_trace_callback(go_on)
+            told = [(run, event) for run, event, _ in view.history("a")]
+    assert told[:-1] == [("r1", event) for event, _ in entries]
+    assert isinstance(told[-1][1], events.Looked)
+
+
+def test_a_history_that_cannot_have_happened_is_a_damaged_file(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now([a_history()[0], a_history()[2]])
+        with pytest.raises(StateUnusable, match="cannot have happened"):
+            list(opened_store.history("a"))
+
+
+def a_record(*, pid: int, host: str | None = None, ended_at: float | None = None) -> RunRecord:
+    return RunRecord(id="r1", started_at=1.0, ended_at=ended_at, pid=pid, host=host or platform.node())
+
+
+def test_whether_a_run_goes_on_is_told_by_its_process_where_that_can_be_seen():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert (a_record(pid=os.getpid()).is_alive, a_record(pid=os.getpid()).is_going_on) == (True, True)
+    assert (a_record(pid=gone.pid).is_alive, a_record(pid=gone.pid).is_going_on) == (False, False)
+    assert (a_record(pid=gone.pid, host="there").is_alive, a_record(pid=gone.pid, host="there").is_going_on) == (
+        None,
+        True,
+    )
+    assert not a_record(pid=os.getpid(), ended_at=2.0).is_going_on
+
+
+def test_a_number_that_no_process_can_have_is_of_no_run_that_goes_on():
+    assert not a_record(pid=2**60).is_going_on

@@ -120,7 +120,7 @@ def _read(manifest: Path, state: Path | None, selection: Selection) -> _Read:
             made_at=clock.now(),
             selection=clean(typed.selected()),
             provider=view.fact("provider"),
-            is_running=(run := view.last_run()) is not None and run.ended_at is None,
+            is_running=(run := view.last_run()) is not None and run.is_going_on,
         )
     made = reading.read(record, origin=origin, cap=batched.manifest.budget.credits, words=words, clean=clean)
     return _Read(

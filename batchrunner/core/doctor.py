@@ -42,6 +42,14 @@ class Finding:
     exit_code: Exit = Exit.OK
 
 
+def _problem(subject: str, text: str, *, advice: str | None, exit_code: Exit) -> Finding:
+    return Finding(subject=subject, grade=Grade.PROBLEM, text=text, advice=advice, exit_code=exit_code)
+
+
+def _warning(subject: str, text: str, *, advice: str | None = None) -> Finding:
+    return Finding(subject=subject, grade=Grade.WARNING, text=text, advice=advice)
+
+
 PRECEDENCE: Final = (Exit.LOCKED, Exit.STATE_UNUSABLE, Exit.KEY_REFUSED, Exit.UNREACHABLE, Exit.USAGE, Exit.INCOMPLETE)
 """Which problem decides where there are several; what is not here comes last."""
 
@@ -69,39 +77,25 @@ class Software:
 
 def about_software(found: Software) -> list[Finding]:
     """Python, packages and SQLite."""
-    lacking = sorted(name for name, version in found.packages.items() if version is None)
-    listed = ", ".join(f"{name} {version}" for name, version in found.packages.items() if version)
-    findings = [
-        Finding(subject="python", text=f"Python {found.python} on {found.system}, batchrunner {found.batchrunner}"),
-        Finding(subject="packages", text=listed),
-    ]
+    system = Finding(subject="python", text=f"Python {found.python} on {found.system}, batchrunner {found.batchrunner}")
+    return [system, _packages(found.packages), _sqlite(found)]
+
+
+def _packages(packages: Mapping[str, str | None]) -> Finding:
+    lacking = sorted(name for name, version in packages.items() if version is None)
     if lacking:
-        findings[1] = Finding(
-            subject="packages",
-            grade=Grade.PROBLEM,
-            text=f"not installed: {', '.join(lacking)}",
-            advice="pip install --force-reinstall batchrunner",
-            exit_code=Exit.BUG,
-        )
-    version = ".".join(map(str, found.sqlite))
+        advice = "pip install --force-reinstall batchrunner"
+        return _problem("packages", f"not installed: {', '.join(lacking)}", advice=advice, exit_code=Exit.BUG)
+    return Finding(subject="packages", text=", ".join(f"{name} {version}" for name, version in packages.items()))
+
+
+def _sqlite(found: Software) -> Finding:
+    version, needed = (".".join(map(str, each)) for each in (found.sqlite, found.sqlite_needed))
     if found.sqlite < found.sqlite_needed:
-        needed = ".".join(map(str, found.sqlite_needed))
-        findings.append(
-            Finding(
-                subject="sqlite",
-                grade=Grade.PROBLEM,
-                text=f"SQLite {version} is older than {needed}, which the state file needs",
-                advice="use a newer Python, which brings its own",
-                exit_code=Exit.BUG,
-            )
-        )
-    else:
-        findings.append(Finding(subject="sqlite", text=f"SQLite {version}"))
-    return findings
-
-
-OLD_CATALOGUE_DAYS: Final = 120
-"""The provider changed prices or models about every quarter (changelogs of 2025 and 2026)."""
+        text = f"SQLite {version} is older than {needed}, which the state file needs"
+        advice = "use a newer Python, which brings its own"
+        return _problem("sqlite", text, advice=advice, exit_code=Exit.BUG)
+    return Finding(subject="sqlite", text=f"SQLite {version}")
 
 
 def about_notices(count: int, unknown: int) -> Finding:
@@ -109,13 +103,12 @@ def about_notices(count: int, unknown: int) -> Finding:
     words = "1 notice address" if count == 1 else f"{count:,} notice addresses"
     if not unknown:
         return Finding(subject="notices", text=words if count else "no notice addresses: a run tells nobody of its end")
-    return Finding(
-        subject="notices",
-        grade=Grade.PROBLEM,
-        text=f"{words}, of which {unknown:,} cannot be understood; a run refuses to begin",
-        advice="`batchrunner notify` says which",
-        exit_code=Exit.USAGE,
-    )
+    text = f"{words}, of which {unknown:,} cannot be understood; a run refuses to begin"
+    return _problem("notices", text, advice="`batchrunner notify` says which", exit_code=Exit.USAGE)
+
+
+OLD_CATALOGUE_DAYS: Final = 120
+"""The provider changed prices or models about every quarter (changelogs of 2025 and 2026)."""
 
 
 def about_catalogue(as_of: str, today: date) -> Finding:
@@ -123,12 +116,12 @@ def about_catalogue(as_of: str, today: date) -> Finding:
     try:
         age = (today - date.fromisoformat(as_of)).days
     except ValueError:
-        return Finding(subject="catalogue", grade=Grade.WARNING, text=f"the catalogue gives no date ({as_of})")
+        return _warning("catalogue", f"the catalogue gives no date ({as_of})")
     text = f"models and prices as of {as_of}, {age} days old"
     if age <= OLD_CATALOGUE_DAYS:
         return Finding(subject="catalogue", text=text)
     advice = "pip install --upgrade batchrunner; `batchrunner models --check` holds it against what was charged"
-    return Finding(subject="catalogue", grade=Grade.WARNING, text=text, advice=advice)
+    return _warning("catalogue", text, advice=advice)
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
@@ -170,7 +163,7 @@ class Contact:
 
 def about_no_key(trouble: str, advice: str | None) -> Finding:
     """There is no key, or no address, to ask anything with."""
-    return Finding(subject="key", grade=Grade.PROBLEM, text=trouble, advice=advice, exit_code=Exit.USAGE)
+    return _problem("key", trouble, advice=advice, exit_code=Exit.USAGE)
 
 
 def about_contact(found: Contact) -> list[Finding]:
@@ -183,30 +176,24 @@ def about_contact(found: Contact) -> list[Finding]:
     if found.exit_code is Exit.KEY_REFUSED:
         advice = found.advice or "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
         text = f"the key is refused: {found.trouble}"
-        problem = Finding(subject="key", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.KEY_REFUSED)
-        return [*findings, problem]
+        return [*findings, _problem("key", text, advice=advice, exit_code=Exit.KEY_REFUSED)]
     if found.trouble is not None:
         return findings
     findings.append(Finding(subject="key", text="there is a key, and it is accepted"))
     known = "not told" if found.credits is None else f"{found.credits:,} credits"
     account = f"plan {found.tier or 'not told'}, {known}"
     if found.credits == 0:
-        advice = "top up before a run"
-        return [*findings, Finding(subject="account", grade=Grade.WARNING, text=account, advice=advice)]
+        return [*findings, _warning("account", account, advice="top up before a run")]
     return [*findings, Finding(subject="account", text=account)]
 
 
 def _reach(found: Contact) -> Finding:
     if found.latency_s is None or (found.trouble and found.exit_code is not Exit.KEY_REFUSED):
-        return Finding(
-            subject="provider",
-            grade=Grade.PROBLEM,
-            text=f"{found.base_url}: {found.trouble or 'no answer'}",
-            advice="check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL",
-            exit_code=Exit.UNREACHABLE,
-        )
+        advice = "check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL"
+        text = f"{found.base_url}: {found.trouble or 'no answer'}"
+        return _problem("provider", text, advice=advice, exit_code=Exit.UNREACHABLE)
     text = f"{found.base_url} answers in {found.latency_s * 1000:,.0f} ms"
-    return Finding(subject="provider", grade=Grade.WARNING if found.latency_s > SLOW_S else Grade.OK, text=text)
+    return _warning("provider", text) if found.latency_s > SLOW_S else Finding(subject="provider", text=text)
 
 
 def _clock(skew_s: float) -> Finding:
@@ -215,9 +202,9 @@ def _clock(skew_s: float) -> Finding:
     text = f"this clock is {size:,.0f} s {direction} the provider's"
     advice = "switch on network time (`timedatectl set-ntp true`)"
     if size > SKEW_PROBLEM_S:
-        return Finding(subject="clock", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.USAGE)
+        return _problem("clock", text, advice=advice, exit_code=Exit.USAGE)
     if size > SKEW_WARNING_S:
-        return Finding(subject="clock", grade=Grade.WARNING, text=text, advice=advice)
+        return _warning("clock", text, advice=advice)
     return Finding(subject="clock", text="this clock agrees with the provider's")
 
 
@@ -242,27 +229,16 @@ class Disk:
 
 def about_no_folder(folder: str) -> Finding:
     """The folder that is to hold the state file is not there."""
-    return Finding(
-        subject="folder",
-        grade=Grade.PROBLEM,
-        text=f"{folder} does not exist",
-        advice=f"is its disk connected? Else `mkdir -p {shlex.quote(folder)}` makes it",
-        exit_code=Exit.STATE_UNUSABLE,
-    )
+    advice = f"is its disk connected? Else `mkdir -p {shlex.quote(folder)}` makes it"
+    return _problem("folder", f"{folder} does not exist", advice=advice, exit_code=Exit.STATE_UNUSABLE)
 
 
 def about_disk(found: Disk) -> list[Finding]:
     """Room, and what the file system can do."""
     if not found.is_writable:
-        return [
-            Finding(
-                subject="folder",
-                grade=Grade.PROBLEM,
-                text=f"{found.folder} cannot be written",
-                advice=f"make it writable; `ls -ld {shlex.quote(found.folder)}` shows whose it is",
-                exit_code=Exit.STATE_UNUSABLE,
-            )
-        ]
+        advice = f"make it writable; `ls -ld {shlex.quote(found.folder)}` shows whose it is"
+        text = f"{found.folder} cannot be written"
+        return [_problem("folder", text, advice=advice, exit_code=Exit.STATE_UNUSABLE)]
     return [*_room(found), _abilities(found)]
 
 
@@ -271,7 +247,7 @@ def about_bucket(folder: str, *, trouble: str | None, hint: str | None) -> Findi
     if trouble is None:
         return Finding(subject="bucket", text=f"{folder} takes results")
     advice = hint or "docs/storage.md says what must be allowed"
-    return Finding(subject="bucket", grade=Grade.PROBLEM, text=trouble, advice=advice, exit_code=Exit.USAGE)
+    return _problem("bucket", trouble, advice=advice, exit_code=Exit.USAGE)
 
 
 def _room(found: Disk) -> list[Finding]:
@@ -279,10 +255,9 @@ def _room(found: Disk) -> list[Finding]:
         return []
     text = f"{found.free / 1e9:,.1f} GB free in {found.folder}"
     if found.free < NO_ROOM:
-        advice = "make room before a run"
-        return [Finding(subject="disk", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.INCOMPLETE)]
+        return [_problem("disk", text, advice="make room before a run", exit_code=Exit.INCOMPLETE)]
     if found.free < LITTLE_ROOM:
-        return [Finding(subject="disk", grade=Grade.WARNING, text=text, advice="make room for a long batch")]
+        return [_warning("disk", text, advice="make room for a long batch")]
     return [Finding(subject="disk", text=text)]
 
 
@@ -291,16 +266,12 @@ def _abilities(found: Disk) -> Finding:
         lacking = " and ".join(
             word for word, has in (("locks", found.has_locks), ("sync to the disk", found.has_sync)) if not has
         )
-        return Finding(
-            subject="file-system",
-            grade=Grade.PROBLEM,
-            text=f"{found.folder} is on a file system that cannot {lacking}: two runs could buy the same job",
-            advice="keep the state file on a local disk: --state FILE",
-            exit_code=Exit.STATE_UNUSABLE,
-        )
+        text = f"{found.folder} is on a file system that cannot {lacking}: two runs could buy the same job"
+        advice = "keep the state file on a local disk: --state FILE"
+        return _problem("file-system", text, advice=advice, exit_code=Exit.STATE_UNUSABLE)
     if not found.has_links:
         text = f"{found.folder} knows no hard links; renders are published by rename instead"
-        return Finding(subject="file-system", grade=Grade.WARNING, text=text)
+        return _warning("file-system", text)
     return Finding(subject="file-system", text="locks, links and sync work")
 
 
@@ -388,7 +359,7 @@ def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -
 
 
 def _state_problem(text: str, advice: str | None) -> Finding:
-    return Finding(subject="state", grade=Grade.PROBLEM, text=text, advice=advice, exit_code=Exit.STATE_UNUSABLE)
+    return _problem("state", text, advice=advice, exit_code=Exit.STATE_UNUSABLE)
 
 
 def _true_to_log(found: StateFacts, fix: str) -> Finding:
@@ -407,34 +378,30 @@ def _lock(found: StateFacts, fix: str) -> Finding:
         text = f"the last run (pid {holder.pid} on {holder.host}) was cut short; the next one goes on where it was"
         if holder.is_alive:
             text += ". A process with that number exists, but does not hold the file"
-        return Finding(subject="lock", grade=Grade.WARNING, text=text, advice=f"`{fix}` notes that it is over")
+        return _warning("lock", text, advice=f"`{fix}` notes that it is over")
     return Finding(subject="lock", text="free")
 
 
 def _beside(found: StateFacts, fix: str) -> Iterable[Finding]:
     if found.log_bytes and not found.is_locked:
         text = f"{found.log_bytes:,} bytes stand only in {found.path}-wal; never move the file without it"
-        yield Finding(subject="wal", grade=Grade.WARNING, text=text, advice=f"`{fix}` copies them into the file")
+        yield _warning("wal", text, advice=f"`{fix}` copies them into the file")
     if found.exposed:
         text = f"others may read {', '.join(found.exposed)}"
-        yield Finding(subject="modes", grade=Grade.WARNING, text=text, advice=f"`{fix}` makes them private")
+        yield _warning("modes", text, advice=f"`{fix}` makes them private")
     if found.partials:
         text = f"{_some(found.partials, 'partial file')} left of jobs that are over"
-        yield Finding(subject="partials", grade=Grade.WARNING, text=text, advice=f"`{fix}` removes them")
+        yield _warning("partials", text, advice=f"`{fix}` removes them")
     if found.strangers:
         text = f"{_some(found.strangers, 'partial file')} of no job on record"
-        yield Finding(subject="partials", grade=Grade.WARNING, text=text, advice="remove them by hand, if nobody's")
+        yield _warning("partials", text, advice="remove them by hand, if nobody's")
 
 
 def _waiting(found: StateFacts, manifest: str, named: list[str]) -> Iterable[Finding]:
     if found.uncertain:
         adopt = shlex.join(["batchrunner", "adopt", manifest, found.uncertain[0], "PROJECT_ID", *named])
-        yield Finding(
-            subject="uncertain",
-            grade=Grade.WARNING,
-            text=f"{_some(found.uncertain, 'submission')} waiting for a person",
-            advice=f"`{adopt}`, or `resolve`",
-        )
+        text = f"{_some(found.uncertain, 'submission')} waiting for a person"
+        yield _warning("uncertain", text, advice=f"`{adopt}`, or `resolve`")
 
 
 def _some(names: Sequence[str], word: str) -> str:
@@ -444,10 +411,5 @@ def _some(names: Sequence[str], word: str) -> str:
 
 def about_refused_fix(path: str) -> Finding:
     """Nothing is mended under a run that goes on."""
-    return Finding(
-        subject="fix",
-        grade=Grade.PROBLEM,
-        text=f"{path} is in use by a run: nothing was touched",
-        advice="wait for the run, or stop it, and try again",
-        exit_code=Exit.LOCKED,
-    )
+    text = f"{path} is in use by a run: nothing was touched"
+    return _problem("fix", text, advice="wait for the run, or stop it, and try again", exit_code=Exit.LOCKED)

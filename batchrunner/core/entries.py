@@ -22,10 +22,11 @@ from batchrunner.core import (
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Folder
-from batchrunner.core.inputs import Input, Source
+from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
 from batchrunner.core.layers import KINDS, Defaults, Given
-from batchrunner.core.manifest import JobEntry, Link
+from batchrunner.core.leftout import Noted
+from batchrunner.core.manifest import JobEntry
 from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.typed import Checked, checked, problem_at, refused_in_job, value_of
@@ -44,42 +45,6 @@ class Read(NamedTuple):
     layers: tuple[layers.Layer, ...]
 
 
-class Needed(NamedTuple):
-    """A local file that a job with errors asks for: it is looked at all the same, so that all is told at once."""
-
-    value: str
-    place: Place
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A job with errors of its own, as far as others that wait for it, or for which it waits, must know of it."""
-
-    id: str
-    path: str
-    place: Place
-    links: tuple[Link, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """What is known of the jobs that have errors, so that all problems are told at once.
-
-    Attributes:
-        files: the local files that they ask for.
-        jobs: those whose id is known.
-        has_nameless: whether there are others, which may be the ones that a job waits for.
-    """
-
-    files: tuple[Needed, ...] = ()
-    jobs: tuple[Named, ...] = ()
-    has_nameless: bool = False
-
-
-NONE_LEFT_OUT = LeftOut()
-
-
 @dataclass(slots=True, kw_only=True)
 class Jobs:
     """Reads jobs one after the other; remembers the ids, to find those that are taken."""
@@ -96,14 +61,9 @@ class Jobs:
     count: int = 0
     own_keys: set[str] = field(default_factory=set)
     """Every key of a matrix that is no field, in all jobs."""
+    left: Noted = field(default_factory=Noted)
+    """What is known of the jobs that have errors."""
     _owners: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    _needed: list[Needed] = field(default_factory=list)
-    _named: list[Named] = field(default_factory=list)
-    _has_nameless: bool = False
-
-    def left_out(self, *, is_torn: bool) -> LeftOut:
-        """Return what is known of the jobs read so far that have errors; of a torn manifest, there may be more."""
-        return LeftOut(files=tuple(self._needed), jobs=tuple(self._named), has_nameless=self._has_nameless or is_torn)
 
     def check_defaults(self) -> None:
         """Check the values of defaults by themselves, whether or not a job uses them."""
@@ -122,7 +82,7 @@ class Jobs:
             prefix = f"jobs[{index}]"
             if not isinstance(node, MapNode):
                 self.count += 1
-                self._has_nameless = True
+                self.left.has_nameless = True
                 message = "a job is a mapping with id, kind and the fields of its request"
                 self.found.add(problem_at(node, "wrong-type", message, path=prefix))
                 continue
@@ -144,7 +104,7 @@ class Jobs:
             given = matrix.read(node.entries["matrix"].node, prefix=where, fields=fields, report=self.found.add)
         if given is None or kind is None:
             self.count += 1
-            self._has_nameless = True
+            self.left.has_nameless = True
             plain = node._replace(entries={key: each for key, each in node.entries.items() if key != "matrix"})
             self._checked(plain, kind, prefix, refused)
             return
@@ -163,7 +123,7 @@ class Jobs:
                 yield read
             tried += read is None or tried > 0
             if tried > _TRIED_AFTER_AN_ERROR:
-                self._has_nameless = True
+                self.left.has_nameless = True
                 return
 
     def _check_types_once(self, base: MapNode, given: matrix.Matrix, prefix: str, refused: list[Refused]) -> bool:
@@ -219,7 +179,7 @@ class Jobs:
         own = own or self._checked(node, kind, prefix, refused)
         self._check_frame(own)
         if kind is None:
-            self._note(self._literal_id(own), own.node, prefix)
+            self.left.note(self._literal_id(own), own.node, prefix)
             return None
         below = self.defaults.for_job(kind, own.values.get("tags"))
         draft = _draft(kind, own, below, variant)
@@ -233,8 +193,8 @@ class Jobs:
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
         self._tell(checks.check_end(draft, given))
         if self.found.errors_told > told or job_id is None:
-            self._note_files(draft, given)
-            self._note(None if is_folder else job_id, draft.node, prefix, waits_for)
+            self.left.note_files(draft, given)
+            self.left.note(None if is_folder else job_id, draft.node, prefix, waits_for)
             return None
         entry = replace(_job_entry(draft, given, job_id, output, folder), links=waits_for)
         return Read(_fed(entry, draft), draft, below.layers)
@@ -295,18 +255,6 @@ class Jobs:
             place=draft.place("input", "glob"),
             path=f"{draft.prefix}.input.glob",
         )
-
-    def _note_files(self, draft: checks.Draft, given: list[Input]) -> None:
-        for each in given:
-            if each.source is Source.LOCAL:
-                path = f"{draft.prefix}.assets.{each.field}"
-                self._needed.append(Needed(each.value, draft.place("assets", each.field), path))
-
-    def _note(self, job_id: str | None, node: Node, prefix: str, waits_for: tuple[Link, ...] = ()) -> None:
-        if job_id is None:
-            self._has_nameless = True
-        else:
-            self._named.append(Named(id=job_id, path=prefix, place=yamltext.place_of(node), links=waits_for))
 
     # --- names -------------------------------------------------------------------------------------------------------
 

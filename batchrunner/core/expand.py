@@ -22,11 +22,11 @@ from batchrunner.core import (
     outputs,
     yamltext,
 )
-from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Media, Source
 from batchrunner.core.kind import Kind
+from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.manifest import JobEntry, Link, Manifest
 from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.core.shape import END
@@ -264,8 +264,7 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings, root: str) -
     own = _own_outputs(manifest, chosen, root)
     files: dict[Folder, Sequence[Found]] = {}
     for folder, choice in chosen.items():
-        kept = [each for each in choice.files if collisions.path_key(each.path, root=root) not in own]
-        rendered = [each.path for each in choice.files if collisions.path_key(each.path, root=root) in own]
+        kept, rendered = _apart(choice.files, own, root)
         notes = [*choice.notes]
         if rendered:
             said = f"{folders.counted(rendered, 'file')} left out, since this manifest's renders lie there"
@@ -276,6 +275,20 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings, root: str) -
             found.add(problem)
         files[folder] = kept[: folder.limit]
     return files
+
+
+def _apart(files: Sequence[Found], own: AbstractSet[str], root: str) -> tuple[Sequence[Found], list[str]]:
+    """Return the files that are none of this manifest's renders, and the paths of those that are."""
+    if not own:
+        return files, []
+    kept: list[Found] = []
+    rendered: list[str] = []
+    for each in files:
+        if collisions.path_key(each.path, root=root) in own:
+            rendered.append(each.path)
+        else:
+            kept.append(each)
+    return kept, rendered
 
 
 def _own_outputs(manifest: Manifest, chosen: Mapping[Folder, Choice], root: str) -> frozenset[str]:

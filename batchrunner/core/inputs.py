@@ -9,7 +9,7 @@ import re
 from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from batchrunner.core import address as addresses, yamltext
+from batchrunner.core import address as addresses, redact, yamltext
 
 Media: TypeAlias = Literal["video", "image"]
 
@@ -111,9 +111,7 @@ _OF_OBJECTS = "such as s3://bucket/clips/intro.mp4"
 def _of_file(value: str) -> str:
     path = addresses.plain(value)
     if path == value:
-        raise NotAnInput(
-            f"{yamltext.quoted(value)} names another machine, or no file", hint="such as file:///clips/intro.mp4"
-        )
+        raise NotAnInput(f"{_shown(value)} names another machine, or no file", hint="such as file:///clips/intro.mp4")
     return path
 
 
@@ -137,7 +135,7 @@ def _youtube(value: str, field: str) -> Input:
     host = (address.hostname or "").removeprefix("www.").removeprefix("m.").removeprefix("music.")
     if host not in _YOUTUBE_HOSTS or not address.path.strip("/"):
         raise NotAnInput(
-            f"{yamltext.quoted(value)} is not the address of a YouTube video",
+            f"{_shown(value)} is not the address of a YouTube video",
             hint="such as https://www.youtube.com/watch?v=…",
         )
     return Input(field=field, source=Source.YOUTUBE, value=value, media="video", extension="")
@@ -156,16 +154,25 @@ def _remote(value: str, *, field: str, media: Media, extensions: Sequence[str]) 
 
 
 def _address(value: str, *, hint: str | None = None) -> SplitResult:
-    refused = f"{yamltext.quoted(value)} is not an address that starts with https://"
     try:
         address = urlsplit(value)
     except ValueError as error:
-        raise NotAnInput(refused) from error
+        raise NotAnInput(_no_address(value)) from error
     if address.scheme not in _WEB:
-        raise NotAnInput(refused, hint=hint)
+        raise NotAnInput(_no_address(value), hint=hint)
     if not address.hostname or re.search(r"\s", value):
-        raise NotAnInput(refused)
+        raise NotAnInput(_no_address(value))
     return address
+
+
+def _no_address(value: str) -> str:
+    return f"{_shown(value)} is not an address that starts with https://"
+
+
+def _shown(address: str) -> str:
+    """Return an address for a message: what follows it may be a signature, and what stands before it a password."""
+    before, mark, _ = address.partition("?")
+    return yamltext.quoted(redact.without_queries(before) + (f"?{redact.HIDDEN}" if mark else ""))
 
 
 _WEB = frozenset({"http", "https"})

@@ -308,10 +308,12 @@ def replay_all(log: Iterable[tuple[str, int, Event]]) -> Iterator[tuple[Job | No
     Raises:
         IllegalTransition: the log holds an event that could not follow.
     """
-    jobs: dict[tuple[str, int], Job] = {}
+    attempts: dict[tuple[str, int], Job] = {}
+    newest: dict[str, int] = {}
     for job_id, attempt, event in log:
-        before = jobs.get((job_id, attempt - 1 if isinstance(event, Opened) else attempt))
-        after = jobs[job_id, attempt] = advance(before, event)
+        before = attempts.get((job_id, newest.get(job_id, 0) if isinstance(event, Opened) else attempt))
+        after = attempts[job_id, attempt] = advance(before, event)
+        newest[job_id] = max(attempt, newest.get(job_id, 0))
         yield before, after, event
 
 

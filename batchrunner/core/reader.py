@@ -14,10 +14,11 @@ from typing import Any
 from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, windowing, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
-from batchrunner.core.entries import Jobs, LeftOut, Read, check_output, name_flaw
+from batchrunner.core.entries import Jobs, Read, check_output, name_flaw
 from batchrunner.core.findings import Findings
 from batchrunner.core.includes import Around, Files, Part
 from batchrunner.core.kind import Kind
+from batchrunner.core.leftout import LeftOut
 from batchrunner.core.manifest import Limits, Manifest, Webhooks
 from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Problem, Severity
@@ -121,7 +122,7 @@ def read(
             catalog=head.get("catalog"),
         ),
         found=found,
-        left=manifest.jobs.left_out(is_torn=manifest.files.is_torn),
+        left=manifest.jobs.left.so_far(is_torn=manifest.files.is_torn),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from batchrunner.core import redact
 from batchrunner.errors import UsageError
 
 Workers = str | int
@@ -28,6 +29,7 @@ def wanted(said: str | int) -> Workers:
             return int(text)
     elif _ADDRESS.fullmatch(text):
         return text.rstrip("/")
+    shown = redact.by_form(text)[:80]
     raise UsageError(
-        f"{text[:80]!r} is neither 1 to {MOST} workers nor the address of a scheduler, such as tcp://scheduler:8786"
+        f"{shown!r} is neither 1 to {MOST} workers nor the address of a scheduler, such as tcp://scheduler:8786"
     )

@@ -6,6 +6,9 @@ import csv
 import io
 import json
 from pathlib import Path
+import signal
+import subprocess
+import sys
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -168,6 +171,17 @@ def test_it_is_made_while_a_run_goes_on_and_without_the_manifest(night, capsys):
     assert (made["cap"], made["totals"]["jobs"]) == (None, 6)
     night.write_text("version: 1\nbudget: {credits: 7\n")
     assert json.loads(told(capsys, "report", "night.yaml", "--format", "json"))["cap"] is None
+
+
+def test_a_run_that_was_killed_is_not_said_to_be_at_work(night, capsys):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from batchrunner import store\n"
+        "held = store.open_for_run(Path(sys.argv[1]), run_id='cut short', now=1_790_100_000.0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(store.path_for(night))], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert "at work" not in told(capsys, "report", "night.yaml", "--no-pictures", "-o", "-")
 
 
 def test_pictures_beside_are_written_once_and_named_by_what_they_are(night, capsys):

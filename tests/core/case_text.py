@@ -18,8 +18,8 @@ from pathlib import Path
 import re
 
 from batchrunner.core import catalog, config, expand, folder, manifest, reader
-from batchrunner.core.entries import NONE_LEFT_OUT, LeftOut
 from batchrunner.core.folder import Folder, Found, Listing
+from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut
 from batchrunner.core.problem import Problem
 from batchrunner.core.reader import Around
 from batchrunner.errors import ManifestError, UsageError

@@ -69,6 +69,22 @@ def test_a_pattern_is_told_without_its_password_too():
     assert "no name of a bucket" in note.message
 
 
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("f", "sftp://user:hunter2@host/x.mp4"),
+        ("f", "file://user:hunter2@host/x.mp4"),
+        ("f", "htps://host/x.mp4?sig=hunter2"),
+        ("f", "https://host/x y.mp4?sig=hunter2"),
+        ("youtube_url", "https://user:hunter2@host/watch?v=hunter2"),
+    ],
+)
+def test_what_is_secret_in_any_other_address_that_is_refused_is_not_told(field: str, text: str) -> None:
+    with pytest.raises(NotAnInput, match="://host/") as refused:
+        read_input(text, field=field, media="video", extensions=("mp4",))
+    assert "hunter2" not in f"{refused.value} {refused.value.hint}"
+
+
 def test_a_file_by_its_address_is_a_path():
     given = read_input("file:///clips/a b.mp4", field="f", media="video", extensions=("mp4",))
     assert (given.source, given.value) == (Source.LOCAL, "/clips/a b.mp4")

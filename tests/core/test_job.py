@@ -242,6 +242,35 @@ def test_a_log_that_skips_an_attempt_is_refused():
         advance(in_state(State.DONE), opened(attempt=3))
 
 
+CANCELED = [
+    ("a", 1, event)
+    for event in (
+        opened(),
+        events.Uploaded(at=2, assets=()),
+        events.SubmitStarted(at=3, name="m/a [1-77]"),
+        events.Accepted(at=4, project_id="p1", credits=240),
+        events.Canceled(at=5, credits=240),
+    )
+]
+
+
+def test_a_log_that_opens_an_attempt_once_more_is_refused():
+    uploaded = events.Uploaded(at=2, assets=())
+    log = [("a", 1, opened()), ("a", 1, uploaded), ("b", 1, opened()), ("a", 1, opened())]
+    assert [after.attempt for _, after, _ in machine.replay_all(log[:3])] == [1, 1, 1]
+    with pytest.raises(IllegalTransition, match="where 2 was due"):
+        list(machine.replay_all(log))
+
+
+def test_what_is_told_late_of_an_earlier_attempt_changes_that_one():
+    log = [*CANCELED, ("a", 2, opened(2)), ("a", 1, events.Corrected(at=9, credits=100)), ("a", 3, opened(3))]
+    *_, second, (before, corrected, _), (last, third, _) = machine.replay_all(log)
+    assert before is not None
+    assert (before.attempt, corrected.attempt, corrected.charged) == (1, 1, 100)
+    assert last is second[1]
+    assert third.attempt == 3
+
+
 def test_an_event_for_a_job_that_was_never_opened_is_refused():
     with pytest.raises(IllegalTransition, match="never opened"):
         advance(None, events.Looked(at=1, status="queued", credits=None))
