@@ -50,11 +50,11 @@ def test_what_is_not_asked_for_any_more_is_not_bought_again(own, at, change):
     text, flags = CHANGES[change]
     manifest.write_text(HEAD + FIRST + text)
     own.env["BATCHRUNNER_RUN_YES"] = ""
-    assert own.run("plan", manifest.name, "--json", *flags).json()["totals"]["to_render"] == 0
+    assert own.here("plan", manifest.name, "--json", *flags).json()["totals"]["to_render"] == 0
     ended = own.run("run", manifest.name, *flags)
     assert (ended.code, "next: it cost nothing" in ended.err) == (3, True), ended.err
     assert own.provider.creates_by_job("again")["next"] == bought
-    plan = own.run("plan", manifest.name, "--json").json()
+    plan = own.here("plan", manifest.name, "--json").json()
     assert {job["id"]: job["action"] for job in plan["jobs"]}["next"] == {
         "gone": "skip",
         "not selected": "resume",
@@ -66,7 +66,7 @@ def test_what_may_be_bought_again_is_in_the_price_and_needs_consent(own):
     manifest = own.folder / "asked.yaml"
     killed(own, manifest, at="no answer")
     own.env["BATCHRUNNER_RUN_YES"] = ""
-    plan = own.run("plan", manifest.name, "--json", "-o", "saved.json").json()
+    plan = own.here("plan", manifest.name, "--json", "-o", "saved.json").json()
     assert (plan["totals"]["to_render"], plan["totals"]["in_question"]) == (1, 1)
     assert plan["totals"]["credits"] == {"low": 0, "expected": 900, "hold": 900}
     assert list(json.loads((own.folder / "saved.json").read_text())["jobs"]) == ["next"]

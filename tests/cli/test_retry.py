@@ -43,7 +43,7 @@ def failed(own):
 
 @pytest.mark.parametrize("own", [RULES], indirect=True)
 def test_what_failed_is_shown_by_reason_and_tried_again(failed):
-    refused = failed.run("retry", "fails.yaml")
+    refused = failed.here("retry", "fails.yaml")
     assert (refused.code, "--yes agrees" in refused.err) == (2, True), refused.err
     assert "3 failed or canceled jobs to try again:" in refused.err
     assert "  nsfw: 1 job, 144 credits at the most: one" in refused.err
@@ -59,7 +59,7 @@ def test_what_failed_is_shown_by_reason_and_tried_again(failed):
         (("--all-failed", "--code", "nsfw"), "--all-failed is every one"),
         (("--force",), "--force is for --write"),
     ):
-        ended = failed.run("retry", "fails.yaml", "--yes", *flags)
+        ended = failed.here("retry", "fails.yaml", "--yes", *flags)
         assert (ended.code, words in ended.err) == (2, True), ended.err
 
     ended = failed.run("retry", "fails.yaml", "--yes", "--code", "nsfw")
@@ -72,7 +72,7 @@ def test_what_failed_is_shown_by_reason_and_tried_again(failed):
     assert failed.provider.creates_by_job("fails") == {"one": 2, "two": 2, "clip": 2, "good": 1}
     (one,) = [job for job in failed.status(failed.folder / "fails.yaml")["jobs"] if job["id"] == "one"]
     assert [(each["attempt"], each["error"]["code"]) for each in one["earlier"]] == [(1, "nsfw")]
-    ended = failed.run("retry", "fails.yaml")
+    ended = failed.here("retry", "fails.yaml")
     assert (ended.code, "nothing to try again" in ended.err) == (0, True)
 
 
@@ -84,11 +84,11 @@ def test_a_manifest_of_what_failed_plans_and_runs_without_an_edit(failed):
         "version: 1\nmodels: {kling-3.0: {rates: {credits_per_second: {720p: 48}}}}\n"
     )
     (failed.folder / "fails.yaml").write_text(JOBS.replace("output:", "catalog: own.yaml\noutput:"))
-    ended = failed.run("retry", "fails.yaml", "--exclude", "two", "--write", again)
+    ended = failed.here("retry", "fails.yaml", "--exclude", "two", "--write", again)
     assert (ended.code, ended.out) == (0, f"{again}: 2 jobs\n"), ended.err
     assert advised(ended) == ["plan", again]
     assert len(failed.provider.creates("fails")) == 4, "nothing is bought"
-    planned = failed.run("plan", again, "--json").json()
+    planned = failed.here("plan", again, "--json").json()
     assert [(job["id"], job["action"], job["credits"]["hold"]) for job in planned["jobs"]] == [
         ("one", "render", 144),
         ("clip", "render", 30),
@@ -104,7 +104,7 @@ def test_a_manifest_of_what_failed_plans_and_runs_without_an_edit(failed):
         "sub dir/renders/again/clip.mp4",
         "sub dir/renders/again/one.mp4",
     ]
-    (one,) = [job for job in failed.run("status", again, "--json").json()["jobs"] if job["id"] == "one"]
+    (one,) = [job for job in failed.here("status", again, "--json").json()["jobs"] if job["id"] == "one"]
     assert one["tags"] == ["night"]
 
     text = (failed.folder / again).read_text()
@@ -116,15 +116,15 @@ def test_a_manifest_of_what_failed_plans_and_runs_without_an_edit(failed):
         ("fails.yaml", ("--force",), "that is the manifest itself"),
         ("nowhere/x.yaml", (), "cannot write"),
     ):
-        ended = failed.run("retry", "fails.yaml", "--write", file, *flags)
+        ended = failed.here("retry", "fails.yaml", "--write", file, *flags)
         assert (ended.code, words in ended.err) == (2, True), ended.err
     assert (failed.folder / again).read_text() == text
-    assert failed.run("retry", "fails.yaml", "--write", again, "--force").code == 0
+    assert failed.here("retry", "fails.yaml", "--write", again, "--force").code == 0
     assert 'output: "renders/again-2/{id}.mp4"' in (failed.folder / again).read_text(), (
         "never into a folder that is there"
     )
     (failed.folder / again).unlink()
-    ended = failed.run("retry", "fails.yaml", "--write", again)
+    ended = failed.here("retry", "fails.yaml", "--write", again)
     assert (ended.code, "again.state.db would belong to it" in ended.err) == (2, True), ended.err
 
 

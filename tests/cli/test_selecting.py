@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from batchrunner.cli import options
-from batchrunner.cli.app import main
 from batchrunner.core import selection
 
 JOBS = """\
@@ -25,7 +24,7 @@ def batch(own):
 
 
 def planned(program, *flags: str) -> set[str]:
-    ended = program.run("plan", "some.yaml", "--json", *flags)
+    ended = program.here("plan", "some.yaml", "--json", *flags)
     assert ended.code == 0, ended.err
     return {job["id"] for job in ended.json()["jobs"] if job["action"] != "skip"}
 
@@ -35,7 +34,7 @@ def test_it_is_the_same_on_every_command(batch):
     assert planned(batch, "--kind", "image-to-video", "--exclude", "o*") == {"still"}
     assert planned(batch, "--limit", "1") == {"other"}
     assert planned(batch, "--sample", "2") == planned(batch, "--sample", "2", "--seed", "0")
-    shown = batch.run("plan", "some.yaml", "--tag", "x").out
+    shown = batch.here("plan", "some.yaml", "--tag", "x").out
     assert "1 job (2 not selected), 1 to render" in shown
     assert "clip" not in shown
     assert batch.run("run", "some.yaml", "--tag", "x").code == 0
@@ -45,11 +44,11 @@ def test_it_is_the_same_on_every_command(batch):
     assert batch.provider.creates_by_job("some") == {"still": 1, "other": 1}
 
     (batch.folder / "some.yaml").write_text("version: 1\njobs: [")  # what is on record can be told without it
-    status = batch.run("status", "some.yaml", "--tag", "day", "--json").json()
+    status = batch.here("status", "some.yaml", "--tag", "day", "--json").json()
     assert [(job["id"], job["tags"]) for job in status["jobs"]] == [("still", ["day", "x"])]
     assert status["totals"]["credits"]["charged"] == 144
     assert status["totals"]["jobs"] == 1
-    assert "still" not in batch.run("status", "some.yaml", "--limit", "1").out
+    assert "still" not in batch.here("status", "some.yaml", "--limit", "1").out
 
     for name in ("still", "other"):
         (batch.folder / "renders" / f"{name}.mp4").unlink()
@@ -82,14 +81,12 @@ def test_what_was_bought_is_collected_whatever_is_selected(batch):
         (["--seed", "3"], "--seed is for --sample"),
     ],
 )
-def test_a_slip_is_told_and_nothing_is_done(done, monkeypatch, capsys, command, slip):
+def test_a_slip_is_told_and_nothing_is_done(done, command, slip):
     flags, words = slip
-    monkeypatch.chdir(done.folder)
-    for name, value in done.environ().items():
-        monkeypatch.setenv(name, value)
     before = done.provider.creates("done")
-    assert main([command, "done.yaml", *flags]) == 2
-    assert words in capsys.readouterr().err
+    ended = done.here(command, "done.yaml", *flags)
+    assert ended.code == 2
+    assert words in ended.err
     assert done.provider.creates("done") == before
     assert len(list(done.folder.glob("*.db"))) == 1
 
@@ -116,4 +113,4 @@ def test_every_state_may_be_selected_by():
 def test_a_state_file_may_be_called_as_a_state_is_by_its_path(batch):
     assert batch.run("run", "some.yaml", "--only", "other", "--state", "./failed").code == 0
     assert (batch.folder / "failed").exists()
-    assert batch.run("status", "some.yaml", "--state", "./failed", "--state", "done").out.count("other.mp4") == 1
+    assert batch.here("status", "some.yaml", "--state", "./failed", "--state", "done").out.count("other.mp4") == 1
