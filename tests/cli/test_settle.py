@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from tests.support.program import Program
-from tests.test_crash import lay_out
+from tests.test_crash import crash_at, lay_out
 
 ONE_JOB = """\
 version: 1
@@ -24,19 +22,8 @@ jobs:
 def uncertain(program: Program, media: Path, request: pytest.FixtureRequest) -> Path:
     """A manifest whose only job was accepted by the provider in the moment in which the run was killed."""
     manifest = lay_out(program, media, re.sub(r"\W+", "-", request.node.name), ONE_JOB)
-    for point in range(40):
-        child = subprocess.run(
-            [sys.executable, "-m", "tests.support.crash_child", str(manifest), str(point)],
-            cwd=Path(__file__).parents[2],
-            env=program.environ(),
-            capture_output=True,
-            check=False,
-        )
-        assert child.returncode == -signal.SIGKILL
-        if program.provider.creates(manifest.stem):
-            break
-        for leftover in manifest.parent.glob("*.state.db*"):
-            leftover.unlink()
+    assert crash_at(program, manifest, "after POST /v1/image-to-video").code == -signal.SIGKILL
+    assert len(program.provider.creates(manifest.stem)) == 1
     ended = program.run("run", manifest.name)
     assert ended.code == 9, ended.err
     assert f"adopt {manifest.name} still PROJECT_ID" in ended.err
@@ -60,12 +47,12 @@ def test_a_project_that_does_not_fit_is_refused(program, uncertain):
     for other in others[:1]:
         ended = program.run("adopt", uncertain.name, "still", other["id"])
         assert (ended.code, "is not this submission" in ended.err) == (2, True)
-    assert program.run("adopt", uncertain.name, "nobody", "x").code == 2
+    assert program.here("adopt", uncertain.name, "nobody", "x").code == 2
     assert program.status(uncertain)["jobs"][0]["state"] == "uncertain"
 
 
 def test_a_person_may_say_that_nothing_was_created(program, uncertain):
-    assert program.run("resolve", uncertain.name, "still").code == 2
+    assert program.here("resolve", uncertain.name, "still").code == 2
     assert program.run("resolve", uncertain.name, "still", "--not-created", "--force").code == 0
     assert program.run("run", uncertain.name).code == 0
     assert len(program.provider.creates(uncertain.stem)) == 2, "the person's word was taken"
@@ -74,10 +61,10 @@ def test_a_person_may_say_that_nothing_was_created(program, uncertain):
 def test_a_person_may_write_it_off(program, uncertain):
     assert program.run("resolve", uncertain.name, "still", "--give-up").code == 0
     assert program.status(uncertain)["jobs"][0]["state"] == "failed"
-    ledger = program.run("ledger", uncertain.name, "--json").json()
+    ledger = program.here("ledger", uncertain.name, "--json").json()
     assert ledger["lines"][-1]["move"] == "written off"
     assert ledger["totals"]["still_reserved"] == 144, "nothing says that it was not charged"
     uncertain.write_text(uncertain.read_text().replace("jobs:", "budget: {credits: 200}\njobs:"))
     capped = program.run("run", uncertain.name, "--retry-failed")
     assert (capped.code, "144 spent or reserved" in capped.err) == (8, True), capped.err
-    assert program.run("resolve", uncertain.name, "still", "--give-up").code == 2
+    assert program.here("resolve", uncertain.name, "still", "--give-up").code == 2
