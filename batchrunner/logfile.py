@@ -30,11 +30,12 @@ LARGEST: Final = 10 * 1000 * 1000
 KEPT: Final = 3
 """Logs of a batch on disk: the one being written, and those before it as `.1`, `.2`."""
 
-
 MOST_WAITING: Final = 4_000_000
-"""Bytes that wait for a reader; beyond them it has so many seconds before nothing more is written."""
+"""Bytes that a reader may be late by."""
 
-LONGEST_STALL_S: Final = 10.0
+LONGEST_LATE_S: Final = 10.0
+"""Seconds that it may be later than that, one on the other; then nothing more is written for it."""
+
 LONGEST_END_S: Final = 5.0
 """Seconds that the end of a run waits for a reader."""
 
@@ -103,7 +104,7 @@ class Handed:
     """Lines for a pipe or the like, whose reader may stand still: whoever adds some never waits for it.
 
     They are opened and written by a thread, which is left behind if it still waits at the end. What waits is bounded by
-    what comes in the few seconds that a reader has, once there is too much, to take some of it.
+    what comes in the few seconds that a reader has, once there is too much, to catch up.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Handed:
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._bytes = 0
-        self._full_since: float | None = None
+        self._late_since: float | None = None
         self._is_over = False
         self._thread = threading.Thread(target=self._work, name="lines", daemon=True)
         self._thread.start()
@@ -133,12 +134,12 @@ class Handed:
         with self._lock:
             if self._is_over or not text:
                 return
-            is_stalled = self._stands_still()
-            if not is_stalled:
+            is_lost = self._is_late_for_long()
+            if not is_lost:
                 self._bytes += len(text)
                 self._waiting.put(text)
-        if is_stalled:
-            self._give_up("its reader takes nothing")
+        if is_lost:
+            self._give_up("its reader does not keep up")
 
     def close(self, *, wait_s: float = LONGEST_END_S) -> None:
         """Wait a while for the reader to take the rest."""
@@ -147,12 +148,12 @@ class Handed:
         if self._thread.is_alive():
             self._give_up("its reader has not taken all of it")
 
-    def _stands_still(self) -> bool:
+    def _is_late_for_long(self) -> bool:
         if self._bytes < MOST_WAITING:
-            self._full_since = None
+            self._late_since = None
             return False
-        self._full_since = self._now() if self._full_since is None else self._full_since
-        return self._now() - self._full_since >= LONGEST_STALL_S
+        self._late_since = self._now() if self._late_since is None else self._late_since
+        return self._now() - self._late_since >= LONGEST_LATE_S
 
     def _give_up(self, why: str) -> None:
         with self._lock:
