@@ -144,16 +144,15 @@ class Here:
     async def bring(self, fetching: Fetching, traffic: Traffic) -> Brought:
         """See `Carrier`."""
         with traffic.receiving(fetching.written, self._fetch) as (fetch, meter):
-            landed = await storage.download(
-                fetching.written,
-                fetching.url,
-                root=fetching.root,
+            incoming = storage.Incoming(
+                url=fetching.url,
                 mark=fetching.mark,
                 bound=fetching.bound,
                 fetch=fetch,
                 check=partial(check, fetching),
                 meter=meter,
             )
+            landed = await storage.download(fetching.written, incoming, root=fetching.root)
         return Brought(written=landed.written, bytes=landed.bytes, sha256=landed.sha256, doubt=landed.found)
 
 

@@ -18,13 +18,13 @@ from batchrunner import partial
 from batchrunner.core import address as addresses
 from batchrunner.core.expand import FileFact
 from batchrunner.core.folder import Found
-from batchrunner.core.space import Bound
 from batchrunner.errors import UsageError
 from batchrunner.storage.local import LocalPlace
-from batchrunner.storage.place import Landed, Place, Readable
-from batchrunner.transfer import Fetch, Meter, Put
+from batchrunner.storage.place import Incoming, Landed, Place, Readable
+from batchrunner.transfer import Meter, Put
 
 __all__ = [
+    "Incoming",
     "Landed",
     "Place",
     "Readable",
@@ -171,31 +171,16 @@ async def upload(written: str, url: str, *, root: Path, sha256: str, size: int, 
     await at(root, written).send(url, sha256=sha256, size=size, put=put, meter=meter)
 
 
-async def download(
-    written: str,
-    url: str,
-    *,
-    root: Path,
-    mark: str,
-    bound: Bound,
-    fetch: Fetch,
-    check: Callable[[Readable], T],
-    meter: Meter,
-) -> Landed[T]:
+async def download(written: str, incoming: Incoming[T], *, root: Path) -> Landed[T]:
     """Fetch a presigned address into a file or an object: whole and checked, or not at all, and never over another.
 
     Args:
         written: a path, relative to `root`, or an address; where that is taken, it gets a name beside it.
-        url: the presigned address.
+        incoming: what is fetched.
         root: the manifest's folder.
-        mark: unique to the render; part of the partial name.
-        bound: how large it can be.
-        fetch: opens the address.
-        check: raises `DamagedFile` if it is not what it should be; called in a thread.
-        meter: told of each piece that came.
 
     Raises:
         DiskFull: the disk has no room for it.
         TransferError: it did not arrive whole, or failed the check, or could not be written.
     """
-    return await at(root, written).receive(url, mark=mark, bound=bound, fetch=fetch, check=check, meter=meter)
+    return await at(root, written).receive(incoming)

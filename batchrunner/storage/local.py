@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import TypeVar
 
 from batchrunner import transfer
 from batchrunner.core.expand import FileFact, FileState
-from batchrunner.core.space import Bound
-from batchrunner.storage.place import Landed, Readable, Seen
-from batchrunner.transfer import Fetch, Meter, Put
+from batchrunner.storage.place import Incoming, Landed, Readable, Seen
+from batchrunner.transfer import Meter, Put
 
 T = TypeVar("T")
 
@@ -58,19 +56,16 @@ class LocalPlace:
         """See `storage.upload`."""
         await transfer.upload(self.path, url, sha256=sha256, size=size, put=put, meter=meter)
 
-    async def receive(
-        self,
-        url: str,
-        *,
-        mark: str,
-        bound: Bound,
-        fetch: Fetch,
-        check: Callable[[Readable], T],
-        meter: Meter,
-    ) -> Landed[T]:
+    async def receive(self, incoming: Incoming[T]) -> Landed[T]:
         """See `storage.download`."""
         saved = await transfer.download(
-            url, target=self.path, mark=mark, bound=bound, fetch=fetch, check=check, meter=meter
+            incoming.url,
+            target=self.path,
+            mark=incoming.mark,
+            bound=incoming.bound,
+            fetch=incoming.fetch,
+            check=incoming.check,
+            meter=incoming.meter,
         )
         is_beneath = saved.path.is_relative_to(self.root)
         written = (saved.path.relative_to(self.root) if is_beneath else saved.path).as_posix()

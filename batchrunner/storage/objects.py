@@ -16,22 +16,21 @@ import hashlib
 import io
 from pathlib import PurePosixPath
 import secrets
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
 
 from batchrunner import transfer, viewers
 from batchrunner.core import outputs
 from batchrunner.core.address import Address
 from batchrunner.core.expand import FileFact, FileState
 from batchrunner.core.folder import Found
-from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError, UsageError
 from batchrunner.partial import NAME_PART, Kept, is_strong
 from batchrunner.pieces import PIECE
 from batchrunner.storage import buckets
 from batchrunner.storage.buckets import Meta
-from batchrunner.storage.place import Landed, Readable, Seen
+from batchrunner.storage.place import Incoming, Landed, Readable, Seen
 from batchrunner.storage.ranges import Ranges
-from batchrunner.transfer import Fetch, Meter, Put, Reply
+from batchrunner.transfer import Meter, Put, Reply
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -114,21 +113,12 @@ class ObjectPlace:
 
     # --- from the provider ---
 
-    async def receive(
-        self,
-        url: str,
-        *,
-        mark: str,
-        bound: Bound,
-        fetch: Fetch,
-        check: Callable[[Readable], T],
-        meter: Meter,
-    ) -> Landed[T]:
+    async def receive(self, incoming: Incoming[T]) -> Landed[T]:
         """See `storage.download`."""
-        staged = ObjectPlace(address=self._partial(mark))
+        staged = ObjectPlace(address=self._partial(incoming.mark))
         try:
-            digest, size = await _Stream(staged.address, bound, meter).run(url, fetch)
-            found = await viewers.see(check, staged)
+            digest, size = await _Stream(staged.address, incoming).run()
+            found = await viewers.see(incoming.check, staged)
             final = await self._publish(staged.address, digest, size)
         finally:
             # Also when this is broken off: what is left is one request from being gone.
@@ -177,23 +167,22 @@ class _Pieces:
 class _Stream:
     """Writes what an address gives into an object. A connection that breaks is gone on with from where it broke."""
 
-    def __init__(self, target: Address, bound: Bound, meter: Meter) -> None:
+    def __init__(self, target: Address, incoming: Incoming[Any]) -> None:
         self._target = target
-        self._bound = bound
-        self._meter = meter
+        self._incoming = incoming
         self._digest: _Hash = hashlib.sha256()
         self._size = 0
         self._etag: str | None = None
         self._total: int | None = None
         self._is_refused = False
 
-    async def run(self, url: str, fetch: Fetch) -> tuple[str, int]:
+    async def run(self) -> tuple[str, int]:
         """Write all of it; SHA-256 and size."""
         async with buckets.writing(self._target) as write:
             while True:
                 before = self._size
                 try:
-                    await self._take(url, fetch, write)
+                    await self._take(write)
                     break
                 except (AddressExpired, DamagedFile):
                     raise
@@ -202,15 +191,16 @@ class _Stream:
                         raise
         return self._digest.hexdigest(), self._size
 
-    async def _take(self, url: str, fetch: Fetch, write: Callable[[bytes], Awaitable[None]]) -> None:
-        async with fetch(url, offset=self._size, etag=self._etag if self._size else None) as reply:
+    async def _take(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        coming = self._incoming
+        async with coming.fetch(coming.url, offset=self._size, etag=self._etag if self._size else None) as reply:
             self._accept(reply)
             async with aclosing(reply.chunks()) as chunks, aclosing(transfer.gathered(chunks)) as pieces:
                 async for piece in pieces:
                     self._digest.update(piece)
                     self._size += len(piece)
-                    transfer.check_bound(self._size, self._bound)
-                    self._meter(len(piece))
+                    transfer.check_bound(self._size, coming.bound)
+                    coming.meter(len(piece))
                     await self._write(piece, write)
         transfer.check_length(self._size, self._total)
 
@@ -227,7 +217,7 @@ class _Stream:
             if reply.status != 200:
                 raise DamagedFile(f"the storage sent a part (HTTP {reply.status}) where the whole file was asked for")
             self._etag, self._total = reply.etag, reply.total
-            transfer.check_bound(reply.total or 0, self._bound)
+            transfer.check_bound(reply.total or 0, self._incoming.bound)
             return
         assert self._etag is not None
         assert self._total is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
 
 from batchrunner.core.expand import FileFact
@@ -22,6 +22,27 @@ class Readable(Protocol):
 
     def open(self, mode: Literal["rb"], /) -> BinaryIO:
         """Open it for reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming(Generic[T]):
+    """A result that is to come to a place.
+
+    Attributes:
+        url: the presigned address; a secret.
+        mark: unique to the render; part of the partial name.
+        bound: how large it can be.
+        fetch: opens the address.
+        check: what is found in it; raises `DamagedFile` if it is not what it should be; called in a thread.
+        meter: told of each piece that came.
+    """
+
+    url: str = field(repr=False)
+    mark: str
+    bound: Bound
+    fetch: Fetch
+    check: Callable[[Readable], T]
+    meter: Meter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +95,5 @@ class Place(Protocol):
     async def send(self, url: str, *, sha256: str, size: int, put: Put, meter: Meter) -> None:
         """See `storage.upload`."""
 
-    async def receive(
-        self,
-        url: str,
-        *,
-        mark: str,
-        bound: Bound,
-        fetch: Fetch,
-        check: Callable[[Readable], T],
-        meter: Meter,
-    ) -> Landed[T]:
+    async def receive(self, incoming: Incoming[T]) -> Landed[T]:
         """See `storage.download`."""

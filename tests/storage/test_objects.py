@@ -54,16 +54,10 @@ async def download(
     check: Callable[[Readable], None] = anything_goes,
     bound: Bound = ANY_SIZE,
 ) -> Landed[None]:
-    return await storage.download(
-        written,
-        url,
-        root=ROOT,
-        mark="0123456789ab",
-        bound=bound,
-        fetch=client.fetch,
-        check=check,
-        meter=lambda _: None,
+    incoming = storage.Incoming(
+        url=url, mark="0123456789ab", bound=bound, fetch=client.fetch, check=check, meter=lambda _: None
     )
+    return await storage.download(written, incoming, root=ROOT)
 
 
 async def upload(client: Client, url: str, written: str, *, sha256: str, size: int) -> None:
@@ -386,8 +380,9 @@ async def go(source, sink, target):
     root, any_size = Path("/nowhere"), Bound(likely=10**15, most=10**15)
     async with Client(base_url="http://127.0.0.1:1", key="k") as client:
         async def there_and_back(size):
-            landed = await storage.download(target + str(size), f"{source}/{size}", root=root, mark="0123456789ab",
-                bound=any_size, fetch=client.fetch, check=check, meter=lambda _: None)
+            incoming = storage.Incoming(url=f"{source}/{size}", mark="0123456789ab", bound=any_size,
+                fetch=client.fetch, check=check, meter=lambda _: None)
+            landed = await storage.download(target + str(size), incoming, root=root)
             await storage.upload(landed.written, sink, root=root, sha256=landed.sha256, size=landed.bytes,
                 put=client.put, meter=lambda _: None)
         await there_and_back(1 << 20)
