@@ -36,7 +36,7 @@ def test_a_job_that_was_opened_and_not_bought_takes_the_price_of_now(own):
     assert own.run("run", manifest.name, "--max-credits", "0").code == 8
     (own.folder / "dear.yaml").write_text("version: 1\nmodels: {wan-3.0: {rates: {credits_per_second: {720p: 11}}}}\n")
     manifest.write_text(own_hold.replace("jobs:", "catalog: dear.yaml\njobs:"))
-    (job,) = own.run("plan", manifest.name, "--json").json()["jobs"]
+    (job,) = own.here("plan", manifest.name, "--json").json()["jobs"]
     assert job["reason"].startswith("its price changed before anything was bought: 55 credits by the manifest's own")
     assert (job["action"], job["credits"]["low"]) == ("render", 55)
 
@@ -92,7 +92,7 @@ jobs:
 def test_a_saved_plan_agrees_to_no_more_than_it_showed(program, media, change, words):
     manifest = lay_out(program, media, "shown" + uuid4().hex, FREE_OR_PAID)
     program.env["BATCHRUNNER_RUN_YES"] = ""
-    assert program.run("plan", manifest.name, "-o", "saved.json").code == 0
+    assert program.here("plan", manifest.name, "-o", "saved.json").code == 0
     saved = json.loads((program.folder / "saved.json").read_text())
     saved["tier"] = change["tier"]
     saved["jobs"]["still"] |= {"hold": change["hold"], "model": change["model"]}
@@ -108,7 +108,7 @@ def test_a_saved_plan_agrees_to_no_more_than_it_showed(program, media, change, w
 )
 def test_what_is_no_saved_plan_is_said_to_be_none(program, media, jobs):
     manifest = lay_out(program, media, "none", FREE_OR_PAID)
-    assert program.run("plan", manifest.name, "-o", "saved.json").code == 0
+    assert program.here("plan", manifest.name, "-o", "saved.json").code == 0
     saved = json.loads((program.folder / "saved.json").read_text())
     good = saved["jobs"]["still"]
     saved["jobs"] = (

@@ -178,12 +178,12 @@ def test_a_result_of_half_the_length_is_done_and_suspect(own: Start) -> None:
     jobs = {job["id"]: job for job in program.status(manifest)["jobs"]}
     assert (jobs["one"]["state"], jobs["one"]["suspect"]) == ("done", reason)
     assert jobs["two"]["suspect"] is None
-    assert f"(suspect: {reason})" in program.run("status", manifest.name).out
-    [due] = program.run("ledger", manifest.name, "--refunds-due", "--json").json()
+    assert f"(suspect: {reason})" in program.here("status", manifest.name).out
+    [due] = program.here("ledger", manifest.name, "--refunds-due", "--json").json()
     assert (due["job"], due["project_id"], due["credits"]) == ("one", jobs["one"]["project_id"], 144)
     assert (due["error"], due["message"]) == ("suspect", reason)
     assert due["ended_at"]
-    assert reason in program.run("ledger", manifest.name, "--refunds-due").out
+    assert reason in program.here("ledger", manifest.name, "--refunds-due").out
 
 
 def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own: Start) -> None:
@@ -199,7 +199,7 @@ def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own
         if event["type"] == "Downloaded" and event["body"]["suspect"] is not None
     )
     assert 0 < downloaded["outputs"][0]["suspect_at_s"] < 3
-    assert "it is black" in program.run("ledger", manifest.name, "--refunds-due").out
+    assert "it is black" in program.here("ledger", manifest.name, "--refunds-due").out
 
 
 # --- room ---
@@ -248,9 +248,9 @@ def test_a_disk_that_fills_stops_buying_and_loses_nothing(own: Start, small_disk
     assert "the results do not fit" in refused.err
     assert "--ignore-disk-space" in refused.err
     assert program.provider.creates("night") == []
-    plan = program.run("plan", manifest.name)
+    plan = program.here("plan", manifest.name)
     assert "0.0 MB free, and the results may take" in plan.err
-    [disk] = program.run("plan", manifest.name, "--json").json()["disks"]
+    [disk] = program.here("plan", manifest.name, "--json").json()["disks"]
     assert (disk["folder"], disk["free"]) == (str(out), 24 * 1024)
     assert disk["free"] < disk["needed"]["least"] < disk["needed"]["most"]
 

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from tests.support.program import Program, check_books
+from tests.test_crash import crash_at
 
 CHAIN = """\
 version: 1
@@ -66,7 +67,7 @@ def clips_asked_for(program: Program) -> int:
 
 
 def planned(program: Program, *more: str) -> dict[str, tuple[str, str]]:
-    plan = program.run("plan", "m.yaml", "--json", *more)
+    plan = program.here("plan", "m.yaml", "--json", *more)
     assert plan.code == 0, plan.err
     return {job["id"]: (job["action"], job["reason"]) for job in plan.json()["jobs"]}
 
@@ -86,7 +87,7 @@ def source_of(address: str) -> str:
 
 
 def test_each_is_made_from_the_render_before_it_which_is_never_sent(chained):
-    plan = chained.run("plan", "m.yaml", "--json").json()
+    plan = chained.here("plan", "m.yaml", "--json").json()
     assert plan["totals"]["to_render"] == 3
     assert plan["totals"]["credits"]["hold"] == 144 + 90 + 90, "the whole chain is priced before anything is bought"
     assert [job["reason"] for job in plan["jobs"]] == ["new, after second", "new, after first", "new"]
@@ -224,7 +225,7 @@ def test_a_changed_first_job_changes_the_chain_and_is_priced_with_it(chained):
     alone = planned(chained, "--only", "second")["second"]
     assert alone[0] == "skip"
     assert alone[1].endswith("waits for first, which changed and is not rendered again; --rerender buys both")
-    bill = chained.run("plan", "m.yaml", "--rerender", "--json").json()["totals"]
+    bill = chained.here("plan", "m.yaml", "--rerender", "--json").json()["totals"]
     assert bill["to_render"] == 3
     assert bill["credits"]["hold"] == 192 + 120 + 120
 
@@ -259,7 +260,7 @@ def test_a_needed_job_is_on_disk_before_the_other_is_bought(own):
 
 
 @pytest.mark.parametrize("own", [[{"step": "render", "slow_queue": 1.0}]], indirect=True)
-@pytest.mark.parametrize("marker", ["accepted", "rendered", "submitting"])
+@pytest.mark.parametrize("marker", ["accepted", "rendered"])
 def test_a_chain_goes_on_where_a_killed_run_left_it(chained, marker):
     running = chained.start("run", "m.yaml")
     assert running.stderr is not None
@@ -268,9 +269,21 @@ def test_a_chain_goes_on_where_a_killed_run_left_it(chained, marker):
             break
     running.send_signal(signal.SIGKILL)
     running.communicate()
+    goes_on_to_its_end(chained)
+
+
+def goes_on_to_its_end(chained: Program) -> None:
     assert chained.run("run", "m.yaml").code == 0
     check_books(chained, chained.folder / "m.yaml", jobs=3)
     assert {reason for _, reason in planned(chained).values()} == {"done"}
+
+
+def test_a_chain_goes_on_where_a_run_was_killed_before_its_request_left(chained):
+    manifest = chained.folder / "m.yaml"
+    assert crash_at(chained, manifest, "before POST /v1/video-to-video").code == -signal.SIGKILL
+    (second,) = [job for job in chained.status(manifest)["jobs"] if job["id"] == "second"]
+    assert second["state"] == "submitting"
+    goes_on_to_its_end(chained)
 
 
 def test_a_render_that_was_deleted_at_the_provider_is_sent_from_disk(chained):

@@ -47,18 +47,18 @@ def program(tmp_path: Path, media: Path) -> Program:
 
 
 def test_the_expanded_manifest_can_stand_in_for_the_first(program):
-    ended = program.run("config", "night.yaml")
+    ended = program.here("config", "night.yaml")
     assert ended.code == 0, ended.err
     (program.folder / "expanded.yaml").write_text(ended.out)
-    again = program.run("config", "expanded.yaml")
+    again = program.here("config", "expanded.yaml")
     assert again.out == ended.out
-    first, second = (program.run("plan", f"{name}.yaml", "--json").json() for name in ("night", "expanded"))
+    first, second = (program.here("plan", f"{name}.yaml", "--json").json() for name in ("night", "expanded"))
     assert [job["id"] for job in first["jobs"]] == ["a-5", "a-6"]
     assert first["jobs"] == second["jobs"]
 
 
 def test_origins_name_file_and_line_of_included_files(program):
-    shape = program.run("config", "night.yaml", "--origin", "--json").json()
+    shape = program.here("config", "night.yaml", "--origin", "--json").json()
     first = shape["jobs"][0]
     assert first["style"] == {"prompt": "Rome by night"}
     assert first["origin"]["model"] == "defaults image-to-video, ../shared/looks.yaml:2"
@@ -68,15 +68,15 @@ def test_origins_name_file_and_line_of_included_files(program):
 
 def test_variables_on_the_command_line_count_everywhere(program):
     words = ("--var", "ends=[7]", "--var", "CITY=Paris", "--json")
-    assert program.run("validate", "night.yaml", *words).json()["jobs"] == 1
-    assert [job["id"] for job in program.run("plan", "night.yaml", *words).json()["jobs"]] == ["a-7"]
-    assert program.run("config", "night.yaml", *words).json()["jobs"][0]["style"]["prompt"] == "Paris by night"
-    said = program.run("plan", "night.yaml", "--var", "ends=[7]").err
+    assert program.here("validate", "night.yaml", *words).json()["jobs"] == 1
+    assert [job["id"] for job in program.here("plan", "night.yaml", *words).json()["jobs"]] == ["a-7"]
+    assert program.here("config", "night.yaml", *words).json()["jobs"][0]["style"]["prompt"] == "Paris by night"
+    said = program.here("plan", "night.yaml", "--var", "ends=[7]").err
     assert "next: batchrunner run night.yaml --var 'ends=[7]'" in said
     ended = program.run("run", "night.yaml", "--var", "end=[7]", "--sandbox")
     assert ended.code == 2
     assert "did you mean ends?" in ended.err
-    ended = program.run("validate", "night.yaml", "--var", "ends")
+    ended = program.here("validate", "night.yaml", "--var", "ends")
     assert ended.code == 2
     assert "NAME=VALUE" in ended.err
 
@@ -84,7 +84,7 @@ def test_variables_on_the_command_line_count_everywhere(program):
 def test_a_missing_variable_of_the_environment_is_told_with_its_place(program):
     program.env["CITY"] = ""
     (program.folder / "night.yaml").write_text(NIGHT.replace("${CITY}", "${CITY:?set CITY first}"))
-    ended = program.run("validate", "night.yaml")
+    ended = program.here("validate", "night.yaml")
     assert ended.code == 2
     assert ended.err.startswith("night.yaml:8:21: set CITY first")
 
@@ -93,17 +93,17 @@ def test_what_is_found_in_a_file_does_not_tell_the_environment_either(program):
     program.env["CITY"] = "villa-diodati"
     (program.folder / "villa-diodati.png").write_bytes(b"no picture at all")
     (program.folder / "night.yaml").write_text(NIGHT.replace("a.png", "${CITY}.png"))
-    ended = program.run("validate", "night.yaml")
+    ended = program.here("validate", "night.yaml")
     assert ended.code == 2
     assert "night.yaml:7:12: " in ended.err
     assert "${CITY}.png" in ended.err
     assert "villa-diodati" not in ended.err
-    assert "villa-diodati.png" in program.run("config", "night.yaml").out
+    assert "villa-diodati.png" in program.here("config", "night.yaml").out
 
 
 def test_an_included_file_that_cannot_be_read_is_a_problem_of_the_line_that_names_it(program):
     (program.folder.parent / "shared" / "looks.yaml").unlink()
-    ended = program.run("validate", "night.yaml")
+    ended = program.here("validate", "night.yaml")
     assert ended.code == 2
     assert "night.yaml:2:10: cannot read the included file ../shared/looks.yaml" in ended.err
 

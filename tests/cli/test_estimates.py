@@ -54,7 +54,7 @@ def test_nothing_is_held_above_its_hold_or_settled_outside_the_estimate(tmp_path
             shutil.copy(file, tmp_path)
         manifest = tmp_path / "random.yaml"
         manifest.write_text(a_batch(random.Random(seed), 25))
-        planned = {job["id"]: job["credits"] for job in program.run("plan", manifest.name, "--json").json()["jobs"]}
+        planned = {job["id"]: job["credits"] for job in program.here("plan", manifest.name, "--json").json()["jobs"]}
         ended = program.run("run", manifest.name)
         assert ended.code == 0, ended.err
         for create in program.provider.creates("random"):

@@ -26,7 +26,7 @@ def clips(own: Program) -> Path:
 
 
 def jobs_of(program: Program, manifest: str, *words: str) -> dict[str, tuple[str, str]]:
-    ended = program.run("plan", manifest, "--json", *words)
+    ended = program.here("plan", manifest, "--json", *words)
     assert ended.code == 0, ended.err
     return {job["id"]: (job["action"], job["reason"]) for job in ended.json()["jobs"]}
 
@@ -39,7 +39,7 @@ def test_a_folder_is_rendered_and_the_next_night_only_what_is_new(own, clips):
         "batchrunner validate night.yaml\n  batchrunner plan night.yaml\n  batchrunner run night.yaml --sand"
         in made.err
     )
-    assert own.run("validate", "night.yaml").out == "night.yaml: 5 jobs, no errors\n"
+    assert own.here("validate", "night.yaml").out == "night.yaml: 5 jobs, no errors\n"
     ids = {"intro.mp4", "day 2/intro.mp4", "-élan.mov", "intro.png", "day 2/hero.jpg"}
     assert jobs_of(own, "night.yaml") == dict.fromkeys(ids, ("render", "new"))
     ended = own.run("run", "night.yaml")
@@ -116,7 +116,7 @@ def test_init_leaves_out_what_cannot_be_rendered_and_says_why(own, clips):
     assert ended.code == 0, ended.err
     assert "left out: night/broken [1].mp4: broken [1].mp4 cannot be played" in ended.err
     assert '        - "night/broken [[]1].mp4"' in (own.folder / "m.yaml").read_text()
-    assert own.run("plan", "m.yaml").code == 0
+    assert own.here("plan", "m.yaml").code == 0
 
 
 def test_init_never_writes_over_a_manifest_unless_it_is_told_to(own, clips):
@@ -128,7 +128,7 @@ def test_init_never_writes_over_a_manifest_unless_it_is_told_to(own, clips):
     )
     assert (own.folder / "night.yaml").read_text() == "mine"
     assert own.run("init", "night", "--force").code == 0
-    assert own.run("plan", "night.yaml").code == 0
+    assert own.here("plan", "night.yaml").code == 0
 
 
 def test_init_in_the_folder_itself_never_takes_renders_for_clips(own, clips):
@@ -170,7 +170,7 @@ def test_init_refuses_what_is_no_folder_and_where_nothing_can_be_written(own, cl
 
 def test_the_budget_is_a_little_above_the_most_that_the_plan_can_cost(own, clips):
     assert own.run("init", "night").code == 0
-    plan = own.run("plan", "night.yaml", "--json").json()
+    plan = own.here("plan", "night.yaml", "--json").json()
     hold = plan["totals"]["credits"]["hold"]
     cap = int((own.folder / "night.yaml").read_text().split("  credits: ")[1].split()[0])
     assert hold < cap <= 1.2 * hold

@@ -74,7 +74,7 @@ def test_a_hold_that_was_proved_wrong_is_not_believed_by_the_next_run_either(own
         ended = own.run("run", manifest.name)
         assert ended.code == 8, ended.err
         assert len(own.provider.creates("guess")) == 1
-    assert "was charged" in str(own.run("plan", manifest.name, "--json").json()["jobs"][1]["warnings"])
+    assert "was charged" in str(own.here("plan", manifest.name, "--json").json()["jobs"][1]["warnings"])
     (charged,) = [create["charged"] for create in own.provider.creates("guess")]
     manifest.write_text(UNPRICED.replace("hold: 1,", f"hold: {charged},"))
     assert own.run("run", manifest.name).code == 0
@@ -96,7 +96,7 @@ def test_a_clip_faster_than_the_estimates_rate_is_held_for_all_its_frames(own):
         "version: 1\njobs:\n  - {id: fast, kind: video-to-video, input: fast.mp4, end_seconds: 1,"
         " fps_resolution: FULL, style: {art_style: Ink}}\n"
     )
-    (job,) = own.run("plan", manifest.name, "--json").json()["jobs"]
+    (job,) = own.here("plan", manifest.name, "--json").json()["jobs"]
     assert job["credits"] == {"low": 56, "expected": 60, "hold": 120}
     assert "60 frames a second" in str(job["warnings"])
 
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_state_file_makes_the_day_uncountable_and_nothing_else
     manifest = own.folder / "beside.yaml"
     manifest.write_text(TWO_JOBS.replace("jobs:", "budget: {per_day: 9999}\njobs:"))
     (own.folder / "junk.state.db").write_text("junk" * 1000)
-    plan = own.run("plan", manifest.name)
+    plan = own.here("plan", manifest.name)
     assert (plan.code, "junk.state.db cannot be read" in plan.err) == (0, True), plan.err
     ended = own.run("run", manifest.name)
     assert (ended.code, "junk.state.db cannot be read" in ended.err) == (8, True), ended.err

@@ -24,7 +24,7 @@ def test_it_tells_all_that_happened_in_order(own):
     (own.folder / "night.yaml").write_text(TWO)
     ran = own.run("run", "night.yaml", "--events", "events.jsonl")
     assert ran.code == 0, ran.err
-    shown = own.run("log", "night.yaml", "still")
+    shown = own.here("log", "night.yaml", "still")
     assert shown.code == 0
     words = shown.out
     order = [
@@ -42,7 +42,7 @@ def test_it_tells_all_that_happened_in_order(own):
     assert "sent as 'night/still [1-" in words
     assert "HTTP 503" in words
     assert "renders/still.mp4 (" in words
-    told = own.run("log", "night.yaml", "clip", "--json").json()
+    told = own.here("log", "night.yaml", "clip", "--json").json()
     lines = [json.loads(line) for line in (own.folder / "events.jsonl").read_text().splitlines()]
     assert told == [line for line in lines if line["job"] == "clip"]
     schema = own.run("schema", "--events").json()
@@ -54,11 +54,11 @@ def test_it_tells_all_that_happened_in_order(own):
 
 def test_a_job_that_is_not_there_is_told_with_the_nearest(own):
     (own.folder / "night.yaml").write_text(TWO)
-    nothing = own.run("log", "night.yaml", "still")
+    nothing = own.here("log", "night.yaml", "still")
     assert nothing.code == 2
     assert "nothing has happened yet" in nothing.err
     assert own.run("run", "night.yaml").code == 0
-    unknown = own.run("log", "night.yaml", "stil")
+    unknown = own.here("log", "night.yaml", "stil")
     assert unknown.code == 2
     assert "knows no job 'stil'" in unknown.err
     assert "still" in unknown.err.splitlines()[-1]

@@ -21,7 +21,7 @@ def batch(program: Program, media: Path, request: pytest.FixtureRequest) -> Path
 
 
 def test_the_price_is_known_before(program, batch):
-    ended = program.run("plan", batch.name, "--json")
+    ended = program.here("plan", batch.name, "--json")
     plan = ended.json()
     assert plan["totals"]["credits"] == {"low": 152, "expected": 156, "hold": 159}
     assert plan["totals"]["usd"] == pytest.approx(159 * 0.0012)
@@ -35,14 +35,14 @@ def test_the_price_is_known_before(program, batch):
 
 def test_without_a_key_the_plan_has_no_account(program, batch):
     program.env["MAGIC_HOUR_API_KEY"] = ""
-    plan = program.run("plan", batch.name, "--json").json()
+    plan = program.here("plan", batch.name, "--json").json()
     assert (plan["account"], plan["totals"]["usd"]) == (None, None)
 
 
 def test_changes_have_an_exit_code_of_their_own(program, batch):
-    assert program.run("plan", batch.name, "--detailed-exitcode").code == 2
+    assert program.here("plan", batch.name, "--detailed-exitcode").code == 2
     program.run("run", batch.name)
-    assert program.run("plan", batch.name, "--detailed-exitcode").code == 0
+    assert program.here("plan", batch.name, "--detailed-exitcode").code == 0
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_changes_have_an_exit_code_of_their_own(program, batch):
 def test_a_saved_plan_refuses_when_anything_moved(program, batch, edit, words):
     dear = "version: 1\nmodels:\n  kling-3.0:\n    rates: {credits_per_second: {720p: 77}}\n"
     (batch.parent / "dear.yaml").write_text(dear)
-    assert program.run("plan", batch.name, "-o", "saved.json").code == 0
-    assert program.run("validate", batch.name).code == 0
+    assert program.here("plan", batch.name, "-o", "saved.json").code == 0
+    assert program.here("validate", batch.name).code == 0
     changed = edit(batch.parent, batch.read_text())
     if isinstance(changed, str):
         batch.write_text(changed)
@@ -78,7 +78,7 @@ def test_a_saved_plan_refuses_when_anything_moved(program, batch, edit, words):
 
 def test_a_saved_plan_that_still_holds_is_carried_out(program, batch):
     program.env["BATCHRUNNER_RUN_YES"] = ""
-    program.run("plan", batch.name, "-o", "saved.json")
+    program.here("plan", batch.name, "-o", "saved.json")
     assert program.run("run", batch.name, "--plan", "saved.json").code == 0
     assert len(program.provider.creates(batch.stem)) == 2
 
@@ -169,7 +169,7 @@ def test_a_charge_that_is_far_off_stops_its_model(own):
     assert bought["still-1"] == 1
     assert "still-7" not in bought
     assert all(bought[f"clip-{n}"] == 1 for n in (0, 2, 4, 6))
-    plan = {job["id"]: job for job in own.run("plan", manifest.name, "--json").json()["jobs"]}
+    plan = {job["id"]: job for job in own.here("plan", manifest.name, "--json").json()["jobs"]}
     assert plan["still-7"]["credits"]["hold"] == 288, "what was charged once is what the next must be assumed to cost"
     assert "2.00 times the catalogue's hold" in plan["still-7"]["basis"]
     assert own.run("run", manifest.name, "--max-credits", "287").code == 8
@@ -195,7 +195,7 @@ def test_the_ledger_is_the_providers_to_the_credit(own):
     counts = own.provider.creates_by_job("books")
     assert {job for job, count in counts.items() if count != 1} == {"still-1"}
     assert counts["still-1"] == 2, "it started over once, since its refund was seen"
-    ledger = own.run("ledger", manifest.name, "--json").json()
+    ledger = own.here("ledger", manifest.name, "--json").json()
     states = {job["id"]: job for job in own.status(manifest)["jobs"]}
     (lost,) = [each for each in creates.values() if "/still-5 " in each["name"]]
     assert states["still-5"]["state"] == "uncertain"
@@ -206,15 +206,15 @@ def test_the_ledger_is_the_providers_to_the_credit(own):
     assert ledger["drift"] is None or ledger["drift"]["unexplained"] in {0, lost["charged"]}
     assert own.run("adopt", manifest.name, "still-5", lost["id"]).code == 0
     own.run("run", manifest.name)
-    ledger = own.run("ledger", manifest.name, "--json").json()
+    ledger = own.here("ledger", manifest.name, "--json").json()
     assert ledger["totals"]["net"] == sum(each["charged"] for each in own.provider.creates("books"))
     assert ledger["totals"]["still_reserved"] == 0
-    due = own.run("ledger", manifest.name, "--refunds-due")
+    due = own.here("ledger", manifest.name, "--refunds-due")
     assert "nsfw" in due.out
-    listed = own.run("ledger", manifest.name, "--refunds-due", "--csv").out.splitlines()
+    listed = own.here("ledger", manifest.name, "--refunds-due", "--csv").out.splitlines()
     assert listed[0].startswith("job,attempt,project_id,credits,accepted_at")
     assert [line.partition(",")[0] for line in listed[1:]] == ["clip-2"]
-    csv = own.run("ledger", manifest.name, "--csv")
+    csv = own.here("ledger", manifest.name, "--csv")
     assert csv.out.splitlines()[0].startswith("at,job,attempt,kind,model,project_id,move,credits")
 
 
@@ -253,7 +253,7 @@ jobs:
 def test_the_cap_of_a_model_counts_all_that_it_renders_under_whatever_name(own):
     manifest = own.folder / "names.yaml"
     manifest.write_text(MANY_NAMES)
-    plan = {job["id"]: job for job in own.run("plan", manifest.name, "--json").json()["jobs"]}
+    plan = {job["id"]: job for job in own.here("plan", manifest.name, "--json").json()["jobs"]}
     assert [plan[each]["model"] for each in ("named", "silent", "default", "old")] == [
         *["kling-3.0"] * 3,
         "seedance-1.5",
@@ -262,25 +262,25 @@ def test_the_cap_of_a_model_counts_all_that_it_renders_under_whatever_name(own):
     ended = own.run("run", manifest.name)
     assert (ended.code, "budget.per_model." in ended.err) == (8, True), ended.err
     assert len(own.provider.creates("names")) == 1
-    assert own.run("ledger", manifest.name, "--json").json()["totals"]["by_model"] == {"kling-3.0": 144}
+    assert own.here("ledger", manifest.name, "--json").json()["totals"]["by_model"] == {"kling-3.0": 144}
 
 
 def test_with_an_exit_code_for_changes_errors_have_another(program, batch):
     flagged = ("plan", batch.name, "--detailed-exitcode")
     assert program.run(*flagged).code == 2
     assert program.run(*flagged, "--no-such-flag").code == 1
-    assert program.run("plan", batch.name, "--no-such-flag").code == 2
+    assert program.here("plan", batch.name, "--no-such-flag").code == 2
     batch.write_text("jobs: [")
     assert program.run(*flagged).code == 1
-    assert program.run("plan", batch.name).code == 2
+    assert program.here("plan", batch.name).code == 2
 
 
 def test_what_has_no_price_is_counted_and_makes_no_sum_of_dollars(program, batch):
     batch.write_text(batch.read_text().replace("kling-3.0", "wan-3.0"))
-    plan = program.run("plan", batch.name)
+    plan = program.here("plan", batch.name)
     assert ", plus 1 without a known price" in plan.out
     assert "$" not in plan.out
-    totals = program.run("plan", batch.name, "--json").json()["totals"]
+    totals = program.here("plan", batch.name, "--json").json()["totals"]
     assert (totals["unpriced"], totals["usd"]) == (1, None)
 
 

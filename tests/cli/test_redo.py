@@ -55,7 +55,7 @@ def test_another_take_lies_beside_the_first_and_is_no_change(done):
     created = done.provider.creates("m")[-1]
     assert created["body"]["style"]["prompt"] == "fast"
 
-    (planned, _) = done.run("plan", "m.yaml", "--json").json()["jobs"]
+    (planned, _) = done.here("plan", "m.yaml", "--json").json()["jobs"]
     assert (planned["action"], planned["reason"]) == ("skip", "done, with style.prompt=fast, input=b.png (set by redo)")
     assert done.run("run", "m.yaml", "--yes", "--rerender").code == 0
     assert len(done.provider.creates("m")) == 3
@@ -71,7 +71,7 @@ def test_another_take_lies_beside_the_first_and_is_no_change(done):
     assert len(done.provider.creates("m")) == 4
 
     (done.folder / "m.yaml").write_text(JOBS.replace("slow", "new"))
-    (planned, _) = done.run("plan", "m.yaml", "--json").json()["jobs"]
+    (planned, _) = done.here("plan", "m.yaml", "--json").json()["jobs"]
     assert planned["reason"] == 'done, but changed since (style.prompt: "slow" -> "new"); --rerender buys it again'
 
 
@@ -109,7 +109,7 @@ FAILS_SECOND = [
 def test_a_take_that_is_not_bought_or_fails_goes_on_as_it_was_asked_for(done):
     ended = done.run("redo", "m.yaml", "hero", "--set", "style.prompt=fast", "--yes", "--max-credits", "10")
     assert ended.code == 8, ended.err
-    (planned, _) = done.run("plan", "m.yaml", "--json").json()["jobs"]
+    (planned, _) = done.here("plan", "m.yaml", "--json").json()["jobs"]
     assert (planned["action"], planned["reason"]) == (
         "resume",
         "not submitted yet, with style.prompt=fast (set by redo)",
@@ -132,7 +132,7 @@ def test_a_take_that_is_not_bought_or_fails_goes_on_as_it_was_asked_for(done):
 def test_a_take_that_was_not_bought_can_be_corrected(done):
     wrong = done.run("redo", "m.yaml", "hero", "--set", "style.prompt=wrong", "--yes", "--max-credits", "0")
     assert (wrong.code, job_of(done)["state"]) == (8, "ready"), wrong.err
-    row = next(line for line in done.run("status", "m.yaml").out.splitlines() if line.startswith("hero "))
+    row = next(line for line in done.here("status", "m.yaml").out.splitlines() if line.startswith("hero "))
     assert "renders/hero.mp4 of an earlier attempt" in row
 
     right = done.run("redo", "m.yaml", "hero", "--set", "style.prompt=right", "--yes")
@@ -150,7 +150,7 @@ def test_a_take_that_was_not_bought_is_dropped_when_the_manifest_moves_on(done):
     ended = done.run("run", "m.yaml", "--yes")
     assert ended.code == 0, ended.err
     assert len(done.provider.creates("m")) == 2
-    (planned, _) = done.run("plan", "m.yaml", "--json").json()["jobs"]
+    (planned, _) = done.here("plan", "m.yaml", "--json").json()["jobs"]
     changed = 'done, but changed since (style.prompt: "slow" -> "new"); --rerender buys it again'
     assert (planned["action"], planned["reason"]) == ("skip", changed)
 

@@ -105,7 +105,7 @@ def test_failed_renders_start_over_when_their_refund_is_seen(own):
     told = [type(event) for event in log_of(manifest, "late")]
     assert told.index(events.RefundAwaited) < told.index(events.RenderFailed)
     assert told.count(events.SubmitStarted) == 2
-    ledger = own.run("ledger", manifest.name, "--json").json()
+    ledger = own.here("ledger", manifest.name, "--json").json()
     assert ledger["totals"]["net"] == sum(each["charged"] for each in own.provider.creates("night"))
     assert ledger["totals"]["still_reserved"] == 0
     told = own.status(manifest)["totals"]["credits"]
@@ -140,7 +140,7 @@ def test_what_waits_says_when_which_try_it_is_and_why(own):
     (job,) = own.status(manifest)["jobs"]
     assert (job["tries"], job["of"], job["state"]) == (1, 5, "rendering")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", job["next_try_at"])
-    assert re.search(rf"rendering .*next try {MOMENT}, 2 of 5, .*HTTP 503", own.run("status", manifest.name).out)
+    assert re.search(rf"rendering .*next try {MOMENT}, 2 of 5, .*HTTP 503", own.here("status", manifest.name).out)
     process.kill()
     process.communicate()
     asked = sum(count for route, count in own.provider.requests().items() if route.startswith("GET /v1/video-projects"))
@@ -168,7 +168,7 @@ def test_a_day_to_wait_ends_every_run_at_once_and_says_until_when(own):
         assert abs(time.time() + 86400 - time.mktime(time.strptime(day, "%Y-%m-%d"))) < 2 * 86400
         misbehave(own)
     assert own.provider.creates("patient") == [], "nor is the other bought before its time"
-    shown = own.run("status", manifest.name)
+    shown = own.here("status", manifest.name)
     assert re.search(r"not before \d{4}-\d\d-\d\d ", shown.out)
     assert re.search(r"submit: the provider asked for a slower pace; it goes on at \d{4}-\d\d-\d\d ", shown.out)
     assert own.status(manifest)["pauses"]["submit"].startswith("the provider asked for a slower pace")
@@ -227,7 +227,7 @@ def test_reconcile_finds_what_was_paid_and_says_how_to_go_on(own, night):
     assert line.endswith(f"; next: {adopt}  or  {resolve}")
     assert "https://magichour.ai/my-library" in ended.err
     assert own.run("reconcile", night.name).out == ended.out, "a person decides, and it is told again"
-    shown = own.run("status", night.name).out
+    shown = own.here("status", night.name).out
     for words in (adopt, resolve, "https://magichour.ai/my-library", second["name"], "sent 20"):
         assert words in shown, words
     told = by_id(own.status(night))["second"]["uncertain"]
@@ -293,12 +293,12 @@ def test_reconcile_records_refunds_that_came_late(own):
     misbehave(own, failing("one", "no_source_face", refund="late", refund_after=8))
     manifest = write(own, "refunds", "one")
     assert own.run("run", manifest.name).code == 4
-    assert [due["job"] for due in own.run("ledger", manifest.name, "--refunds-due", "--json").json()] == ["one"]
+    assert [due["job"] for due in own.here("ledger", manifest.name, "--refunds-due", "--json").json()] == ["one"]
     wait_for(lambda: not any(each["charged"] for each in own.provider.creates("refunds")))
     ended = own.run("reconcile", manifest.name)
     assert ended.code == 0, ended.err
     assert re.fullmatch(r"one: attempt 1, project \w+, is charged 0 credits now\n", ended.out)
-    assert own.run("ledger", manifest.name, "--refunds-due", "--json").json() == []
+    assert own.here("ledger", manifest.name, "--refunds-due", "--json").json() == []
 
 
 def test_advice_names_the_state_file_that_was_given(own, night):
@@ -308,4 +308,4 @@ def test_advice_names_the_state_file_that_was_given(own, night):
     ended = own.run("reconcile", night.name, "--state", "kept aside.db")
     assert ended.code == 9, ended.err
     assert f"batchrunner adopt {night.name} second PROJECT_ID --state 'kept aside.db'" in ended.out
-    assert State.UNCERTAIN in own.run("status", night.name, "--state", "kept aside.db").out
+    assert State.UNCERTAIN in own.here("status", night.name, "--state", "kept aside.db").out

@@ -109,6 +109,7 @@ class Program:
         """Run a command that buys nothing, in this process: it is the same program, and Python is not started again."""
         with chdir(self.folder), CliRunner().isolation(env=self.environ()) as (out, err, _):
             code = main(arguments)
+            sys.stdout.flush()
         return Ended(code=code, out=out.getvalue().decode(), err=err.getvalue().decode())
 
     def status(self, manifest: Path) -> dict[str, Any]:
