@@ -1,11 +1,14 @@
-"""What is published: its extras, and a container that is built of what is there."""
+"""What is published: its extras, a container that is built of what is there, and nothing of others."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatch
 from pathlib import Path
 import re
+import subprocess
 import tomllib
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -46,3 +49,12 @@ def test_every_dependency_says_from_which_release_on() -> None:
     ]
     bare = [each for each in everything if ">=" not in each and not fnmatch(each, "batchrunner[[]*")]
     assert [each for each in bare if not each.startswith("types-")] == []
+
+
+def test_nothing_is_kept_that_git_is_told_to_leave_out() -> None:
+    """Such as packages of others, which are fetched, and pictures, which are made."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    words = ["git", "-C", ROOT, "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    kept = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert kept == ""
