@@ -96,7 +96,7 @@ def test_every_command_has_help_and_a_line_in_the_table(program):
     listed = re.findall(r"^\| `batchrunner ([a-z]+)", README, flags=re.MULTILINE)
     assert listed == list(COMMANDS)
     for name in COMMANDS:
-        ended = program.run(name, "--help")
+        ended = program.here(name, "--help")
         assert ended.code == 0
         assert "Usage: batchrunner" in ended.out
 

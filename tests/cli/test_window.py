@@ -158,15 +158,15 @@ def test_a_zone_that_is_not_there_is_told_at_its_place(batch):
 
 
 def test_plan_says_when_it_will_be_done_by_the_provider_s_medians_and_then_by_its_own(batch):
-    before = batch.run("plan", "m.yaml", "--json").json()["forecast"]
+    before = batch.here("plan", "m.yaml", "--json").json()["forecast"]
     assert before["basis"] == "the provider's medians"
     assert before["median"] <= before["nine_in_ten"]
     assert before["left"] == 0
     assert batch.run("run", "m.yaml", "--only", "s1").code == 0
-    after = batch.run("plan", "m.yaml", "--json").json()["forecast"]
+    after = batch.here("plan", "m.yaml", "--json").json()["forecast"]
     assert after["basis"] == "this account's own 1 render"
     assert batch.run("run", "m.yaml").code == 0
-    assert batch.run("plan", "m.yaml", "--json").json()["forecast"] is None
+    assert batch.here("plan", "m.yaml", "--json").json()["forecast"] is None
 
 
 def test_a_new_manifest_learns_from_the_account_s_other_batches(batch):
@@ -174,17 +174,17 @@ def test_a_new_manifest_learns_from_the_account_s_other_batches(batch):
     other = batch.folder / "other"
     other.mkdir()
     (other / "n.yaml").write_text((batch.folder / "m.yaml").read_text().replace("input: ", "input: ../"))
-    planned = batch.run("plan", "other/n.yaml", "--json").json()
+    planned = batch.here("plan", "other/n.yaml", "--json").json()
     assert planned["forecast"]["basis"] == "this account's own 2 renders"
 
 
 def test_without_a_key_a_still_takes_as_long_as_the_provider_says(batch):
     batch.env = {"MAGIC_HOUR_API_KEY": ""}
     began = datetime.now(UTC)
-    planned = batch.run("plan", "m.yaml", "--json").json()
+    planned = batch.here("plan", "m.yaml", "--json").json()
     takes = datetime.fromisoformat(planned["forecast"]["median"]) - began
     assert timedelta(seconds=60) < takes < timedelta(seconds=160)
-    told = batch.run("plan", "m.yaml").out
+    told = batch.here("plan", "m.yaml").out
     assert "done by about" in told
     assert "in 9 of 10 cases by" in told
     assert "(by the provider's medians)" in told
@@ -193,7 +193,7 @@ def test_without_a_key_a_still_takes_as_long_as_the_provider_says(batch):
 def test_plan_tells_the_window_and_what_it_leaves(batch):
     batch.env = {"MAGIC_HOUR_API_KEY": ""}
     with_window(batch, "{start: 2090-01-01T22:00, stop: 2090-01-02T06:00, timezone: Europe/Berlin}")
-    planned = batch.run("plan", "m.yaml", "--json").json()
+    planned = batch.here("plan", "m.yaml", "--json").json()
     assert planned["window"] == {
         "opens_at": "2090-01-01T21:00:00Z",
         "stops_at": "2090-01-02T05:00:00Z",
