@@ -55,6 +55,6 @@ def test_nothing_is_kept_that_git_is_told_to_leave_out() -> None:
     """Such as packages of others, which are fetched, and pictures, which are made."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout")
-    words = ["git", "-C", ROOT, "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    words = ["git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard"]
     kept = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert kept == ""
