@@ -41,7 +41,7 @@ async def mustered(
     from batchrunner import distributed  # noqa: PLC0415 - a run without workers never loads it
 
     sights = await asyncio.to_thread(_sights, batch)
-    cache = places.cache_folder(os.environ) / "pictures"
+    cache = places.pictures_folder(os.environ)
     guard = guard_of(access.base_url)
     async with distributed.joined(wanted, sights=sights, guard=guard, tell=tell, cache=cache) as cluster:
         yield cluster

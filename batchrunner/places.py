@@ -34,8 +34,12 @@ def _config_folder(environ: Mapping[str, str]) -> Path:
     return configured if configured.is_absolute() else home / ".config"
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where what can be made again is kept; nothing of it need be backed up."""
+def pictures_folder(environ: Mapping[str, str]) -> Path:
+    """Where small pictures are kept, by runs and their workers, by reports and dashboards; they can be made again."""
+    return _cache_folder(environ) / "pictures"
+
+
+def _cache_folder(environ: Mapping[str, str]) -> Path:
     home = Path(environ.get("HOME") or Path.home())
     if sys.platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "batchrunner" / "cache"

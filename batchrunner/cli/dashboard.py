@@ -44,7 +44,7 @@ def dashboard(
         raise UsageError(f"there is no {place}, and no state file of it")
     if place.is_dir() and state is not None:
         raise UsageError("--state is for one manifest, and this is a folder")
-    pictures = Pictures(places.cache_folder(os.environ) / "pictures")
+    pictures = Pictures(places.pictures_folder(os.environ))
     try:
         asyncio.run(_serve(_desk(place, state, var, pictures, _caps(caps)), host, port))
     finally:

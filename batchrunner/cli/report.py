@@ -265,7 +265,7 @@ def _gallery(read: _Read, folder: Path, given: Mapping[str, Any]) -> Gallery:
 
     if given["no_pictures"]:
         return Gallery(note="Made without pictures (--no-pictures).")
-    cache = places.cache_folder(os.environ) / "pictures"
+    cache = places.pictures_folder(os.environ)
     with show.counting("making pictures") as done:
         made = gallery.make(
             read.record.jobs, folders=read.folders, cache=cache, embedded=given["assets"] is None, done=done
