@@ -11,15 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
-import urllib.request
 
 import pytest
 
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
-from tests.support.program import Program, Provider, check_books
+from tests.support.program import Program, Provider, check_books, misbehave, wait_for
 
 STILL = """\
 version: 1
@@ -66,22 +64,6 @@ def written(program: Program, text: str) -> Path:
     return manifest
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-    return found
-
-
-def obey(program: Program, *rules: dict[str, Any]) -> None:
-    """Put other rules in force."""
-    request = urllib.request.Request(
-        f"{program.provider.base_url}/_sandbox/faults", data=json.dumps(rules).encode(), method="PUT"
-    )
-    urllib.request.urlopen(request, timeout=30).close()
-
-
 # --- breaks ---
 
 
@@ -101,7 +83,7 @@ def test_a_run_that_is_killed_while_it_downloads_fetches_only_the_rest(own: Star
     note = json.loads(partial.with_suffix(".etag").read_text())
     assert 0 < kept < note["total"]
 
-    obey(program)
+    misbehave(program)
     ended = program.run("run", manifest.name)
     assert ended.code == 0, ended.err
     check_books(program, manifest, jobs=1)
@@ -280,7 +262,7 @@ def test_collecting_is_not_refused_for_want_of_room(own: Start, small_disk: Call
     wait_for(lambda: program.provider.requests().get("GET /outputs/{id}/output.mp4"))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    obey(program)
+    misbehave(program)
     ended = program.run("download", manifest.name)
     assert ended.code == 0, ended.err
     check_books(program, manifest, jobs=1)

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from tests.support.program import Program, check_books
+from tests.support.program import Program, check_books, misbehave
 from tests.test_crash import crash_at
 
 CHAIN = """\
@@ -70,13 +70,6 @@ def planned(program: Program, *more: str) -> dict[str, tuple[str, str]]:
     plan = program.here("plan", "m.yaml", "--json", *more)
     assert plan.code == 0, plan.err
     return {job["id"]: (job["action"], job["reason"]) for job in plan.json()["jobs"]}
-
-
-def misbehave(program: Program, *rules: object) -> None:
-    request = urllib.request.Request(
-        f"{program.provider.base_url}/_sandbox/faults", data=json.dumps(rules).encode(), method="PUT"
-    )
-    urllib.request.urlopen(request, timeout=30).close()
 
 
 def source_of(address: str) -> str:

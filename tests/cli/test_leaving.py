@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 import shutil
 import signal
 import subprocess
-import time
-from typing import Any
 
 import pytest
 
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
-from tests.support.program import Program, Provider, check_books
+from tests.support.program import Program, Provider, check_books, wait_for
 
 MANIFEST = """\
 version: 1
@@ -43,13 +41,6 @@ def program(tmp_path: Path, media: Path) -> Iterator[Program]:
     (folder / "night.yaml").write_text(MANIFEST)
     with launch.start(Settings(data_dir=tmp_path / "data", scale=0.1, faults=tmp_path / "faults.json")) as running:
         yield Program(folder=folder, provider=Provider(base_url=running.base_url))
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)

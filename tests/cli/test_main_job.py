@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import time
 
 import pytest
 
@@ -19,7 +18,7 @@ from batchrunner.core import job as machine
 from batchrunner.core.job import State
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
-from tests.support.program import Program, Provider, check_books
+from tests.support.program import Program, Provider, check_books, wait_for
 
 BATCH = """\
 version: 1
@@ -52,14 +51,6 @@ def slow(tmp_path_factory, media):
             shutil.copy(file, folder)
         (folder / "slow.yaml").write_text(BATCH.replace("output:", "limits: {in_flight: 1}\noutput:"))
         yield program
-
-
-def wait_for(condition, timeout_s: float = 90.0) -> None:
-    """Until something in another process has happened."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
 
 
 def states_in(path: Path) -> set[State]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from typing import Any
-import urllib.request
 
 import pytest
 
@@ -20,7 +18,7 @@ from batchrunner.core.job import State
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from batchrunner.store import open_to_read
-from tests.support.program import Program, Provider
+from tests.support.program import Program, Provider, misbehave, wait_for
 
 STILL = "{kind: image-to-video, end_seconds: 3, model: kling-3.0, resolution: 720p, input: a.png"
 
@@ -41,16 +39,6 @@ def write(program: Program, name: str, *jobs: str, head: str = "") -> Path:
     return manifest
 
 
-def misbehave(program: Program, *rules: dict[str, Any]) -> None:
-    request = urllib.request.Request(
-        f"{program.provider.base_url}/_sandbox/faults",
-        data=json.dumps(rules).encode(),
-        headers={"content-type": "application/json"},
-        method="PUT",
-    )
-    urllib.request.urlopen(request, timeout=30).close()
-
-
 def log_of(manifest: Path, job_id: str) -> list[events.Event]:
     with open_to_read(manifest.with_name(f"{manifest.stem}.state.db")) as view:
         assert view is not None
@@ -59,15 +47,6 @@ def log_of(manifest: Path, job_id: str) -> list[events.Event]:
 
 def by_id(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {job["id"]: job for job in status["jobs"]}
-
-
-def wait_for(check: Any, timeout_s: float = 60.0) -> Any:
-    """What `check` gives as soon as that is something."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        if found := check():
-            return found
-    pytest.fail("it did not come")
 
 
 # --- renders that start over ---

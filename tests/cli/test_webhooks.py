@@ -17,7 +17,7 @@ from batchrunner.sandbox.settings import Settings
 from batchrunner.sandbox.webhooks import SECRET as SANDBOX_SECRET
 from tests.core.case_text import parse
 from tests.support.notices import SECRET
-from tests.support.program import Program, Provider, check_books
+from tests.support.program import Program, Provider, check_books, misbehave
 from tests.test_crash import TWO_JOBS, lay_out
 
 VARIABLE = "MAGIC_HOUR_WEBHOOK_SECRET"
@@ -75,11 +75,7 @@ def test_a_run_takes_notices_and_keeps_the_secret(program, batch):
 
 
 def test_a_notice_names_the_project_of_a_lost_submission(program, batch):
-    rule = {"step": "create", "kind": "image-to-video", "drop": "after"}
-    request = urllib.request.Request(
-        f"{program.provider.base_url}/_sandbox/faults", data=json.dumps([rule]).encode(), method="PUT"
-    )
-    urllib.request.urlopen(request, timeout=30).close()
+    misbehave(program, {"step": "create", "kind": "image-to-video", "drop": "after"})
     process, said, address = begun(program, "run", batch.name, "--webhook-port", "0")
     control(program, {"url": address, "secret": SECRET})
     _, err = process.communicate(timeout=100)

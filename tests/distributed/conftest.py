@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Processes, wait_for
+from tests.support.cluster import Processes
+from tests.support.program import wait_for
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ from batchrunner.traffic import Traffic
 from batchrunner.worker import Done, Sights, Trouble, flaw_of
 from tests.support import chaos
 from tests.support.chaos import Connection, answers, serving
-from tests.support.cluster import Processes, wait_for
+from tests.support.cluster import Processes
+from tests.support.program import wait_for
 
 pytest.importorskip("distributed", reason="only who uses workers needs it")
 

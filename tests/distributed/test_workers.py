@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-import json
 import os
 from pathlib import Path
 import shutil
@@ -11,32 +10,16 @@ import signal
 import subprocess
 import sys
 from typing import Any
-import urllib.request
 
 import pytest
 
 from batchrunner import crew
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
-from tests.support.cluster import wait_for
-from tests.support.program import Ended, Program, Provider, check_books
-from tests.test_crash import mixed_jobs
+from tests.support.program import Ended, Program, Provider, check_books, misbehave, wait_for
+from tests.test_crash import lay_out, mixed_jobs
 
 pytest.importorskip("distributed", reason="only who uses workers needs it")
-
-
-def lay_out(program: Program, media: Path, name: str, text: str) -> Path:
-    for file in media.iterdir():
-        shutil.copy(file, program.folder)
-    manifest = program.folder / f"{name}.yaml"
-    manifest.write_text(text)
-    return manifest
-
-
-def obey(program: Program, *rules: dict[str, Any]) -> None:
-    """Put other rules of misbehaviour in force."""
-    address = f"{program.provider.base_url}/_sandbox/faults"
-    urllib.request.urlopen(urllib.request.Request(address, data=json.dumps(rules).encode(), method="PUT"), timeout=30)
 
 
 def files(program: Program) -> dict[str, str]:
@@ -45,7 +28,7 @@ def files(program: Program) -> dict[str, str]:
 
 def lines(program: Program, manifest: Path) -> Any:
     """The ledger, but for how long the account was followed."""
-    ledger = program.run("ledger", manifest.name, "--json").json()
+    ledger = program.here("ledger", manifest.name, "--json").json()
     del ledger["drift"]
     return ledger
 
@@ -106,6 +89,15 @@ def test_files_are_fetched_again_by_workers_of_our_own_which_hold_no_key(program
     assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
 
+@pytest.mark.parametrize("needs_buckets", [False, True])
+def test_workers_of_our_own_get_what_python_needs_and_of_buckets_what_the_batch_needs(needs_buckets):
+    needed = {"PATH": "/bin", "HOME": "/home/me", "LC_ALL": "C", "HTTPS_PROXY": "http://proxy", "DASK_LOGGING": "x"}
+    of_buckets = {"AWS_SECRET_ACCESS_KEY": "a", "GOOGLE_APPLICATION_CREDENTIALS": "b", "AZURE_STORAGE_ACCOUNT_KEY": "c"}
+    never = {"MAGIC_HOUR_API_KEY": "d", "MAGIC_HOUR_WEBHOOK_SECRET": "e", "BATCHRUNNER_NOTIFY": "f", "SLACK_TOKEN": "g"}
+    got = crew.environment(needed | of_buckets | never, needs_buckets=needs_buckets)
+    assert got == (needed | of_buckets if needs_buckets else needed)
+
+
 HOLDING = """
 import sys
 from batchrunner import crew
@@ -157,12 +149,12 @@ def children(pid: int) -> list[int]:
 
 def test_a_worker_that_dies_in_the_middle_of_a_transfer(patient, media, own_cluster):
     manifest = lay_out(patient, media, "dies", mixed_jobs(4))
-    obey(patient, {"step": "download", "trickle": 3000})
+    misbehave(patient, {"step": "download", "trickle": 3000})
     process = patient.start("run", manifest.name, "--workers", own_cluster.address)
     wait_for(lambda: list((patient.folder / "out").glob(".*.part")))
     own_cluster.workers[0].send_signal(signal.SIGKILL)
     own_cluster.workers[0].wait()
-    obey(patient)
+    misbehave(patient)
     ended = ended_of(process)
     assert ended.code == 0, ended.err
     check_books(patient, manifest, jobs=4)
@@ -175,7 +167,7 @@ def ended_of(process: subprocess.Popen[str], timeout_s: float = 100) -> Ended:
 
 def test_a_scheduler_that_dies_an_engine_that_dies_and_all_is_carried_in_the_end(patient, media, own_cluster):
     manifest = lay_out(patient, media, "bad-night", mixed_jobs(8))
-    obey(patient, {"step": "download", "trickle": 3000})
+    misbehave(patient, {"step": "download", "trickle": 3000})
     process = patient.start("run", manifest.name, "--workers", own_cluster.address)
     wait_for(lambda: list((patient.folder / "out").glob(".*.part")))
     process.send_signal(signal.SIGKILL)
@@ -186,7 +178,7 @@ def test_a_scheduler_that_dies_an_engine_that_dies_and_all_is_carried_in_the_end
     own_cluster.kill_scheduler()
     own_cluster.start_scheduler()
     own_cluster.add_worker()
-    obey(patient)
+    misbehave(patient)
     ended = ended_of(process)
     assert ended.code in {0, 9}, ended.err  # killed just as a submission was on its way, that one is in doubt
     check_books(patient, manifest, jobs=8)

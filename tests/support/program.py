@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass, field
 import json
@@ -10,6 +11,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import time
 from typing import Any
 import urllib.request
 
@@ -117,6 +119,22 @@ class Program:
         assert ended.code == 0, ended.err
         shape: dict[str, Any] = ended.json()
         return shape
+
+
+def misbehave(program: Program, *rules: object) -> None:
+    """Put these rules of misbehaviour in force at the provider, in place of those before."""
+    address = f"{program.provider.base_url}/_sandbox/faults"
+    request = urllib.request.Request(address, data=json.dumps(rules).encode(), method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    """What a condition gives as soon as that is something: what happens in other processes."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+    return found
 
 
 def check_books(program: Program, manifest: Path, *, jobs: int, name: str | None = None) -> dict[str, Any]:
