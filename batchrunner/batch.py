@@ -321,11 +321,49 @@ def _complete(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a run would do now, and what was read of the inputs to know it."""
+    """What a run would do now, and what that was made from.
+
+    Attributes:
+        plan: the plan.
+        looked: what was seen of the inputs.
+        attempts: every attempt on record.
+        wishes: what to buy beyond new and unfinished jobs.
+        tier: the account's plan, for prices; None where it is not known.
+        history_folder: where prices were learned from, too.
+    """
 
     plan: Plan
-    files: tuple[Inspected, ...]
-    warnings: tuple[Problem, ...]
+    looked: Looked
+    attempts: tuple[Job, ...]
+    wishes: Wishes
+    tier: str | None
+    history_folder: Path | None
+
+    @property
+    def files(self) -> tuple[Inspected, ...]:
+        """The inputs that had to be read."""
+        return self.looked.fresh
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is worth saying although nothing is wrong."""
+        return self.looked.warnings
+
+    def still_holds(
+        self, seen: Looked, attempts: Sequence[Job], wishes: Wishes, *, tier: str | None, history_folder: Path | None
+    ) -> bool:
+        """Whether all that the plan was made from is as it was, so that it need not be made again.
+
+        Other batches of a history may have moved meanwhile: with one, that is not known.
+        """
+        looked = self.looked
+        return (
+            history_folder is None
+            and self.history_folder is None
+            and (wishes, tier) == (self.wishes, self.tier)
+            and (seen.contents, seen.unready) == (looked.contents, looked.unready)
+            and tuple(attempts) == self.attempts
+        )
 
 
 @collector.paused()
@@ -353,7 +391,7 @@ def preview(
     history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
-    return Preview(plan=made, files=seen.fresh, warnings=seen.warnings)
+    return Preview(plan=made, looked=seen, attempts=tuple(own), wishes=wishes, tier=tier, history_folder=history_folder)
 
 
 def listed(batch: Batch, known: Mapping[str, Job]) -> Iterator[Facts]:

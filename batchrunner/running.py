@@ -71,12 +71,12 @@ class Report:
 
     outcome: Outcome
     exit_code: Exit
-    jobs: tuple[Job, ...]
+    jobs: tuple[Job, ...] = field(repr=False)  # asyncio has what a task gave represented when it ends
     totals: Totals
     missing: int
     charged_before: int = 0
     named: Mapping[str, str] = field(default_factory=dict)
-    earlier: tuple[Job, ...] = ()
+    earlier: tuple[Job, ...] = field(default=(), repr=False)
 
 
 @contextmanager

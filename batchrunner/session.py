@@ -16,12 +16,11 @@ import secrets
 
 from batchrunner import room, storage, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Looked, elsewhere, listed, look, plan, trusted
+from batchrunner.batch import Batch, Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
 from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced, remarks
 from batchrunner.core.events import Event
-from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.pins import Pins
 from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
@@ -51,7 +50,8 @@ class Order:
             submissions. Nothing is bought but for the first.
         wishes: what to buy beyond new and unfinished jobs.
         flags: caps, and how to go about it.
-        files: what was read of the inputs a moment ago.
+        seen: what would have been done a moment ago; None where nobody looked. What is as it was then is neither read
+            nor worked out again.
         history: a folder whose state files tell what was charged before, beside this batch's own.
         agreed: what the person was shown and agreed to; None where nothing is spent, so nobody was asked.
         waits: when may be bought, and what is waited for before it begins.
@@ -60,7 +60,7 @@ class Order:
     goal: Goal = Goal.BUY
     wishes: Wishes = field(default_factory=Wishes)
     flags: Flags = field(default_factory=Flags)
-    files: Sequence[Inspected] = ()
+    seen: Preview | None = None
     history: Path | None = None
     agreed: Pins | None = None
     waits: Waits = NOT_AT_ALL
@@ -114,7 +114,7 @@ def begin(
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
         _claim(opened, access, account)
-        opened.remember_files(order.files)
+        opened.remember_files(order.seen.files if order.seen is not None else ())
         known = {job.id: job for job in opened.jobs()}
         made = _planned(batch, order, opened, known, tier=account.tier)
         _refuse(batch, order, made)
@@ -134,9 +134,12 @@ def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job]
     seen: Looked = look(batch, remembered=trusted(opened.files(), known.values()), tier=tier)
     opened.remember_files(seen.fresh)
     own = opened.all_attempts()
+    before, wishes = order.seen, order.wishes
+    if before is not None and before.still_holds(seen, own, wishes, tier=tier, history_folder=order.history):
+        return before.plan
     past = [*own, *elsewhere(batch, order.history)]
     history = priced.history_of(past, batch.catalog, tier=tier)
-    return plan(batch, seen, known, order.wishes, tier=tier, history=history, earlier=own)
+    return plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
 
 
 def _refuse(batch: Batch, order: Order, made: Plan) -> None:

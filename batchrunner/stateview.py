@@ -13,7 +13,8 @@ import os
 from pathlib import Path
 import platform
 import sqlite3
-from typing import Any
+from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from batchrunner import stateerrors
 from batchrunner.core import job as machine, ledger, lostlog, record
@@ -59,6 +60,22 @@ class RunRecord:
         return self.ended_at is None and self.is_alive is not False
 
 
+class _Row(NamedTuple):
+    """What says of a row that it is the one that was read: two that agree in it have the same body."""
+
+    id: str
+    attempt: int
+    last_event: int
+    checksum: int
+
+
+_MARK: Final = ", ".join(_Row._fields)
+
+_READ: Final[WeakValueDictionary[tuple[Path, str, int, int, int], Job]] = WeakValueDictionary()
+"""Jobs that were read and are still held by somebody, by file and row. To read 100,000 takes seconds, and a run needs
+them in several places: for the question, for the plan under the lock, for the money and for the times."""
+
+
 class View:
     """What can be read from a state file; also while a run is writing it."""
 
@@ -68,27 +85,40 @@ class View:
 
     def jobs(self) -> list[Job]:
         """The current attempt of every job, in the order in which they were first opened."""
-        rows = self._rows(
-            "SELECT body FROM job WHERE is_current = 1"
-            " ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id"
-        )
-        return [_job(self.path, body) for (body,) in rows]
+        return self._jobs("WHERE is_current = 1 ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id")
 
     def all_attempts(self) -> list[Job]:
         """Every attempt of every job, the current ones last."""
-        return [_job(self.path, body) for (body,) in self._rows("SELECT body FROM job ORDER BY is_current")]
+        return self._jobs("ORDER BY is_current")
 
     def earlier(self) -> list[Job]:
         """The attempts that were followed by another, oldest first."""
-        return [
-            _job(self.path, body)
-            for (body,) in self._rows("SELECT body FROM job WHERE is_current = 0 ORDER BY id, attempt")
-        ]
+        return self._jobs("WHERE is_current = 0 ORDER BY id, attempt")
 
     def attempts(self, job_id: str) -> list[Job]:
         """Every attempt of one job, oldest first."""
-        rows = self._rows("SELECT body FROM job WHERE id = ? ORDER BY attempt", job_id)
-        return [_job(self.path, body) for (body,) in rows]
+        return self._jobs("WHERE id = ? ORDER BY attempt", job_id)
+
+    def _jobs(self, which: str, *values: str) -> list[Job]:
+        """The attempts of some rows, in their order; those that somebody holds are not read again."""
+        marks = [_Row(*each) for each in self._rows(f"SELECT {_MARK} FROM job {which}", *values)]  # noqa: S608 - ours
+        held = [_READ.get((self.path, *mark)) for mark in marks]
+        if None not in held:
+            return [job for job in held if job is not None]
+        # With their marks once more, so that each is read as of the moment of its mark.
+        rows = self._rows(f"SELECT {_MARK}, body FROM job {which}", *values)  # noqa: S608 - as above
+        return [self._job(_Row(*mark), body) for *mark, body in rows]
+
+    def _job(self, mark: _Row, body: str) -> Job:
+        held = _READ.get((self.path, *mark))
+        if held is not None:
+            return held
+        try:
+            job = record.job_from_text(body)
+        except ValueError as error:
+            raise stateerrors.damaged(self.path, f"its jobs cannot be read: {error}") from error
+        _READ[(self.path, *mark)] = job
+        return job
 
     def events(self, job_id: str | None = None) -> Iterator[tuple[str, int, Event]]:
         """The log, oldest first: job id, attempt and event; of one job or of all."""
@@ -230,10 +260,3 @@ class View:
     def _rows(self, query: str, *values: str | float | None) -> list[tuple]:  # type: ignore[type-arg]
         with stateerrors.translated(self.path):
             return self._db.execute(query, values).fetchall()
-
-
-def _job(path: Path, body: str) -> Job:
-    try:
-        return record.job_from_text(body)
-    except ValueError as error:
-        raise stateerrors.damaged(path, f"its jobs cannot be read: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 import platform
@@ -14,7 +15,7 @@ import threading
 from filelock import FileLock
 import pytest
 
-from batchrunner import statefile, statelock, store
+from batchrunner import statefile, statelock, stateview, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
@@ -68,6 +69,36 @@ def test_what_was_appended_is_there_after_reopening(path):
         assert [event for _, _, event in view.events("a")] == [event for event, _ in entries]
         assert view.ledger() == 240
         assert view.totals() == store.Totals(held=480, charged=240, refunded=240)
+
+
+def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):
+    before, (_, after) = a_history()[:-1], a_history()[-1]
+    with open_run(path) as opened_store:
+        opened_store.append_now(before)
+        (held,) = opened_store.jobs()
+        with store.open_to_read(path) as view:
+            assert view is not None
+            assert view.jobs()[0] is held
+            assert any(each is held for each in view.all_attempts())
+        opened_store.append_now(a_history()[-1:])
+        assert opened_store.jobs() == [after]
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE job SET body = 'x', checksum = checksum + 1 WHERE is_current = 1")
+    with store.open_to_read(path, is_known=True) as view:
+        assert view is not None
+        with pytest.raises(StateUnusable, match="its jobs cannot be read"):
+            view.jobs()
+
+
+def test_a_job_that_nobody_holds_is_not_kept(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now(a_history())
+        held = opened_store.all_attempts()
+        mine = {key for key in stateview._READ if key[0] == opened_store.path}
+        assert len(mine) == len(held) == 2
+        held.clear()
+        gc.collect()
+        assert not mine & set(stateview._READ)
 
 
 def test_one_transaction_or_many_lead_to_the_same(path, tmp_path):

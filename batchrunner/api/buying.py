@@ -315,4 +315,4 @@ def _order(wishes: Wishes, options: RunOptions, history: Path | None, seen: Prev
     if "canary" in options:
         flags = replace(flags, canary=Mode(options["canary"]))
     agreed = pinning.pins(seen.plan)
-    return Order(wishes=wishes, flags=flags, files=seen.files, history=history, agreed=agreed)
+    return Order(wishes=wishes, flags=flags, seen=seen, history=history, agreed=agreed)

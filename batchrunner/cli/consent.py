@@ -17,7 +17,6 @@ from batchrunner.errors import UsageError
 if TYPE_CHECKING:
     from batchrunner.access import Access
     from batchrunner.batch import Batch, Preview
-    from batchrunner.core.inputs import Inspected
     from batchrunner.core.pins import Pins
     from batchrunner.core.plan import Bill, Entry, Plan, Wishes
     from batchrunner.provider import wire
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was agreed to, job by job (None where nobody had to be asked), and what was read of the inputs to ask."""
+    """What was agreed to, job by job (None where nobody had to be asked), and what was shown, or would have been."""
 
     wishes: Wishes
-    files: tuple[Inspected, ...]
+    seen: Preview | None
     agreed: Pins | None
 
 
@@ -62,7 +61,7 @@ def ask(
     from batchrunner.core.pins import pins
 
     if is_free and saved is None and shown is None:
-        return Answer(wishes=wishes, files=(), agreed=None)
+        return Answer(wishes=wishes, seen=None, agreed=None)
     account = asyncio.run(_account(access))
     with show.looking() as on_progress:
         seen = batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history, on_progress=on_progress)
@@ -82,7 +81,7 @@ def ask(
             plan.print_plan(seen.plan, told)
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
-    return Answer(wishes=wishes, files=seen.files, agreed=pins(seen.plan))
+    return Answer(wishes=wishes, seen=seen, agreed=pins(seen.plan))
 
 
 async def _account(access: Access) -> wire.Account:

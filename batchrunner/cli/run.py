@@ -203,7 +203,7 @@ def _order(
     return Order(
         wishes=asked.wishes,
         flags=_flags(given),
-        files=asked.files,
+        seen=asked.seen,
         history=given["history"],
         agreed=asked.agreed,
         waits=waits,

@@ -76,7 +76,7 @@ BOUGHT: Final = frozenset({State.SUBMITTING, State.RENDERING, State.RENDERED, St
 """Credits are, or may be, spent, and the result is not on disk yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Job:
     """One attempt of one job, as far as it is known.
 
