@@ -29,10 +29,12 @@ def on_a_terminal(program: Program, *arguments: str, answers: str | Callable[[by
     """
     import pty
 
+    # All is made before the fork: what another thread holds in that moment, a lock, is never let go of in the child.
+    command, environ = [sys.executable, "-m", "batchrunner", *arguments], program.environ()
     pid, terminal = pty.fork()
     if pid == 0:  # pragma: no cover - the child becomes the program
         os.chdir(program.folder)
-        os.execve(sys.executable, [sys.executable, "-m", "batchrunner", *arguments], program.environ())
+        os.execve(sys.executable, command, environ)
     if isinstance(answers, str):
         os.write(terminal, answers.encode())
     screen = b""
@@ -44,6 +46,7 @@ def on_a_terminal(program: Program, *arguments: str, answers: str | Callable[[by
         if not piece:
             break
         screen += piece
+        print(piece.decode("utf-8", "replace"), end="")  # for who finds that it stopped there
         if not isinstance(answers, str) and (typed := answers(screen)):
             os.write(terminal, typed)
             answers = ""
