@@ -16,7 +16,7 @@ from typing import Protocol
 
 from batchrunner import media, storage, watch
 from batchrunner.core import address as addresses, result, space
-from batchrunner.core.inputs import Media
+from batchrunner.core.facts import Media
 from batchrunner.core.job import Job
 from batchrunner.core.result import Doubt
 from batchrunner.core.space import Bound

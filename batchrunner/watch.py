@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from batchrunner import media
-from batchrunner.core.inputs import Media
+from batchrunner.core.facts import Media
 from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Seen, Shot, is_settled
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 from batchrunner import inspect, media as reading, storage
 from batchrunner.core.address import Address
+from batchrunner.core.facts import Media
 from batchrunner.core.footage import Wanted
-from batchrunner.core.inputs import Media
 from batchrunner.core.problem import Place
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, InputProblem, ManifestError, TransferError
