@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
-from batchrunner.carrying import Here
+from batchrunner.carrying import Carrier, Here
 from batchrunner.clock import WallClock, time_of
 from batchrunner.core import canary, forecast, looks, pace as pacing
 from batchrunner.core.budget import Caps
@@ -33,6 +33,7 @@ from batchrunner.session import Session, submission_name
 from batchrunner.store import Store
 from batchrunner.till import Till
 from batchrunner.timetable import Timetable
+from batchrunner.viewers import Viewers
 
 if TYPE_CHECKING:
     from batchrunner.distributed import Cluster
@@ -86,10 +87,12 @@ def engine(
     near_cap: Callable[[str], None] | None = None,
     fetch_again: Collection[str] = (),
     cluster: Cluster | None = None,
+    viewers: Viewers | None = None,
 ) -> tuple[Engine, Performer]:
     """The engine of a session with the real parts in it.
 
-    `account` is as it was just read, with the till taken by whoever means to buy.
+    `account` is as it was just read, with the till taken by whoever means to buy. `viewers` are the programs that look
+    into results, which end with the run; without them a thread does.
     """
     if session.order.buys:
         _tell_waiting(session.plan, tell)
@@ -97,7 +100,9 @@ def engine(
     settings = _settings(session, patience)
     is_chained = any(job.spec.waits_for for job in session.jobs)
     following = Following(session.jobs, {job.id: job for job in session.store.jobs()} if is_chained else None)
-    performer = _performer(session, client, settings.policy, following, cluster)
+    here = Here(put=client.put, fetch=client.fetch, viewers=viewers)
+    carrier = here if cluster is None else cluster.carrier(here)
+    performer = _performer(session, client, settings.policy, following, carrier)
     _tidy(performer, session.store.all_attempts(), fetch_again)
     governor = _governor(session, patience, now=WallClock().now(), tell=tell)
     made = Engine(
@@ -156,10 +161,8 @@ def _settings(session: Session, patience: Patience) -> Settings:
     )
 
 
-def _performer(
-    session: Session, client: Client, policy: Policy, following: Following, cluster: Cluster | None
-) -> Performer:
-    opened, here = session.store, Here(put=client.put, fetch=client.fetch)
+def _performer(session: Session, client: Client, policy: Policy, following: Following, carrier: Carrier) -> Performer:
+    opened = session.store
     return Performer(
         client=client,
         root=session.batch.root,
@@ -171,7 +174,7 @@ def _performer(
         state_folder=opened.path.parent,
         never_again=lost.flying if (lost := opened.lost_log()) else {},
         sources=following,
-        carrier=here if cluster is None else cluster.carrier(here),
+        carrier=carrier,
     )
 
 

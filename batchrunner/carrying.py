@@ -14,15 +14,17 @@ from pathlib import Path, PurePosixPath
 import re
 from typing import Protocol
 
-from batchrunner import media, storage, watch
-from batchrunner.core import address as addresses, result, space
-from batchrunner.core.inputs import Media
+from batchrunner import storage, viewers, watch
+from batchrunner.core import address as addresses, space
+from batchrunner.core.facts import Media
 from batchrunner.core.job import Job
-from batchrunner.core.result import Doubt
+from batchrunner.core.result import Doubt, Seen
 from batchrunner.core.space import Bound
 from batchrunner.errors import TransferError
 from batchrunner.traffic import Traffic
 from batchrunner.transfer import Fetch, Put
+from batchrunner.viewer import Original, Question
+from batchrunner.viewers import Viewers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +125,11 @@ class Carrier(Protocol):
 class Here:
     """Carries in this process."""
 
-    def __init__(self, *, put: Put, fetch: Fetch) -> None:
-        """Hand in what speaks to the provider's storage."""
+    def __init__(self, *, put: Put, fetch: Fetch, viewers: Viewers | None = None) -> None:
+        """Hand in what speaks to the provider's storage, and who looks into results; by default a thread does."""
         self._put = put
         self._fetch = fetch
+        self._viewers = viewers
 
     async def send(self, sending: Sending, traffic: Traffic) -> None:
         """See `Carrier`."""
@@ -149,11 +152,18 @@ class Here:
                 mark=fetching.mark,
                 bound=fetching.bound,
                 fetch=fetch,
-                check=partial(check, fetching),
+                check=partial(self._see, fetching),
                 meter=meter,
             )
             landed = await storage.download(fetching.written, incoming, root=fetching.root)
         return Brought(written=landed.written, bytes=landed.bytes, sha256=landed.sha256, doubt=landed.found)
+
+    async def _see(self, fetching: Fetching, render: storage.Readable) -> Doubt | None:
+        """As `check`, beside the loop: by a program of its own, where that can read all of it."""
+        question = question_of(fetching, render)
+        if self._viewers is None or question is None:
+            return await viewers.see(partial(check, fetching), render)
+        return await self._viewers.see(question, partial(check, fetching, render))
 
 
 def fetching_of(job: Job, *, root: Path, url: str, mark: str) -> Fetching:
@@ -185,14 +195,12 @@ def check(fetching: Fetching, render: storage.Readable) -> Doubt | None:
     Raises:
         DamagedFile: it is no video.
     """
-    video = media.check_video(render)
-    seen = watch.render(render, seconds=video.seconds, listens=fetching.wants_sound)
-    found = result.Found(seconds=video.seconds, fps=video.fps, seen=seen)
-    source = _seen(fetching) if result.asks_for_input(found) else None
-    return result.doubt(asked_s=fetching.seconds, found=found, wants_sound=fetching.wants_sound, source=source)
+    return watch.doubt(
+        render, seconds=fetching.seconds, wants_sound=fetching.wants_sound, source=partial(_seen, fetching)
+    )
 
 
-def _seen(fetching: Fetching) -> result.Seen | None:
+def _seen(fetching: Fetching) -> Seen | None:
     """What the input of a result shows; None where there is none, or it is not what was sent."""
     source = fetching.source
     if source is None:
@@ -202,3 +210,15 @@ def _seen(fetching: Fetching) -> result.Seen | None:
         if place.seen().size == source.size:
             return watch.of(place.readable, source.media, start_s=source.start_s, seconds=fetching.seconds)
     return None
+
+
+def question_of(fetching: Fetching, render: storage.Readable) -> Question | None:
+    """The same look as a question to another program; None where something of it is in a bucket."""
+    source = fetching.source
+    if not isinstance(render, Path) or (source is not None and addresses.is_object(source.written)):
+        return None
+    original = None
+    if source is not None:
+        path = (fetching.root / addresses.plain(source.written)).absolute()
+        original = Original(path=path, size=source.size, media=source.media, start_s=source.start_s)
+    return Question(path=render.absolute(), seconds=fetching.seconds, wants_sound=fetching.wants_sound, source=original)

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from batchrunner import private
+from batchrunner import environ, private
 from batchrunner.errors import UsageError
 
 CONNECT_S: Final = 5.0
@@ -41,27 +41,24 @@ MOST_STARTS: Final = 20
 
 REST_S: Final = 2.0
 
-PASSED: Final = frozenset(
+PASSED: Final = environ.OF_PYTHON | frozenset(
     {
-        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "TEMP", "SHELL", "VIRTUAL_ENV"),
-        *("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING", "LD_LIBRARY_PATH"),
-        *("DYLD_LIBRARY_PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+        *("HOME", "USER", "LOGNAME", "TZ", "TMPDIR", "TMP", "TEMP", "SHELL", "VIRTUAL_ENV"),
+        *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"),
         *("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
-        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "USERPROFILE"),
-        *("NUMBER_OF_PROCESSORS", "PROGRAMDATA", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"),
+        *("COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "USERPROFILE", "NUMBER_OF_PROCESSORS", "PROGRAMDATA"),
     }
 )
 """What of our environment a worker gets: what Python, FFmpeg and a connection need to work."""
 
-PASSED_BEGINNINGS: Final = ("LC_", "DASK_", "OMP_")
+PASSED_BEGINNINGS: Final = (*environ.OF_LANGUAGE, "DASK_", "OMP_")
 OF_BUCKETS: Final = ("AWS_", "GOOGLE_", "AZURE_")
 """The credentials of stores, where the batch has an address in one."""
 
 
-def environment(environ: Mapping[str, str], *, needs_buckets: bool) -> dict[str, str]:
+def environment(given: Mapping[str, str], *, needs_buckets: bool) -> dict[str, str]:
     """What a worker gets of an environment: no key of the provider, no address for notices, nothing else of no use."""
-    beginnings = PASSED_BEGINNINGS + (OF_BUCKETS if needs_buckets else ())
-    return {name: value for name, value in environ.items() if name in PASSED or name.startswith(beginnings)}
+    return environ.passed(given, PASSED, PASSED_BEGINNINGS + (OF_BUCKETS if needs_buckets else ()))
 
 
 def library() -> Any:

@@ -14,7 +14,8 @@ from typing import Final, Literal
 from batchrunner import pictures
 from batchrunner.batch import Batch
 from batchrunner.core import address as addresses, outputs
-from batchrunner.core.inputs import Media, Source
+from batchrunner.core.facts import Media
+from batchrunner.core.inputs import Source
 from batchrunner.core.job import Job
 from batchrunner.core.spec import Input
 from batchrunner.pictures import Made, Missing, Wanted

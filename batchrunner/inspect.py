@@ -19,9 +19,10 @@ from typing import Protocol, TypeAlias
 
 from batchrunner import media, storage
 from batchrunner.core import yamltext
+from batchrunner.core.facts import Facts
 from batchrunner.core.findings import Findings
 from batchrunner.core.footage import Wanted
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.problem import Problem
 from batchrunner.errors import DamagedFile, TransferError
 from batchrunner.storage.place import Seen

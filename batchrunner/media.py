@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from batchrunner.core.inputs import Facts, Media
+from batchrunner.core.facts import Facts, Media
 from batchrunner.errors import DamagedFile, TransferError
 
 if TYPE_CHECKING:

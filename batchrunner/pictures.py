@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from batchrunner import media
-from batchrunner.core.inputs import Media
+from batchrunner.core.facts import Media
 from batchrunner.core.retry import Instant
 
 if TYPE_CHECKING:

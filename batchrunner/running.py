@@ -37,6 +37,7 @@ from batchrunner.store import Totals
 from batchrunner.telling import telling
 from batchrunner.till import Noted, Till
 from batchrunner.traffic import Traffic
+from batchrunner.viewers import Viewers
 from batchrunner.waiting import Doorstep, Waits
 from batchrunner.web.door import Door
 
@@ -135,6 +136,7 @@ async def carry_out(
         mustered(workers, batch, access, tell=recorder.tell) as cluster,
         _on_the_doorstep(batch, order.waits, Doorstep(tell=recorder.tell, hurries=hurries)),
         client_of(access, heard=recorder.heard) as client,
+        Viewers(tell=recorder.tell) as viewers,
     ):
         account = await read_account(client)
         with (
@@ -153,6 +155,7 @@ async def carry_out(
                 herald=herald,
                 charged_before=session.store.ledger(),
                 cluster=cluster,
+                viewers=viewers,
             )
             return await run.to_its_end(onlooker, door)
 
@@ -181,6 +184,7 @@ class _Run:
     herald: Herald | None
     charged_before: int
     cluster: Cluster | None
+    viewers: Viewers
 
     async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
         """Wait for the turn, and run the engine."""
@@ -209,6 +213,7 @@ class _Run:
             near_cap=None if self.herald is None else self.herald.near_cap,
             fetch_again=missing if goal is Goal.COLLECT else (),
             cluster=self.cluster,
+            viewers=self.viewers,
         )
         if not session.order.buys:
             engine.stop(Stop.COLLECTING)

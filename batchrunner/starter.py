@@ -11,8 +11,8 @@ from pathlib import Path
 from batchrunner import inspect, listing, media, places
 from batchrunner.core import folder as folders, starter
 from batchrunner.core.catalog import Catalog
+from batchrunner.core.facts import Facts
 from batchrunner.core.folder import Folder, Found
-from batchrunner.core.inputs import Facts
 from batchrunner.core.kind import Kind
 from batchrunner.core.patterns import BadPattern
 from batchrunner.core.starter import Sort

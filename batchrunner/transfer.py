@@ -19,7 +19,6 @@ from pathlib import Path
 import threading
 from typing import Generic, Protocol, TypeVar
 
-from batchrunner import viewers
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferError
 from batchrunner.partial import Kept, Partial, keep_names
@@ -158,7 +157,14 @@ class _Reader:
 
 
 async def download(
-    url: str, *, target: Path, mark: str, bound: Bound, fetch: Fetch, check: Callable[[Path], T], meter: Meter
+    url: str,
+    *,
+    target: Path,
+    mark: str,
+    bound: Bound,
+    fetch: Fetch,
+    check: Callable[[Path], Awaitable[T]],
+    meter: Meter,
 ) -> Saved[T]:
     """Fetch an address into `target`, or beside it if another file has that name; whole and checked, or not at all.
 
@@ -169,7 +175,7 @@ async def download(
             finds what this one leaves.
         bound: how large it can be; what is announced or comes beyond it is damaged, and is not written.
         fetch: opens the address.
-        check: raises `DamagedFile` if the file is not what it should be; called in a thread.
+        check: raises `DamagedFile` if the file is not what it should be.
         meter: told of each piece that came over the wire.
 
     Raises:
@@ -179,7 +185,7 @@ async def download(
     partial = Partial(target, mark)
     try:
         digest, size = await _receive(url, partial, bound, fetch=fetch, meter=meter)
-        found = await viewers.see(check, partial.path)
+        found = await check(partial.path)
         path = await asyncio.to_thread(_publish, partial, target, digest)
     except OSError as error:
         # Of a file that did not fit nothing is kept either: the room is for those that do.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 import threading
 from typing import TYPE_CHECKING, Final, cast
@@ -20,8 +20,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from batchrunner import media
-from batchrunner.core.inputs import Media
-from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Seen, Shot, is_settled
+from batchrunner.core import result
+from batchrunner.core.facts import Media
+from batchrunner.core.result import BLACK_BELOW, SILENT_BELOW, Doubt, Found, Seen, Shot, is_settled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,6 +77,27 @@ def still(path: media.Readable) -> Seen:
 def of(path: media.Readable, kind: Media, *, start_s: float, seconds: float) -> Seen:
     """What an input shows in the part that is asked for."""
     return still(path) if kind == "image" else clip(path, start_s=start_s, seconds=seconds)
+
+
+def doubt(
+    path: media.Readable, *, seconds: float, wants_sound: bool, source: Callable[[], Seen | None]
+) -> Doubt | None:
+    """What is doubtful about a result; reads it, and its input where that decides, and takes its time.
+
+    Args:
+        path: the result.
+        seconds: its length, as it was asked for.
+        wants_sound: whether sound was asked for.
+        source: what its input shows; None where there is none, or it is not what was sent.
+
+    Raises:
+        DamagedFile: it is no video.
+    """
+    video = media.check_video(path)
+    seen = render(path, seconds=video.seconds, listens=wants_sound)
+    found = Found(seconds=video.seconds, fps=video.fps, seen=seen)
+    of_source = source() if result.asks_for_input(found) else None
+    return result.doubt(asked_s=seconds, found=found, wants_sound=wants_sound, source=of_source)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from functools import partial
 import hashlib
 from multiprocessing import get_context
 import os
@@ -27,7 +28,7 @@ from typing import Any
 
 import measuring
 
-from batchrunner import transfer
+from batchrunner import transfer, viewers
 from batchrunner.core.space import Bound
 from batchrunner.provider.client import Client
 
@@ -90,7 +91,7 @@ async def down(url: str, folder: Path, size: int, _: str) -> None:
             mark="benchmark",
             bound=Bound(likely=size, most=size),
             fetch=client.fetch,
-            check=lambda _: None,
+            check=partial(viewers.see, lambda _: None),
             meter=lambda _: None,
         )
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from batchrunner import inspect as inspecting, media as media_module
+from batchrunner.core.facts import Facts
 from batchrunner.core.footage import Wanted
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.problem import Place, Problem
 from batchrunner.errors import DamagedFile, ManifestError
 

@@ -16,7 +16,7 @@ from PIL import Image
 import pytest
 
 from batchrunner import media as media_module
-from batchrunner.core.inputs import Facts
+from batchrunner.core.facts import Facts
 from batchrunner.errors import DamagedFile
 from batchrunner.media import Video
 

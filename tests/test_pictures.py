@@ -15,7 +15,7 @@ from PIL import Image
 import pytest
 
 from batchrunner import pictures
-from batchrunner.core.inputs import Media
+from batchrunner.core.facts import Media
 from batchrunner.pictures import Made, Missing, Pictures, Wanted
 from tests.support.media import write_clip
 from tests.test_watch import scene, until, write

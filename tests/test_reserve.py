@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 import shutil
 import subprocess
 
 import pytest
 
-from batchrunner import reserve, transfer
+from batchrunner import reserve, transfer, viewers
 from batchrunner.core import events
 from batchrunner.core.job import Action, advance
 from batchrunner.core.kind import Kind
@@ -59,7 +60,7 @@ async def fetched(
             mark=target.stem,
             bound=bound,
             fetch=client.fetch,
-            check=lambda _path: None,
+            check=partial(viewers.see, lambda _path: None),
             meter=lambda _count: least.append(free(target.parent)),
         )
     except TransferError as error:

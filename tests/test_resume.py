@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+import functools
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from batchrunner import partial, transfer
+from batchrunner import partial, transfer, viewers
 from batchrunner.errors import AddressExpired, DamagedFile, TransferError
 from batchrunner.partial import Partial
 from batchrunner.pieces import PIECE
@@ -98,7 +99,13 @@ async def download(
     passed: list[int] = []
     url = f"{server.url}/output.mp4?try={len(server.requests)}"
     saved = await transfer.download(
-        url, target=target, mark="m1", bound=ANY_SIZE, fetch=client.fetch, check=check, meter=passed.append
+        url,
+        target=target,
+        mark="m1",
+        bound=ANY_SIZE,
+        fetch=client.fetch,
+        check=functools.partial(viewers.see, check),
+        meter=passed.append,
     )
     return saved, sum(passed)
 

@@ -15,7 +15,8 @@ from batchrunner import statecheck, statefile, stateview, store
 from batchrunner.core import pace
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.evidence import Baseline, Quiet
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.facts import Facts
+from batchrunner.core.inputs import Inspected
 from batchrunner.errors import BatchrunnerError, StateUnusable
 from tests.test_store import a_history
 

@@ -20,7 +20,8 @@ from batchrunner.core import events, job as machine
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Quiet
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.facts import Facts
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 import errno
+from functools import partial
 import hashlib
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ import tracemalloc
 
 import pytest
 
-from batchrunner import pieces, transfer
+from batchrunner import pieces, transfer, viewers
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError
 from batchrunner.pieces import PIECE
@@ -252,7 +253,13 @@ async def download(
     bound: Bound = ANY_SIZE,
 ) -> Saved[None]:
     return await transfer.download(
-        url, target=target, mark=mark, bound=bound, fetch=client.fetch, check=check, meter=lambda _: None
+        url,
+        target=target,
+        mark=mark,
+        bound=bound,
+        fetch=client.fetch,
+        check=partial(viewers.see, check),
+        meter=lambda _: None,
     )
 
 

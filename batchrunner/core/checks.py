@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from batchrunner.core import explain, findings, inputs, yamltext
 from batchrunner.core.catalog import Catalog, Model
-from batchrunner.core.inputs import Input, Media, Source
+from batchrunner.core.facts import Media
+from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.matrix import Variant
 from batchrunner.core.problem import Place, Problem, Severity

@@ -22,9 +22,10 @@ from batchrunner.core import (
     outputs,
     yamltext,
 )
+from batchrunner.core.facts import Media
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
-from batchrunner.core.inputs import Input, Inspected, Media, Source
+from batchrunner.core.inputs import Input, Inspected, Source
 from batchrunner.core.kind import Kind
 from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.manifest import JobEntry, Link, Manifest

@@ -15,7 +15,7 @@ import re
 from typing import Any, NamedTuple
 
 from batchrunner.core import address as addresses, duration, findings, patterns, yamltext
-from batchrunner.core.inputs import Media
+from batchrunner.core.facts import Media
 from batchrunner.core.patterns import BadPattern, Pattern
 from batchrunner.core.problem import Place, Problem, Severity
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from batchrunner.core import expand, folder, yamltext
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob
+from batchrunner.core.facts import Facts, Media
 from batchrunner.core.findings import Findings
-from batchrunner.core.inputs import Facts, Input, Inspected, Media, Source
+from batchrunner.core.inputs import Input, Inspected, Source
 from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.problem import Place, Problem, Severity
 

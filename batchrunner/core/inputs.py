@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 import re
-from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from batchrunner.core import address as addresses, redact, yamltext
-
-Media: TypeAlias = Literal["video", "image"]
+from batchrunner.core.facts import Facts, Media
 
 # Docs integration/inputs-and-outputs.mdx: paths that an upload gave back, and those of saved items.
 _UPLOADED = ("api-assets/", "saved-items/")
@@ -45,22 +43,6 @@ class Input:
     value: str
     media: Media
     extension: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is in a media file.
-
-    `seconds` and `fps` are None for a still, and `fps` for a clip that does not tell it. `width` and `height` are in
-    pixels as it is shown, after the rotation that a camera noted. `codec` is lower case, such as h264 or png.
-    """
-
-    width: int
-    height: int
-    codec: str
-    seconds: float | None = None
-    fps: float | None = None
-    has_audio: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

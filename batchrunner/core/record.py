@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from batchrunner.core.events import Event
-from batchrunner.core.inputs import Facts
+from batchrunner.core.facts import Facts
 from batchrunner.core.job import EVENTS, Job
 
 EVENT_VERSION: Final = 1

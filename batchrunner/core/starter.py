@@ -10,9 +10,9 @@ import math
 from batchrunner.core import naming, outputs, patterns, pricing, yamltext
 from batchrunner.core.catalog import Catalog, Model
 from batchrunner.core.checks import main_asset
+from batchrunner.core.facts import Facts
 from batchrunner.core.folder import Folder, Found
 from batchrunner.core.footage import SHORTEST_S
-from batchrunner.core.inputs import Facts
 from batchrunner.core.kind import Kind
 from batchrunner.core.problem import Place
 

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import secrets
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
 
-from batchrunner import transfer, viewers
+from batchrunner import transfer
 from batchrunner.core import outputs
 from batchrunner.core.address import Address
 from batchrunner.core.expand import FileFact, FileState
@@ -118,7 +118,7 @@ class ObjectPlace:
         staged = ObjectPlace(address=self._partial(incoming.mark))
         try:
             digest, size = await _Stream(staged.address, incoming).run()
-            found = await viewers.see(incoming.check, staged)
+            found = await incoming.check(staged)
             final = await self._publish(staged.address, digest, size)
         finally:
             # Also when this is broken off: what is left is one request from being gone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, Generic, Literal, Protocol, TypeVar
 
@@ -33,7 +33,7 @@ class Incoming(Generic[T]):
         mark: unique to the render; part of the partial name.
         bound: how large it can be.
         fetch: opens the address.
-        check: what is found in it; raises `DamagedFile` if it is not what it should be; called in a thread.
+        check: what is found in it; raises `DamagedFile` if it is not what it should be.
         meter: told of each piece that came.
     """
 
@@ -41,7 +41,7 @@ class Incoming(Generic[T]):
     mark: str
     bound: Bound
     fetch: Fetch
-    check: Callable[[Readable], T]
+    check: Callable[[Readable], Awaitable[T]]
     meter: Meter
 
 

@@ -26,7 +26,8 @@ from batchrunner.core import (
     priced,
     reader,
 )
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.facts import Facts
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.plan import Do, Plan, Wishes, make_plan
 from batchrunner.core.retry import Failure

@@ -5,8 +5,9 @@ from hypothesis import given, strategies as st
 import pytest
 
 from batchrunner.core import expand, inputs, outputs
+from batchrunner.core.facts import Facts
 from batchrunner.core.folder import Found, Listing
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.manifest import Manifest
 from batchrunner.errors import ManifestError
 from tests.core.case_text import facts, parse

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from batchrunner.core import expand, footage
-from batchrunner.core.inputs import Facts, Inspected
+from batchrunner.core.facts import Facts
+from batchrunner.core.inputs import Inspected
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.errors import ManifestError
 from tests.core.case_text import CATALOG, facts as all_there, parse

@@ -16,7 +16,7 @@ import pytest
 from batchrunner import crew
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
-from tests.support.program import Ended, Program, Provider, check_books, misbehave, wait_for
+from tests.support.program import Ended, Program, Provider, check_books, children, misbehave, wait_for
 from tests.test_crash import lay_out, mixed_jobs
 
 pytest.importorskip("distributed", reason="only who uses workers needs it")
@@ -73,7 +73,7 @@ def test_files_are_fetched_again_by_workers_of_our_own_which_hold_no_key(program
     (program.folder / "temporary").mkdir()
     program.env |= {"TMPDIR": str(program.folder / "temporary"), "NOTICES": "slack://a/b/c", "AWS_SECRET": "abc"}
     process = program.start("download", manifest.name, "--workers", "2")
-    found = wait_for(lambda: len(seen := children(process.pid)) == 2 and seen)
+    found = wait_for(lambda: len(seen := children(process.pid, "dask_worker")) == 2 and seen)
     environs = [Path(f"/proc/{pid}/environ").read_bytes() for pid in found]
     held = {path: path.read_bytes() for path in (program.folder / "temporary").rglob("*") if path.is_file()}
     out, err = process.communicate(timeout=100)
@@ -136,15 +136,6 @@ def test_what_a_killed_run_leaves_of_its_workers_is_swept_and_not_that_of_one_th
     runs[1].communicate()
     crew._sweep()
     assert [each.name for each in temporary.iterdir()] == ["batchrunner-workers-link"]
-
-
-def children(pid: int) -> list[int]:
-    """The worker processes of a run."""
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    if not found.exists():
-        pytest.skip("only Linux tells of other processes")
-    pids = [int(each) for each in found.read_text().split()]
-    return [each for each in pids if b"dask_worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_transfer(patient, media, own_cluster):

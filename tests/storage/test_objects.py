@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 import hashlib
 import os
 from pathlib import Path
@@ -11,10 +12,10 @@ import sys
 
 import pytest
 
-from batchrunner import inspect, media as reading, storage
+from batchrunner import inspect, media as reading, storage, viewers
 from batchrunner.core.address import Address
+from batchrunner.core.facts import Media
 from batchrunner.core.footage import Wanted
-from batchrunner.core.inputs import Media
 from batchrunner.core.problem import Place
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, InputProblem, ManifestError, TransferError
@@ -55,7 +56,12 @@ async def download(
     bound: Bound = ANY_SIZE,
 ) -> Landed[None]:
     incoming = storage.Incoming(
-        url=url, mark="0123456789ab", bound=bound, fetch=client.fetch, check=check, meter=lambda _: None
+        url=url,
+        mark="0123456789ab",
+        bound=bound,
+        fetch=client.fetch,
+        check=partial(viewers.see, check),
+        meter=lambda _: None,
     )
     return await storage.download(written, incoming, root=ROOT)
 
@@ -360,8 +366,9 @@ def test_a_clip_that_is_cut_short_is_told_though_it_is_not_read(bucket: Bucket, 
 
 CHILD = """
 import asyncio, sys
+from functools import partial
 from pathlib import Path
-from batchrunner import storage
+from batchrunner import storage, viewers
 from batchrunner.core.space import Bound
 from batchrunner.provider.client import Client
 
@@ -381,7 +388,7 @@ async def go(source, sink, target):
     async with Client(base_url="http://127.0.0.1:1", key="k") as client:
         async def there_and_back(size):
             incoming = storage.Incoming(url=f"{source}/{size}", mark="0123456789ab", bound=any_size,
-                fetch=client.fetch, check=check, meter=lambda _: None)
+                fetch=client.fetch, check=partial(viewers.see, check), meter=lambda _: None)
             landed = await storage.download(target + str(size), incoming, root=root)
             await storage.upload(landed.written, sink, root=root, sha256=landed.sha256, size=landed.bytes,
                 put=client.put, meter=lambda _: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import dataclass, field
 import json
 import os
@@ -16,6 +16,7 @@ from typing import Any
 import urllib.request
 
 from click.testing import CliRunner
+import pytest
 
 from batchrunner.cli.app import main
 from batchrunner.media import check_video
@@ -135,6 +136,22 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)
     return found
+
+
+def children(pid: int, word: str) -> list[int]:
+    """The processes that one has started and that live, by a word of their command line."""
+    if not Path("/proc/self/task").exists():
+        pytest.skip("only Linux tells of other processes")
+    tasks = Path(f"/proc/{pid}/task")
+    pids = [int(each) for task in tasks.iterdir() for each in (task / "children").read_text().split()]
+    return [each for each in pids if lives(each, word)]
+
+
+def lives(pid: int, word: str) -> bool:
+    """Whether a process is there that has this word in its command line, which a dead one has not."""
+    with suppress(OSError):
+        return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def check_books(program: Program, manifest: Path, *, jobs: int, name: str | None = None) -> dict[str, Any]:
