@@ -46,7 +46,7 @@ def on_a_terminal(program: Program, *arguments: str, answers: str | Callable[[by
         if not piece:
             break
         screen += piece
-        print(piece.decode("utf-8", "replace"), end="")  # for who finds that it stopped there
+        sys.stdout.write(piece.decode("utf-8", "replace"))  # for who finds that it stopped there
         if not isinstance(answers, str) and (typed := answers(screen)):
             os.write(terminal, typed)
             answers = ""
