@@ -163,7 +163,8 @@ def _measured(pictures: Iterator[tuple[float, VideoFrame]]) -> Iterator[Shot]:
     before: Image | None = None
     scaler = _scaler()
     for at_s, frame in pictures:
-        scaled = scaler.reformat(frame, *_SPOTS, format="rgb24", interpolation="AREA")
+        # In this thread: as many as there are cores take longer to wake than so small a picture takes.
+        scaled = scaler.reformat(frame, *_SPOTS, format="rgb24", interpolation="AREA", threads=1)
         small = scaled.to_image()  # type: ignore[no-untyped-call]
         changed, spot = (None, None) if before is None else _difference(before, small)
         yield Shot(at_s=max(0.0, at_s), black=_blackness(small), changed=changed, spot=spot)
