@@ -86,7 +86,8 @@ class Durations:
 
     def learn_between(self, least_s: float, most_s: float) -> None:
         """Learn of a render that took longer than `least_s`, 0 if nobody saw it before, and `most_s` at most."""
-        first, last = bisect_right(self.ordered, least_s), bisect_right(self.ordered, most_s)
+        first = bisect_right(self.ordered, least_s) if least_s > 0 else 0
+        last = bisect_right(self.ordered, most_s)
         duration_s = (least_s + most_s) / 2
         if first < last:
             self.drawn += 1

@@ -10,7 +10,7 @@ import math
 import random
 from statistics import mean, median
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 import pytest
 
 from batchrunner.core import durations as lasting, looks as looking
@@ -331,6 +331,7 @@ def test_a_render_that_a_notice_told_of_has_only_just_ended():
     past=st.lists(st.floats(0.0, 5000), min_size=1, max_size=80),
     seen=st.lists(st.tuples(st.floats(0.0, 5000), st.floats(0.0, 5000)), max_size=80),
 )
+@example(past=[0.0], seen=[(0.0, 1.0)])
 def test_what_is_known_stays_in_order_bounded_and_not_longer_than_what_was_seen(past, seen):
     known = Durations()
     for duration_s in past:

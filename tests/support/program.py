@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import chdir, suppress
@@ -109,7 +110,12 @@ class Program:
         return Ended(code=process.returncode, out=out, err=err)
 
     def here(self, *arguments: str) -> Ended:
-        """Run a command that buys nothing, in this process: it is the same program, and Python is not started again."""
+        """Run a command that buys nothing, in this process: it is the same program, and Python is not started again.
+
+        Where a browser was started in this thread, its event loop runs there, and no other can: then as a process.
+        """
+        if _has_a_loop():
+            return self.run(*arguments)
         with chdir(self.folder), CliRunner().isolation(env=self.environ()) as (out, err, _):
             code = main(arguments)
             sys.stdout.flush()
@@ -120,6 +126,15 @@ class Program:
         assert ended.code == 0, ended.err
         shape: dict[str, Any] = ended.json()
         return shape
+
+
+def _has_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def misbehave(program: Program, *rules: object) -> None:
