@@ -66,6 +66,10 @@ class Durations:
         """That half of them took; there must be one."""
         return self.ordered[len(self.ordered) // 2]
 
+    def are_alike(self, *, within: float) -> bool:
+        """Whether the longest and the shortest are no more than this share of the usual one apart."""
+        return self.ordered[-1] - self.ordered[0] <= within * self.usual_s
+
     def likely_s(self, *, beyond_s: float) -> float | None:
         """The age by which a look at a render older than this is worth it; None beyond all that is known."""
         left = bisect_right(self.ordered, beyond_s)

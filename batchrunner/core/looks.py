@@ -101,9 +101,14 @@ QUICK_BEYOND_SHARE = 0.25
 """Of renders known to be short, `SHORTEST_S` is `SHARE` of their usual duration, beyond all that is known this share;
 never less than the first."""
 
+ENOUGH = 50
+"""With fewer durations than this, and these more than `SHARE` apart, `SHORTEST_S` holds for short ones too: the first
+few say little of when the others are finished, who would be looked at more than twice each."""
+
 QUICK_S = 3.0
+SHORTEST_WATCH_S = 0.15
 """Up to this age of its oldest, an unknown group of which nothing is said may be a quick one: `SHORTEST_S` is divided
-by the square root of the number of those that wait, down to `SHORTEST_OF_ALL_S`."""
+by the square root of the number of those that wait, down to the second."""
 
 FALLBACK_S = 4.0
 """The age of a waiting render at its first look, if nobody tells its time before; then at twice the age, and so on.
@@ -223,7 +228,9 @@ class _Group:
         """The age at which to look next at a render of age `age_s`, by what is known."""
         likely_s = self.known.likely_s(beyond_s=age_s)
         share, shortest = (BEYOND_SHARE, QUICK_BEYOND_SHARE) if likely_s is None else (SHARE, SHARE)
-        shortest_s = max(SHORTEST_OF_ALL_S, min(SHORTEST_S, shortest * self.known.usual_s))
+        shortest_s = SHORTEST_S
+        if len(self.known.latest) >= ENOUGH or self.known.are_alike(within=SHARE):
+            shortest_s = max(SHORTEST_OF_ALL_S, min(SHORTEST_S, shortest * self.known.usual_s))
         next_s = age_s + min(LONGEST_S, max(shortest_s, share * age_s))
         if likely_s is not None:
             # Only the first look may be far off: what is slow, is seen a minute late at most.
@@ -243,7 +250,7 @@ class _Group:
             return max(SHORTEST_S, (FIRST_S if oldest_s < FIRST_S else 2 * FIRST_S) - oldest_s)
         shortest_s = SHORTEST_S
         if self.may_be_quick(oldest_s):
-            shortest_s = max(SHORTEST_OF_ALL_S, SHORTEST_S / math.sqrt(len(self.waiting.after)))
+            shortest_s = max(SHORTEST_WATCH_S, SHORTEST_S / math.sqrt(len(self.waiting.after)))
         return min(LONGEST_S, max(shortest_s, self._watch_share(oldest_s) * oldest_s))
 
     def may_be_quick(self, oldest_s: float) -> bool:
