@@ -5,11 +5,11 @@ Three pools of connections, because they must not share anything:
 - `api`: reads, with the bearer; connections are kept.
 - `paid`: the two POSTs that cost credits, with the bearer, each on a fresh connection. On a kept one, a connection
   that died while idle looks like an answer lost after sending; on a fresh one, a failure to connect proves that
-  nothing was sent.
+  nothing was sent. The next one may be opened a moment ahead.
 - `storage`: presigned addresses, without the bearer, whatever public host they point at; never a redirect. Downloads
   keep their connections, uploads do not.
 
-The connections themselves are made in `connections`, and foreign exceptions become ours in `failures`.
+The connections themselves are made in `connections` and `connector`, and foreign exceptions become ours in `failures`.
 """
 
 from __future__ import annotations

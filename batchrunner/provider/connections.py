@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from batchrunner.provider.failures import NoTunnel
+from batchrunner.provider.connector import Connector, FreshConnector
 from batchrunner.provider.guard import Forbidden, Guard
 from batchrunner.provider.lean import AiohttpResponseStream, AiohttpTransport, httpx
 from batchrunner.provider.proxies import Proxies
@@ -66,7 +66,7 @@ class Connections:
         self._sessions = {
             "api": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies),
             "paid": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies),
-            # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
+            # Fresh ones, too: aiohttp repeats a PUT on a kept connection that died, with a body already read.
             "uploads": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies, guard=guard),
             "downloads": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies, guard=guard),
         }
@@ -116,9 +116,8 @@ class _Session:
     ) -> None:
         self._guard = guard
         self._proxies = proxies
-        self._options: dict[str, Any] = {"limit": limit, "ssl": tls, "force_close": not is_kept}
-        if is_kept:
-            self._options["keepalive_timeout"] = 30.0
+        self._is_kept = is_kept
+        self._options: dict[str, Any] = {"limit": limit, "ssl": tls}
         self._session: aiohttp.ClientSession | None = None
 
     def __call__(self) -> Any:
@@ -130,11 +129,16 @@ class _Session:
                     aiohttp.ThreadedResolver(), self._guard, unguarded=unguarded
                 )
             self._session = aiohttp.ClientSession(
-                connector=_Connector(**self._options),
+                connector=self._connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=BUFFER,
             )
         return self
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._is_kept:
+            return Connector(keepalive_timeout=30.0, **self._options)
+        return FreshConnector(**self._options)
 
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
@@ -152,31 +156,6 @@ class _Session:
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Makes connections, and tells a tunnel that did not come about from an answer that was lost."""
-
-    async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
-        """A connection for a request, of which nothing was sent yet.
-
-        Never one on which something came that nobody had asked for: the next request would take it for its answer. That
-        is another job's clip, or another file's address. aiohttp asks only whether such a connection is still open.
-        """
-        try:
-            for _ in range(self.limit + 1):
-                connection = await super().connect(req, *args, **options)
-                if connection.protocol is None or not connection.protocol.should_close:
-                    return connection
-                connection.close()
-            raise aiohttp.ClientConnectionError("the server speaks before it is asked")
-        except (aiohttp.ClientError, OSError) as error:
-            # A time-out is aiohttp's to name; what it names itself stays as it is.
-            if req.proxy is None or isinstance(error, TimeoutError | aiohttp.ClientConnectorError):
-                raise
-            if isinstance(error, aiohttp.ClientHttpProxyError):
-                raise NoTunnel(f"the proxy {req.proxy} answered HTTP {error.status}") from None
-            raise NoTunnel(f"the proxy {req.proxy} made no tunnel: {error}") from None
 
 
 class GuardedResolver(AbstractResolver):

@@ -14,12 +14,13 @@ import httpx
 import pytest
 
 from batchrunner.errors import NeverSent, NoAnswer, Rejected
+from batchrunner.provider import connector
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
 from tests.support import chaos
-from tests.support.chaos import Connection, Mode, answers, serving
+from tests.support.chaos import Connection, Handler, Mode, answers, serving
 
 PATIENT = Timeouts(connect_s=5, read_s=5, write_s=5, pool_s=5, whole_s=10)
 HASTY = Timeouts(connect_s=0.2, read_s=0.2, write_s=0.2, pool_s=0.2, whole_s=2)
@@ -198,12 +199,125 @@ async def test_a_lost_answer_is_not_asked_for_again() -> None:
 
 
 async def test_each_request_has_a_connection_of_its_own() -> None:
-    async with answers(chaos.answer(CREATED), closing=False) as server, client(server.url) as provider:
+    carried: list[int] = []
+
+    async def handle(connection: Connection) -> None:
+        number = len(carried)
+        carried.append(0)
+        while True:
+            await connection.request()
+            carried[number] += 1
+            await connection.send(chaos.answer(CREATED))
+
+    async with serving(handle) as server, client(server.url) as provider:
         for _ in range(3):
             created = await provider.create(KIND, {"name": "x"})
             assert created.project_id == "cmtwmxasp02q7h401s1vslohu"
-        assert (server.accepted, len(server.requests)) == (3, 3)
-        assert [request.header("connection") for request in server.requests] == ["close"] * 3
+        await server.until_accepted(4)
+    assert carried == [1, 1, 1, 0]  # the last was opened for one that never came
+    assert [request.header("connection") for request in server.requests] == ["close"] * 3
+
+
+# --- connections that are opened ahead ---
+
+
+async def test_the_next_connection_is_opened_while_a_request_is_under_way() -> None:
+    async def handle(connection: Connection) -> None:
+        await connection.request()
+        if len(server.requests) == 2:  # of the third, nothing is known
+            await server.until_accepted(3)
+        await connection.send(chaos.answer(CREATED))
+
+    async with serving(handle) as server, client(server.url) as provider:
+        await provider.create(KIND, {"name": "x"})
+        assert server.accepted == 1  # one alone makes no other likely
+        await provider.create(KIND, {"name": "x"})
+        await provider.create(KIND, {"name": "x"})
+        assert len(server.requests) == 3
+
+
+async def _speak(connection: Connection) -> None:
+    await connection.send(CREATED)
+
+
+async def _close(connection: Connection) -> None:
+    await connection.close()
+
+
+async def _reset(connection: Connection) -> None:
+    connection.reset()
+    await connection.close()
+
+
+@pytest.mark.parametrize("spoil", [_speak, _close, _reset])
+async def test_a_connection_opened_ahead_is_left_if_the_server_says_anything_on_it(spoil: Handler) -> None:
+    """Its farewell included: what is sent on it would count as lost, and as perhaps paid for."""
+    spoiled = asyncio.Event()
+
+    async def handle(connection: Connection) -> None:
+        if server.accepted == 3:
+            await spoil(connection)
+            spoiled.set()
+            await chaos.silence(connection)
+        await connection.request()
+        if len(server.requests) == 2:
+            await spoiled.wait()
+        await connection.send(chaos.answer(CREATED))
+
+    async with serving(handle) as server, client(server.url) as provider:
+        for count in range(1, 5):
+            assert (await provider.create(KIND, {"name": "x"})).project_id == "cmtwmxasp02q7h401s1vslohu"
+            assert len(server.requests) == count
+
+
+async def test_a_connection_opened_ahead_is_closed_if_no_request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector, "AHEAD_S", 0.2)
+    gone = asyncio.Event()
+
+    async def handle(connection: Connection) -> None:
+        if server.accepted == 3:
+            await chaos.silence(connection)
+            gone.set()
+            return
+        await connection.request()
+        await connection.send(chaos.answer(CREATED))
+
+    async with serving(handle) as server, client(server.url) as provider:
+        for _ in range(2):
+            await provider.create(KIND, {"name": "x"})
+        await asyncio.wait_for(gone.wait(), 10)
+        await provider.create(KIND, {"name": "x"})
+        assert len(server.requests) == 3
+
+
+async def test_a_connection_that_could_not_be_opened_ahead_proves_that_nothing_was_sent() -> None:
+    async with answers(chaos.answer(CREATED)) as server, client(server.url) as provider:
+        for _ in range(2):
+            await provider.create(KIND, {"name": "x"})
+        await server.until_accepted(3)
+        server.accept_no_more()
+        await provider.create(KIND, {"name": "x"})  # on the one that was opened before
+        with pytest.raises(NeverSent):
+            await provider.create(KIND, {"name": "x"})
+        assert len(server.requests) == 3
+
+
+async def test_a_request_that_is_cancelled_while_its_connection_is_opened_ahead_leaves_none_open() -> None:
+    begun = asyncio.Event()
+
+    async def stall(connection: Connection) -> None:
+        begun.set()
+        await chaos.silence(connection)
+
+    async with serving(stall) as stalled, client(f"https://127.0.0.1:{stalled.port}") as provider:
+        tasks = []
+        for _ in range(3):
+            tasks.append(asyncio.create_task(provider.create(KIND, {"name": "x"})))
+            await asyncio.wait_for(begun.wait(), 10)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
 
 
 async def test_reads_keep_their_connection() -> None:

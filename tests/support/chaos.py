@@ -59,6 +59,12 @@ class Connection:
             self.writer.write(piece)
             await self.writer.drain()
 
+    async def close(self) -> None:
+        """End it, and come back when that was sent."""
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
     def reset(self) -> None:
         """End with RST instead of FIN."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -73,6 +79,12 @@ class Server:
     accepted: int = 0
     requests: list[Request] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listener: asyncio.Server | None = None
+
+    def accept_no_more(self) -> None:
+        """Refuse new connections; those that are there go on."""
+        assert self.listener is not None
+        self.listener.close()
 
     async def until_accepted(self, count: int) -> None:
         """Come back when so many connections were accepted."""
@@ -118,7 +130,7 @@ async def serving(handle: Handler, *, tls: ssl.SSLContext | None = None) -> Asyn
             with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    listener = server.listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
