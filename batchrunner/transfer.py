@@ -287,19 +287,21 @@ async def gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     What is not written yet is lost with the process, and would have to come again.
     """
     loop = asyncio.get_running_loop()
-    held, written_at = bytearray(), loop.time()
+    held: list[bytes] = []  # joined at once: what grows piece by piece is copied each time, and once more at the end
+    size, written_at = 0, loop.time()
     trouble: TransferError | None = None
     try:
         async for chunk in chunks:
-            held += chunk
-            if len(held) >= PIECE or loop.time() - written_at >= LONGEST_HELD_S:
-                yield bytes(held)
+            held.append(chunk)
+            size += len(chunk)
+            if size >= PIECE or loop.time() - written_at >= LONGEST_HELD_S:
+                yield b"".join(held)
                 held.clear()
-                written_at = loop.time()
+                size, written_at = 0, loop.time()
     except TransferError as error:
         trouble = error
     if held:
-        yield bytes(held)
+        yield b"".join(held)
     if trouble is not None:
         try:
             raise trouble
