@@ -19,7 +19,7 @@ from batchrunner.errors import DamagedFile, DiskFull, InputProblem, TransferErro
 from batchrunner.partial import Kept, Partial
 from batchrunner.reserve import Claim
 
-PIECE = 256 * 1024
+PIECE = 512 * 1024
 """Bytes read or written at a time: large enough to be as fast as any library, small in memory."""
 
 

@@ -29,6 +29,7 @@ from typing import Any
 import measuring
 
 from batchrunner import transfer, viewers
+from batchrunner.__main__ import SWITCH_S
 from batchrunner.core.space import Bound
 from batchrunner.provider.client import Client
 
@@ -102,6 +103,7 @@ async def up(url: str, folder: Path, size: int, sha256: str) -> None:
 
 
 def ours(way: str, url: str, folder: Path, size: int, sha256: str) -> dict[str, float]:
+    sys.setswitchinterval(SWITCH_S)  # as the command line does
     idle = measuring.peak_mb()
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     asyncio.run({"down": down, "up": up}[way](url, folder, size, sha256))

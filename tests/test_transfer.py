@@ -166,7 +166,7 @@ async def test_a_file_that_vanishes_during_the_upload_is_sent_to_its_end(client:
 
 
 async def test_a_storage_that_is_content_too_early(client: Client, source: Path) -> None:
-    content = source.read_bytes() + bytes(400 * PIECE)
+    content = source.read_bytes() + bytes(200 * PIECE)
     source.write_bytes(content)
 
     async def handle(connection: Connection) -> None:
@@ -179,7 +179,7 @@ async def test_a_storage_that_is_content_too_early(client: Client, source: Path)
 
 
 async def test_a_storage_that_refuses_before_it_has_read_all(client: Client, source: Path) -> None:
-    content = source.read_bytes() + bytes(400 * PIECE)
+    content = source.read_bytes() + bytes(200 * PIECE)
     source.write_bytes(content)
 
     async def handle(connection: Connection) -> None:
