@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from batchrunner.core import explain, findings, inputs, yamltext
-from batchrunner.core.catalog import Catalog, Model
+from batchrunner.core import explain, findings, inputs, possible, yamltext
+from batchrunner.core.catalog import Catalog
 from batchrunner.core.facts import Media
 from batchrunner.core.inputs import Input, Source
 from batchrunner.core.kind import DEFAULT, Kind
@@ -325,94 +325,14 @@ def _old_model(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
 def _possible(draft: Draft, catalog: Catalog, *, allow_unlisted: bool) -> Iterator[Problem]:
     """Yield why no plan could render the job.
 
-    Without a model or a resolution the provider's choice depends on the plan, so it is enough when one plan can. Where
-    one was written and refused, nothing is said of what would be chosen in its place.
+    Where one was written and refused, nothing is said of what would be chosen in its place.
     """
     if draft.is_broken("model"):
         return
-    faults = [tuple(_faults(draft, catalog, model, resolution)) for model, resolution in _candidates(draft, catalog)]
-    if not faults or not all(faults):
-        return
+    values = {**draft.values, "resolution": ""} if draft.is_broken("resolution") else draft.values
     tell = draft.warning if allow_unlisted else draft.problem
-    for fault in faults[0]:
+    for fault in possible.faults(values, catalog, tiers=catalog.tiers):
         yield tell(fault.path, "not-possible", fault.message, fault.hint)
-
-
-def _candidates(draft: Draft, catalog: Catalog) -> Iterable[tuple[Model, str]]:
-    """Return the model and resolution that each plan would render with, the dearest plan first."""
-    asked = "" if draft.is_broken("resolution") else catalog.asked_resolution(draft.values)
-    name = draft.get("model") or DEFAULT
-    candidates = {}
-    for tier in reversed(catalog.tiers):
-        resolved = catalog.resolve_model(name, audio=False, tier=tier)
-        if resolved is not None:
-            resolution = asked if asked is not None else catalog.default_resolution_by_tier[tier]
-            candidates[resolved.model.name, resolution] = (resolved.model, resolution)
-    return candidates.values()
-
-
-class _Fault(NamedTuple):
-    path: Path
-    message: str
-    hint: str | None
-
-
-def _faults(draft: Draft, catalog: Catalog, model: Model, resolution: str) -> Iterator[_Fault]:
-    """Yield what this model cannot do of what the job asks for."""
-    subject = _subject(draft, model)
-    seconds = draft.get("end_seconds")
-    in_range = seconds is not None and catalog.image_seconds_min <= seconds <= catalog.image_seconds_max
-    if in_range and not model.takes_seconds(seconds):
-        near = min(sorted(model.durations), key=lambda possible: abs(possible - seconds))
-        said = f"{subject} renders {spans(model.durations)} seconds, not {seconds}"
-        yield _Fault(("end_seconds",), said, f"the nearest is {near}")
-    if resolution in catalog.resolutions and resolution not in model.resolutions:
-        said = f"{subject} renders {_either(model.resolutions)}, not {resolution}"
-        yield _Fault(("resolution",), said, None)
-    if draft.get("audio") and not model.audio_supported:
-        able = [each.name for each in catalog.models.values() if each.audio_supported and not each.leads_to]
-        yield _Fault(("audio",), f"{subject} has no audio", f"models with audio: {', '.join(able)}")
-    if draft.get("assets", "end_image_file_path") is not None:
-        yield from _end_image_faults(model, subject, resolution, seconds)
-
-
-def _end_image_faults(model: Model, subject: str, resolution: str, seconds: float | None) -> Iterator[_Fault]:
-    path = ("assets", "end_image_file_path")
-    longest = model.end_image_max_seconds
-    if not model.end_image_resolutions:
-        yield _Fault(path, f"{subject} takes no end image", None)
-    elif resolution in model.resolutions and resolution not in model.end_image_resolutions:
-        possible = _either(model.end_image_resolutions)
-        yield _Fault(path, f"{subject} takes an end image only at {possible}, not at {resolution}", None)
-    if longest is not None and seconds is not None and seconds > longest:
-        yield _Fault(path, f"{subject} takes an end image only up to {longest} seconds, not {seconds}", None)
-
-
-def _subject(draft: Draft, model: Model) -> str:
-    asked = draft.get("model") or DEFAULT
-    if asked == DEFAULT:
-        return f"the default model, {model.name},"
-    return asked if asked == model.name else f"{asked} (now {model.name})"
-
-
-def spans(numbers: Iterable[int]) -> str:
-    """Return whole numbers as people write them: 3 to 10, 15."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    long_run = 3
-    parts: list[str] = []
-    for run in runs:
-        parts.extend([f"{run[0]} to {run[-1]}"] if len(run) >= long_run else map(str, run))
-    return _either(parts)
-
-
-def _either(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 # --- caps ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 
-from batchrunner.core import expand, folder, yamltext
+from batchrunner.core import expand, folder, possible, yamltext
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.facts import Facts, Media
@@ -104,6 +104,8 @@ def check(
         if job.source is not None:
             for problem in _chained_range_problems(job, sources[job.source]):
                 told.add(problem)
+        for problem in _choice_warnings(job, catalog, tier=tier):
+            told.add(problem)
     told.raise_errors()
     return told.warnings()
 
@@ -160,6 +162,21 @@ def _size_problems(
         prefix=f"{prefix}.assets",
         hint=f"{' or '.join(enough)} would take it" if enough else None,
     )
+
+
+def _choice_warnings(job: ResolvedJob, catalog: Catalog, *, tier: str | None) -> Iterator[Problem]:
+    """Yield a warning where the model that the account's plan chooses cannot do what the job asks for.
+
+    No error, as where a job names that model: which one a plan chooses, the provider's documents tell differently.
+    """
+    if tier is None or job.kind is Kind.VIDEO_TO_VIDEO:
+        return
+    for fault in possible.faults_of_choice(job.request, catalog, tier=tier):
+        said = f"{fault.message}; the provider chooses it for the plan {tier}, and is likely to refuse the job"
+        hint = f"{fault.hint}; or name a model" if fault.hint else "name a model"
+        place = job.places.get(fault.path[-1], job.place)
+        path = ".".join((job.path, *fault.path))
+        yield Problem(place=place, code="not-possible", message=said, path=path, hint=hint, severity=Severity.WARNING)
 
 
 def _aspect_warnings(

@@ -154,3 +154,33 @@ def test_a_shape_the_model_was_not_documented_for_is_a_warning(
     jobs = jobs_of(still(model=model, end_seconds=4, resolution="720p"))
     told = footage.check(jobs, seen("a.png", seconds=None, width=width, height=height), CATALOG, tier=None)
     assert [problem.severity for problem in told] == ([Severity.WARNING] if warns else [])
+
+
+# --- what the account's plan chooses ---
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "said"),
+    [
+        ({"end_seconds": 2}, "end_seconds", "kling-3.0, renders 3 to 15 seconds, not 2"),
+        ({"end_seconds": 2, "model": "default"}, "end_seconds", "kling-3.0, renders 3 to 15 seconds, not 2"),
+        ({"resolution": "480p"}, "resolution", "kling-3.0, renders 720p, 1080p or 4k, not 480p"),
+    ],
+)
+def test_what_the_model_of_the_plan_cannot_render_is_a_warning(asked: dict[str, Any], field: str, said: str) -> None:
+    jobs, found = jobs_of(still(**asked)), seen("a.png", seconds=None, fps=None)
+    [warning] = footage.check(jobs, found, CATALOG, tier="creator")
+    assert (warning.severity, warning.path) == (Severity.WARNING, f"jobs[0].{field}")
+    assert said in warning.message
+    assert "the plan creator" in warning.message
+    assert "name a model" in (warning.hint or "")
+    assert warning.place.line == jobs[0].place.line
+    for tier in ("free", None, "unheard of"):
+        assert footage.check(jobs, found, CATALOG, tier=tier) == ()
+
+
+def test_of_a_resolution_that_the_plan_chooses_nothing_is_said() -> None:
+    """kling-3.0 has no 480p, which is what the plan free renders by default."""
+    named = still(model="kling-3.0")
+    assert CATALOG.default_resolution_by_tier["free"] == "480p"
+    assert footage.check(jobs_of(named), seen("a.png", seconds=None, fps=None), CATALOG, tier="free") == ()
