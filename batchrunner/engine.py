@@ -16,7 +16,9 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from batchrunner.admission import Admission
 from batchrunner.aside import Aside
+from batchrunner.behind import Behind
 from batchrunner.books import Books
 from batchrunner.core import events, job as machine, schedule
 from batchrunner.core.canary import Canaries
@@ -28,7 +30,7 @@ from batchrunner.core.schedule import Gate, Load, Stop, Wait
 from batchrunner.ending import Ending
 from batchrunner.errors import BatchrunnerError, IllegalTransition, StateLocked, StateUnusable
 from batchrunner.following import Following
-from batchrunner.governor import Governor, Held
+from batchrunner.governor import Governor
 from batchrunner.inquiry import Inquiry, Money
 from batchrunner.lines import Lines
 from batchrunner.purse import Purse
@@ -66,23 +68,25 @@ class Engine:
         self._roster = Roster(jobs)
         self._clock, self._journal, self._perform = outside.clock, outside.journal, outside.perform
         self._settings = settings
-        self._purse, self._governor, self._canaries = purse, governor, canaries
+        self._purse, self._governor = purse, governor
         self._following = following or Following(self._roster.jobs.values())
         self._timetable = timetable or Timetable()
         self._aside = Aside(self._roster, purse=purse, timetable=self._timetable, governor=governor)
         self._fetch_again = set(fetch_again)
-        self._behind: list[str] = []
         self._noticed: set[str] = set()
-        self._held: dict[Step, Held] = {}
         self._inbox: list[tuple[str, Event]] = []
         self._bug: Exception | None = None
         self._is_paused = False
         self._wake = asyncio.Event()
         self._lines = Lines()
         self.load = Load(by_state=self._roster.by_state)
+        self._admission = Admission(
+            self._lines, self.load, settings.limits, timetable=self._timetable, governor=governor
+        )
         self._underway = Underway(self.load, self._wake)
         self._unwritten = Unwritten(outside.journal, outside.observe)
         self._ending = Ending(self._wake)
+        self._behind = Behind(canaries, self._ending)
         self._top_up = TopUp(outside, self._ending, every_s=settings.top_up_check_s)
         self._inquiry = Inquiry(settings, money)
         self._books = Books(outside, settings, self._inquiry, self._unwritten, self._ending, amend=self._amend)
@@ -142,24 +146,16 @@ class Engine:
 
     def waits(self) -> dict[Step, tuple[int, str]]:
         """For each step that is held back: how many jobs could start it now, and why they may not."""
-        gate = self._gate()
-        held = {step: schedule.refuses(step, self.load, self._settings.limits, gate) for step in Step}
-        held |= {step: held[step] or why.why for step, why in self._held.items()}
-        waits = {step: (self._lines.ready(step), why) for step, why in held.items() if why}
-        if self._canaries is not None and self._behind and Step.UPLOAD not in waits:
-            waits[Step.UPLOAD] = (len(self._behind), self._canaries.words)
+        waits = self._admission.waits(self._gate())
+        if self._behind.waiting and Step.UPLOAD not in waits:
+            waits[Step.UPLOAD] = (self._behind.waiting, self._behind.words)
         elif self._following.waiting and Step.UPLOAD not in waits:
             waits[Step.UPLOAD] = (self._following.waiting, "they wait for other jobs of their chain")
         return waits
 
     def stalls(self) -> list[str]:
         """Why work that could be done now waits for something that is no limit of its own: an outage, a doubt."""
-        gate = self._gate()
-        words = [held.why for held in self._held.values() if held.until is not None]
-        is_in_doubt = gate.is_reconciling or gate.holds_until is not None or gate.awaits_credits or gate.is_paused
-        reason = schedule.refuses(Step.SUBMIT, self.load, self._settings.limits, gate) if is_in_doubt else None
-        words += [] if reason is None else [reason]
-        return words or self._idle_words()
+        return self._admission.stalls(self._gate()) or self._idle_words()
 
     def _idle_words(self) -> list[str]:
         """What the next job waits for, where nothing is under way and nothing else is waited for."""
@@ -192,6 +188,9 @@ class Engine:
             raise self._unwritten.named_in(error) from error
         if self._bug is not None:
             raise self._bug
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
         return Outcome(
             by_state=dict(self.load.by_state),
             stop=self._ending.reason or (Stop.WINDOW_OVER if self._timetable.left else None),
@@ -201,7 +200,7 @@ class Engine:
             held_back=self._purse.held_back,
             held_back_why=self._purse.reason if self._purse.held_back else None,
             far_off=self._purse.far_off,
-            canaries=self._canaries,
+            canaries=self._behind.canaries,
             passed=self._purse.passed,
             again_at=self._run_again_at(),
             ended_at=self._clock.now(),
@@ -251,19 +250,8 @@ class Engine:
             if after is not before:
                 self._unwritten.add(event, after)
             self._queue(after)
-            self._ask_canaries(after)
+            self._let_go(self._behind.saw(after))
             self._let_go(self._following.saw(after))
-
-    def _ask_canaries(self, job: Job) -> None:
-        """Take in how a canary is; stop buying if one is in doubt, let the others go when all are good."""
-        if self._canaries is None or job.id not in self._canaries.ids:
-            return
-        self._canaries.saw(job)
-        if self._canaries.stops is not None:
-            self.stop(Stop.CANARY)
-        elif self._canaries.is_over:
-            behind, self._behind = self._behind, []
-            self._let_go(behind)
 
     def _let_go(self, job_ids: Iterable[str]) -> None:
         """Put in line again what waited for something else than a time."""
@@ -325,17 +313,19 @@ class Engine:
             self._inquiry.add(job, now=self._clock.now())
             return
         step = schedule.STEP_OF[action]
-        if step in schedule.BUYING and self._following.holds(job):
+        if step in schedule.BUYING and (self._following.holds(job) or self._behind.holds(job)):
             return
-        if step in schedule.BUYING and self._canaries is not None and self._canaries.holds_back(job):
-            self._behind.append(job.id)
-            return
+        at = self._start_at(job, step, is_urgent=is_resumed or is_noticed)
+        self._lines.add(step, job.id, order=self._roster.place(job.id), at=at)
+
+    def _start_at(self, job: Job, step: Step, *, is_urgent: bool) -> Instant | None:
+        """When a job may start a step; None where that is now. An urgent look waits only where that was asked for."""
         at = schedule.believable(job.again_at, since=job.updated_at, now=self._clock.now())
         # A charge that was not told is asked for at once: the next purchase must know it.
         is_untold = job.charged is None and job.status is None
-        if action is Action.POLL and at is None and not (is_resumed or is_noticed or is_untold):
+        if step is Step.POLL and at is None and not (is_urgent or is_untold):
             at = self._governor.look_at(job, now=self._clock.now())
-        self._lines.add(step, job.id, order=self._roster.place(job.id), at=at)
+        return at
 
     def _gate(self) -> Gate:
         return Gate(
@@ -354,7 +344,7 @@ class Engine:
             self._queue(job)
         for step in schedule.STEPS:
             self._lines.ripen(step, now)
-            while self._may_start(step, gate, now):
+            while self._admission.permits(step, gate, now):
                 job = self._roster[self._lines.take(step)]
                 if step in schedule.BUYING and self._aside.keeps(job, now):
                     continue
@@ -364,16 +354,6 @@ class Engine:
                     self._governor.started(step, now=now)
                     started.append((step, action, job.id))
         return started
-
-    def _may_start(self, step: Step, gate: Gate, now: Instant) -> bool:
-        """Whether a job waits for this step and nothing that concerns all jobs stands in its way."""
-        self._held.pop(step, None)
-        if not self._lines.ready(step) or schedule.refuses(step, self.load, self._settings.limits, gate) is not None:
-            return False
-        held = self._timetable.holds(step, now) or self._governor.holds(step, self.load.in_flight, now=now)
-        if held is not None:
-            self._held[step] = held
-        return held is None
 
     def _begin(self, step: Step, job: Job, now: Instant) -> Action | None:
         """The action that starts; None when the job must first go back a step."""
@@ -432,8 +412,7 @@ class Engine:
     def _next_time(self) -> Instant | None:
         """When something can be done that cannot be done now; None where only an event can change that."""
         steps = self._steps()
-        held = [self._held[step].until for step in steps if step in self._held]
-        dates = (self._lines.next_at(steps), self._next_inquiry(), *held)
+        dates = (self._lines.next_at(steps), self._next_inquiry(), self._admission.next_at(steps))
         return min((at for at in dates if at is not None), default=None)
 
     def _steps(self) -> Collection[Step]:
@@ -445,11 +424,9 @@ class Engine:
 
     def _waits(self) -> Iterator[Wait]:
         """What is waited for, by everyone who waits for a time."""
-        now = self._clock.now()
-        for step in self._steps():
-            held = self._held.get(step)
-            if held is not None and held.until is not None:
-                yield Wait(step=step, until=held.until, is_own=not held.is_asked)
+        now, steps = self._clock.now(), self._steps()
+        yield from self._admission.waited_for(steps)
+        for step in steps:
             for job_id, at in self._lines.dates(step):
                 job = self._roster[job_id]
                 asked = schedule.believable(job.again_at, since=job.updated_at, now=now)
