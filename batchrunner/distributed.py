@@ -1,19 +1,18 @@
-"""Bytes carried by the workers of a dask.distributed cluster. The only module, with `crew`, that knows that library.
+"""Bytes carried by the workers of a dask.distributed cluster.
 
 Submitting, looking, the ledger, the state file and every decision stay with the engine; what travels are transfers,
 each of which may be done twice. So nothing here must be right for money: whatever is lost (a worker, the scheduler, a
 result that was on its way) is carried again, and where nobody carries for a while, this process does, so that what is
 paid for ends where it belongs.
 
-A worker is used once it was looked at (`rollcall`). Dask chooses among those, and carries what a dead one was at
-elsewhere. What it does not see is a worker that is alive and does not get on: its
-transfers are begun again elsewhere.
+A worker is used once it was looked at (`rollcall`). Dask chooses among those; what does not get on where it is
+(`flights`) is begun again elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from batchrunner import crew, storage, worker
 from batchrunner.carrying import Brought, Carrier, Fetching, Sending
 from batchrunner.core import address as addresses
 from batchrunner.errors import TransferError, UsageError
+from batchrunner.flights import Flights
 from batchrunner.provider.guard import Guard
-from batchrunner.rollcall import ANSWER_S, Roll
+from batchrunner.rollcall import Roll
 from batchrunner.traffic import Traffic
 from batchrunner.transfer import Meter
 from batchrunner.worker import Done, Errand, Sights, Trouble
@@ -57,32 +57,6 @@ class Patience:
     lost_s: float = LOST_S
     stalled_s: float = STALLED_S
     looking_s: float = LOOKING_S
-
-
-@dataclass(slots=True, kw_only=True)
-class _Flight:
-    """One transfer that the cluster has.
-
-    Attributes:
-        allowed: the workers that may carry it.
-        at: the one that does, as far as it is known.
-        seen_at: when it was last seen to get on, by the loop's clock.
-        meter: told of bytes that passed.
-        moved: set when it is to be carried elsewhere; to whom it was entrusted in vain, and why.
-    """
-
-    allowed: frozenset[str]
-    seen_at: float
-    moved: asyncio.Future[tuple[frozenset[str], str | None]]
-    meter: Meter
-    at: str | None = None
-    bytes: int = 0
-    is_moving: bool = False
-
-    def count(self, done: int) -> None:
-        """Tell of the bytes that passed since the last time; one that began anew begins at nothing."""
-        self.meter(max(0, done - self.bytes))
-        self.bytes = done
 
 
 class _Again(Exception):
@@ -127,7 +101,7 @@ class Cluster:
         self._patience = patience
         self._client: Any = None
         self._roll = Roll(sights, stalled_s=patience.stalled_s, tell=self._tell_once)
-        self._flights: dict[str, _Flight] = {}
+        self._flights = Flights(self._roll, stalled_s=patience.stalled_s, looking_s=patience.looking_s)
         self._told: set[str] = set()
         self._changed = asyncio.Event()
         self._topic = f"batchrunner-{secrets.token_hex(8)}"
@@ -154,7 +128,7 @@ class Cluster:
 
     async def _connect(self) -> None:
         self._client = await crew.connected(self._address, security=self._security)
-        self._client.subscribe_topic(self._topic, self._heard)
+        self._client.subscribe_topic(self._topic, self._flights.heard)
 
     async def close(self) -> None:
         """Leave the cluster; what it still carries for us is called off."""
@@ -193,7 +167,7 @@ class Cluster:
     async def _look(self, *, is_first: bool = False) -> None:
         """See who is there, and move what does not get on."""
         self._losses += await self._roll.call(self._client, is_first=is_first)
-        await self._move_what_is_stuck(asyncio.get_running_loop().time())
+        await self._flights.move_what_is_stuck(self._client)
         self._note_change()
 
     def _note_change(self) -> None:
@@ -278,72 +252,48 @@ class Cluster:
             _Again: it did not get on there.
             TransferError: the workers that tried it died.
         """
-        loop = asyncio.get_running_loop()
-        key = f"batchrunner-{secrets.token_hex(12)}"
-        flight = _Flight(allowed=fit, seen_at=loop.time(), moved=loop.create_future(), meter=meter)
-        client = self._client
-        if client is None:
+        if self._client is None:
             raise _Again
-        self._flights[key] = flight
-        errand = Errand(id=key, what=what, guard=self._guard, shelf=self._shelf)
-        try:
-            future = client.submit(worker.run, errand, self._topic, key=key, pure=False, workers=sorted(fit))
-        except Exception as error:  # whatever it is, it speaks of a cluster that is not there
-            del self._flights[key]
-            raise _Again from error
-        waiting = asyncio.ensure_future(_result(future))
-        either: list[asyncio.Future[Any]] = [waiting, flight.moved]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
+        errand = Errand(id=f"batchrunner-{secrets.token_hex(12)}", what=what, guard=self._guard, shelf=self._shelf)
+        with self._flights.opened(errand.id, allowed=fit, meter=meter) as flight:
+            future = self._submit(errand, fit)
+            waiting = asyncio.ensure_future(_result(future))
+            either: list[asyncio.Future[Any]] = [waiting, flight.moved]
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    raise _Again(*flight.moved.result())
                 address, answer = waiting.result()
-                flaw = worker.flaw_of(what, answer)
-                if flaw is not None:
-                    words = f"{self._roll.named(address)} gave an answer on {what.written} that nobody can use: {flaw}"
-                    raise _Again([address], f"{words}; others carry it")
+                self._refuse_flawed(address, what, answer)
                 if isinstance(answer, Done):
                     flight.count(answer.bytes)
                 return address, answer
-            raise _Again(*flight.moved.result())
-        finally:
-            del self._flights[key]
-            waiting.cancel()
-            with suppress(Exception):
-                future.release()
+            finally:
+                waiting.cancel()
+                with suppress(Exception):
+                    future.release()
 
-    # --- who does not get on ---
+    def _submit(self, errand: Errand, fit: frozenset[str]) -> Any:
+        """Give an errand to the cluster.
 
-    def _heard(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """Take a word on how far a transfer is."""
-        _, beat = event
-        flight = self._flights.get(str(beat["id"]))
-        if flight is None:
-            return
-        has_moved = beat["bytes"] != flight.bytes or beat["worker"] != flight.at
-        if has_moved or beat["is_moving"] != flight.is_moving:
-            flight.seen_at = asyncio.get_running_loop().time()
-        flight.at, flight.is_moving = beat["worker"], beat["is_moving"]
-        flight.count(beat["bytes"])
+        Raises:
+            _Again: the cluster is not there.
+        """
+        try:
+            return self._client.submit(worker.run, errand, self._topic, key=errand.id, pure=False, workers=sorted(fit))
+        except Exception as error:  # whatever it is, it speaks of a cluster that is not there
+            raise _Again from error
 
-    async def _move_what_is_stuck(self, now: float) -> None:
-        """Have carried elsewhere what does not get on, and what nobody is left for."""
-        silent = self._roll.silent()
-        held: Mapping[str, Iterable[str]] = {}
-        if silent:
-            held = await asyncio.wait_for(self._client.processing(workers=sorted(silent)), ANSWER_S)
-        stuck = {str(key): address for address, keys in held.items() for key in keys}
-        for key, flight in self._flights.items():
-            if flight.moved.done():
-                continue
-            limit_s = self._patience.stalled_s if flight.is_moving else self._patience.looking_s
-            if not flight.allowed & self._roll.workers.keys():
-                flight.moved.set_result((frozenset(), None))
-            elif key in stuck:
-                words = f"{self._roll.named(stuck[key])} was not heard of for {self._patience.stalled_s:g} s"
-                flight.moved.set_result((frozenset({stuck[key]}), f"{words}; others carry its files"))
-            elif flight.at is not None and now - flight.seen_at >= limit_s:
-                words = f"{self._roll.named(flight.at)} does not get on with a file for {limit_s:g} s"
-                flight.moved.set_result((frozenset({flight.at}), f"{words}; others carry it"))
+    def _refuse_flawed(self, address: str, what: Sending | Fetching, answer: Done | Trouble) -> None:
+        """Refuse an answer that cannot be one.
+
+        Raises:
+            _Again: it is left to other workers.
+        """
+        flaw = worker.flaw_of(what, answer)
+        if flaw is not None:
+            words = f"{self._roll.named(address)} gave an answer on {what.written} that nobody can use: {flaw}"
+            raise _Again([address], f"{words}; others carry it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,8 +382,7 @@ async def joined(
             stack.callback(shelf.unlink, missing_ok=True)
         address, security = str(wanted), None
         if isinstance(wanted, int):
-            needs_buckets = any(map(addresses.is_object, [*(name for name, _ in sights.inputs), *sights.outputs]))
-            own = await stack.enter_async_context(crew.started(wanted, needs_buckets=needs_buckets, tell=tell))
+            own = await stack.enter_async_context(crew.started(wanted, needs_buckets=_in_buckets(sights), tell=tell))
             address, security = own.address, own.security
         cluster = Cluster(
             address,
@@ -446,12 +395,24 @@ async def joined(
         )
         stack.push_async_callback(cluster.close)
         await cluster.open()
-        watching = asyncio.create_task(cluster.watch())
-        try:
-            yield cluster
-        finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+        await stack.enter_async_context(_watched(cluster))
+        yield cluster
+
+
+@asynccontextmanager
+async def _watched(cluster: Cluster) -> AsyncIterator[None]:
+    """Look at the cluster now and then while in the block."""
+    watching = asyncio.create_task(cluster.watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+def _in_buckets(sights: Sights) -> bool:
+    """Whether workers must reach buckets."""
+    return any(map(addresses.is_object, [*(name for name, _ in sights.inputs), *sights.outputs]))
 
 
 def _shelf(cache: Path) -> Path | None:

@@ -414,7 +414,7 @@ async def test_a_worker_that_stands_still_is_given_up_on_and_used_again_when_it_
         """Stops the worker that asks first, whoever it is."""
         await connection.request()
         if not stopped:
-            flight = next(iter(made.cluster._flights.values()))
+            flight = next(iter(made.cluster._flights.under_way.values()))
             await until(lambda: flight.at is not None)
             assert flight.at is not None
             name = made.cluster._roll.workers[flight.at].name
