@@ -7,7 +7,7 @@ here, and no signal is handled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
@@ -27,6 +27,8 @@ from batchrunner.engine import Engine
 from batchrunner.errors import Exit
 from batchrunner.herald import Herald
 from batchrunner.muster import mustered
+from batchrunner.perform import Performer
+from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 from batchrunner.provider.proxies import Proxies
 from batchrunner.provider.webhooks import Notice
@@ -139,12 +141,7 @@ async def carry_out(
         Viewers(tell=recorder.tell) as viewers,
     ):
         account = await read_account(client)
-        with (
-            sessions.begin(
-                batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told
-            ) as session,
-            Till.of(os.environ, provider=access.provider, account=account.id) as till,
-        ):
+        with _begun(batch, access, order, account, recorder) as (session, till):
             run = _Run(
                 session=session,
                 client=client,
@@ -158,6 +155,20 @@ async def carry_out(
                 viewers=viewers,
             )
             return await run.to_its_end(onlooker, door)
+
+
+@contextmanager
+def _begun(
+    batch: Batch, access: Access, order: Order, account: wire.Account, recorder: Recorder
+) -> Iterator[tuple[Session, Till]]:
+    """The run on record, its state locked, with the till of the account that it spends from."""
+    with (
+        sessions.begin(
+            batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told
+        ) as session,
+        Till.of(os.environ, provider=access.provider, account=account.id) as till,
+    ):
+        yield session, till
 
 
 @asynccontextmanager
@@ -188,39 +199,14 @@ class _Run:
 
     async def to_its_end(self, onlooker: Onlooker, door: Door | None) -> Report:
         """Wait for the turn, and run the engine."""
-        session, batch, goal = self.session, self.session.batch, self.session.order.goal
-        wanted = sessions.selected(session)
-        missing = [job.id for job in sessions.missing_outputs(batch.root, wanted)]
-        self.till.note(Noted(state=session.store.path, root=batch.root))
-        # The balance is no evidence while another run of the account spends from it.
-        if goal is not Goal.COLLECT:
-            await self.till.wait(batch=batch.path, tell=self.say)
-        # Read again: looking and waiting may have taken a while, and this balance is evidence.
-        account = await read_account(self.client)
-        if session.order.buys:
-            refuse_vain_caps(batch, account)
-        await foresight.note(
-            session.store, session.batch.manifest.limits, session.order.waits.hours, buys=session.order.buys
-        )
-        engine, performer = assembly.engine(
-            session,
-            client=self.client,
-            access=self.access,
-            account=account,
-            till=self.till,
-            observe=onlooker.observe if self.herald is None else _both(onlooker.observe, self.herald.observe),
-            tell=self.recorder.tell,
-            near_cap=None if self.herald is None else self.herald.near_cap,
-            fetch_again=missing if goal is Goal.COLLECT else (),
-            cluster=self.cluster,
-            viewers=self.viewers,
-        )
-        if not session.order.buys:
-            engine.stop(Stop.COLLECTING)
+        goal = self.session.order.goal
+        missing = [job.id for job in sessions.missing_outputs(self.session.batch.root, sessions.selected(self.session))]
+        account = await self._turn()
+        engine, performer = self._engine(account, onlooker, fetch_again=missing if goal is Goal.COLLECT else ())
         async with (
             _listening(door, engine, self.say) as named,
             _waiting_for_a_stop(engine, self.herald),
-            telling(session.store, self.recorder.run, engine),
+            telling(self.session.store, self.recorder.run, engine),
             onlooker.shown(engine, performer.traffic),
         ):
             outcome = await engine.run()
@@ -228,6 +214,41 @@ class _Run:
             await asyncio.to_thread(performer.sweep, engine.jobs().values(), only_own=True)
         lacking = outcome.not_fetched if goal is Goal.COLLECT else len(missing)
         return self._close(engine, outcome, missing=lacking, named=named)
+
+    async def _turn(self) -> wire.Account:
+        """Wait until no other run spends from the account, and see that this one can buy; the account as it is then."""
+        session, batch, order = self.session, self.session.batch, self.session.order
+        self.till.note(Noted(state=session.store.path, root=batch.root))
+        # The balance is no evidence while another run of the account spends from it.
+        if order.goal is not Goal.COLLECT:
+            await self.till.wait(batch=batch.path, tell=self.say)
+        # Read again: looking and waiting may have taken a while, and this balance is evidence.
+        account = await read_account(self.client)
+        if order.buys:
+            refuse_vain_caps(batch, account)
+        await foresight.note(session.store, batch.manifest.limits, order.waits.hours, buys=order.buys)
+        return account
+
+    def _engine(
+        self, account: wire.Account, onlooker: Onlooker, *, fetch_again: Collection[str]
+    ) -> tuple[Engine, Performer]:
+        """The engine, which buys only where that is what was ordered, and whoever carries out its actions."""
+        engine, performer = assembly.engine(
+            self.session,
+            client=self.client,
+            access=self.access,
+            account=account,
+            till=self.till,
+            observe=onlooker.observe if self.herald is None else _both(onlooker.observe, self.herald.observe),
+            tell=self.recorder.tell,
+            near_cap=None if self.herald is None else self.herald.near_cap,
+            fetch_again=fetch_again,
+            cluster=self.cluster,
+            viewers=self.viewers,
+        )
+        if not self.session.order.buys:
+            engine.stop(Stop.COLLECTING)
+        return engine, performer
 
     def _close(self, engine: Engine, outcome: Outcome, *, missing: int, named: Mapping[str, str]) -> Report:
         """Put on record how the run ended; what it came to."""
