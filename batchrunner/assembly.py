@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 import random
 import secrets
 from typing import TYPE_CHECKING
 
+from batchrunner import witness
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
 from batchrunner.carrying import Carrier, Here
@@ -110,7 +112,7 @@ def engine(
         outside=Outside(
             journal=session.store,
             perform=performer,
-            witness=performer.read_evidence,
+            witness=partial(witness.read, client, now=WallClock().now),
             clock=WallClock(),
             observe=observe,
         ),

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from batchrunner import carrying, feeding, reserve, storage
 from batchrunner.carrying import Carrier, Here
 from batchrunner.core import events, retry
 from batchrunner.core.assets import Key, Sent, may_be_gone
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Reading
 from batchrunner.core.job import Action, Job
 from batchrunner.core.learning import history
 from batchrunner.core.outputs import mark_of
@@ -39,14 +38,8 @@ from batchrunner.provider.client import Client
 from batchrunner.traffic import Traffic
 from batchrunner.uploads import UploadLog, Uploads
 
-EVIDENCE_AT_ONCE = 8
-"""Projects read at the same time when the evidence is gathered."""
-
-
 ROOM_HOLDS_S = 1.0
 """Seconds for which the state file's disk, once it had room, is believed to have it."""
-
-T = TypeVar("T")
 
 
 class Performer:
@@ -120,38 +113,9 @@ class Performer:
                     await asyncio.to_thread(self.sweep, [job])
                 return event
             case Action.RECONCILE:
-                raise AssertionError("evidence is read for all lost submissions at once, through read_evidence")
+                raise AssertionError("evidence is read for all lost submissions at once, by `witness`")
             case _:
                 assert_never(action)
-
-    async def read_evidence(self, project_ids: Sequence[str]) -> Reading:
-        """The charges of these projects and then the balance, as the provider has them now.
-
-        A project that the provider does not know (any more) has no charge; a deployment without the account endpoint
-        has no balance.
-
-        Raises:
-            ProviderError: one of them could not be read.
-        """
-        charges: dict[str, int] = {}
-        for start in range(0, len(project_ids), EVIDENCE_AT_ONCE):
-            some = project_ids[start : start + EVIDENCE_AT_ONCE]
-            # Each is waited for, so that none is still asking when another one's failure is told.
-            found = await asyncio.gather(*(self._charge(project_id) for project_id in some), return_exceptions=True)
-            for project, charge in zip(some, found, strict=True):
-                if isinstance(charge, BaseException):
-                    raise charge
-                if charge is not None:
-                    charges[project] = charge
-        return Reading(at=self._now(), credits=await self._balance(), charges=charges)
-
-    async def _charge(self, project_id: str) -> int | None:
-        found = await _unhurried(lambda: self._client.project(project_id))
-        return None if found is None else found.credits_charged
-
-    async def _balance(self) -> int | None:
-        found = await _unhurried(self._client.account)
-        return None if found is None else found.credits
 
     # --- upload ---
 
@@ -350,23 +314,6 @@ class Performer:
     def _verdict(self, step: Step, job: Job, failure: Failure, now: Instant) -> Verdict:
         so_far = history(job, at=now)
         return retry.verdict(step, failure, so_far, now=now, jitter=self._jitter(), policy=self._policy)
-
-
-MOST_PATIENCE_S = 5.0
-
-
-async def _unhurried(ask: Callable[[], Awaitable[T]]) -> T | None:
-    """An answer of many that are needed together: one that came too fast is asked for again. None where it is 404."""
-    for tries in range(1, 4):
-        try:
-            return await ask()
-        except Rejected as error:
-            if error.status == 404:
-                return None
-            if error.status != 429 or tries == 3:
-                raise
-            await asyncio.sleep(min(MOST_PATIENCE_S, error.retry_after_s or 1.0))
-    raise AssertionError("the last try returns or raises")
 
 
 def _paid_body(job: Job) -> dict[str, object]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from batchrunner import carrying, pieces, storage
+from batchrunner import carrying, pieces, storage, witness
 from batchrunner.core import events, job as machine, retry, schedule
 from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
@@ -217,13 +217,14 @@ async def test_the_evidence_is_what_the_provider_says(provider: Provider, root: 
     job = opened(root, Kind.IMAGE_TO_VIDEO, STILL, {"image_file_path": "a.png"})
     async with performing(provider.base_url, root) as performer:
         job, _ = await carried_out(performer, job, until=frozenset({State.RENDERED}))
-        assert job.project_id is not None
-        reading = await performer.read_evidence([job.project_id])
-        assert reading.charges == {job.project_id: job.charged}
-        assert reading.credits is not None
-    async with performing(f"http://127.0.0.1:{chaos.closed_port()}", root) as performer:
+    assert job.project_id is not None
+    async with Client(base_url=provider.base_url, key=API_KEY, read_wait_s=0) as client:
+        reading = await witness.read(client, [job.project_id, PROJECT], now=lambda: NOW)
+        assert reading.charges == {job.project_id: job.charged}, "one that the provider does not know has no charge"
+        assert reading.credits == (await client.account()).credits
+    async with Client(base_url=f"http://127.0.0.1:{chaos.closed_port()}", key=API_KEY, read_wait_s=0) as client:
         with pytest.raises(ProviderError):
-            await performer.read_evidence([])
+            await witness.read(client, [], now=lambda: NOW)
 
 
 # --- upload ---
