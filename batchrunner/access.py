@@ -12,6 +12,7 @@ from batchrunner.core import (
     lostlog,
 )
 from batchrunner.core.job import Job
+from batchrunner.environ import KEYS
 from batchrunner.errors import KeyRefused, Rejected, UsageError
 from batchrunner.provider import LIBRARY, wire
 from batchrunner.provider.client import BASE_URL, Client
@@ -79,7 +80,7 @@ def access(environ: Mapping[str, str]) -> Access:
     Raises:
         UsageError: there is no key, the address is none, or the proxy is one that cannot be used.
     """
-    key = (environ.get("MAGIC_HOUR_API_KEY") or environ.get("MAGIC_HOUR_API_TOKEN") or "").strip()
+    key = key_of(environ)
     if not key:
         raise UsageError(
             "there is no API key",
@@ -93,6 +94,11 @@ def access(environ: Mapping[str, str]) -> Access:
     # What has no TLS is this machine's sandbox, and needs no proxy, be it one that we could use or not.
     proxies = proxies_of(environ) if base_url.startswith("https:") else Proxies()
     return Access(base_url=base_url, key=key, proxies=proxies)
+
+
+def key_of(environ: Mapping[str, str]) -> str:
+    """The key in the environment, as it stands there; empty where there is none."""
+    return next((environ[name] for name in KEYS if environ.get(name)), "").strip()
 
 
 def _is_address(url: str) -> bool:
@@ -128,6 +134,12 @@ async def account(client: Client) -> wire.Account:
         if error.status != 404:
             raise
         return wire.Account(id="", tier=None, credits=None, has_subscription=False)
+
+
+async def account_of(access: Access) -> wire.Account:
+    """The same by a connection of its own, for those who ask for nothing else."""
+    async with client(access) as opened:
+        return await account(opened)
 
 
 async def find_project(access: Access, job: Job, project_id: str) -> wire.Project:

@@ -17,6 +17,7 @@ import threading
 import time
 from typing import Final
 
+from batchrunner.environ import NOTIFY, SECRETS
 from batchrunner.errors import UsageError
 
 LONGEST_S: Final = 60.0
@@ -28,7 +29,7 @@ AT_ONCE: Final = 2
 LONGEST_END_S: Final = 60.0
 """Seconds that the end of a run waits for commands that have not run yet."""
 
-KEYS: Final = ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN", "MAGIC_HOUR_WEBHOOK_SECRET", "BATCHRUNNER_NOTIFY")
+WITHHELD: Final = (*SECRETS, NOTIFY)
 """Variables that the command does not get."""
 
 LEAST_S: Final = 5.0
@@ -61,7 +62,7 @@ class Hook:
         """Make ready to run `command` in `folder`; `tell` hears of what goes wrong."""
         self._command = list(command)
         self._folder = folder
-        self._environ = {name: value for name, value in environ.items() if name not in KEYS}
+        self._environ = {name: value for name, value in environ.items() if name not in WITHHELD}
         self._tell = tell
         self._longest_s = longest_s
         self._failures = 0

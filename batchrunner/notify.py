@@ -19,10 +19,8 @@ from typing import Any, Final, Protocol
 import warnings
 
 from batchrunner.core.notices import Notice
+from batchrunner.environ import NOTIFY
 from batchrunner.errors import UsageError
-
-VARIABLE: Final = "BATCHRUNNER_NOTIFY"
-"""Addresses in the environment, with spaces or line breaks between them."""
 
 MOST_WAITING: Final = 20
 """Notices that wait to be sent. There are few; more means that nothing gets through."""
@@ -50,7 +48,7 @@ def addresses(environ: Mapping[str, str], file: Path) -> tuple[str, ...]:
     Raises:
         UsageError: the file is there and cannot be read, or others can read it.
     """
-    return tuple(dict.fromkeys((*environ.get(VARIABLE, "").split(), *_in_file(file))))
+    return tuple(dict.fromkeys((*environ.get(NOTIFY, "").split(), *_in_file(file))))
 
 
 def _in_file(file: Path) -> Iterable[str]:

@@ -7,20 +7,18 @@ from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import secrets
-from typing import Any, Final
+from typing import Any
 
 from batchrunner import __version__
 from batchrunner.core import eventlines, plain
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.redact import Redactor
+from batchrunner.environ import SECRETS
 from batchrunner.errors import BatchrunnerError
 from batchrunner.logfile import Log, Sink
 from batchrunner.provider.watched import Exchange
 from batchrunner.store import Entry
 from batchrunner.telemetry import Telemetry
-
-SECRETS: Final = ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN", "MAGIC_HOUR_WEBHOOK_SECRET")
-"""Variables of the environment whose values appear in no file."""
 
 
 def redactor(*more: str) -> Redactor:

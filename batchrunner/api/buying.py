@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypedDict, Unpack
 
 from batchrunner import batch as batches, outlook as outlooks, waiting
-from batchrunner.access import Access, account as read_account, client as client_of
+from batchrunner.access import Access, account_of
 from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
 from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
@@ -297,8 +297,7 @@ async def _as_allowed(batch: Batch, access: Access, options: RunOptions, waits: 
 
 
 async def _preview(batch: Batch, access: Access, wishes: Wishes, history: Path | None) -> tuple[wire.Account, Preview]:
-    async with client_of(access) as client:
-        account = await read_account(client)
+    account = await account_of(access)
     return account, batches.preview(batch, wishes=wishes, tier=account.tier, history_folder=history)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchrunner import again, batch as batches, outlook as outlooks, places, starter, store
-from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
+from batchrunner.access import Access, access as access_of, account_of, key_of
 from batchrunner.api import values
 from batchrunner.api.twins import twin, waited
 from batchrunner.api.values import Plan, PlannedJob, Price
@@ -21,7 +21,6 @@ from batchrunner.core.problem import Problem
 from batchrunner.core.selection import EVERYTHING, Selection
 from batchrunner.errors import UsageError
 from batchrunner.outlook import Outlook
-from batchrunner.provider import wire
 
 OnLook = Callable[[int, int, int], None]
 """Told while inputs are looked into: how many are done, of how many, and bytes read."""
@@ -221,7 +220,7 @@ def _plan(
     on_look: OnLook | None = None,
 ) -> Plan:
     chosen = access or _by_environment()
-    account = waited(name, lambda: _account(chosen)) if chosen is not None else None
+    account = waited(name, lambda: account_of(chosen)) if chosen is not None else None
     folder = None if history is None else Path(history)
     tier = account.tier if account else None
     text_hash = outlooks.text_hash(batch.path)
@@ -267,13 +266,7 @@ def _planned(seen: batches.Preview, told: Outlook) -> tuple[PlannedJob, ...]:
 
 def _by_environment() -> Access | None:
     """The provider by the environment; None where there is no key, since a plan is worth having without one."""
-    has_key = os.environ.get("MAGIC_HOUR_API_KEY") or os.environ.get("MAGIC_HOUR_API_TOKEN")
-    return access_of(os.environ) if has_key else None
-
-
-async def _account(access: Access) -> wire.Account:
-    async with client_of(access) as client:
-        return await read_account(client)
+    return access_of(os.environ) if key_of(os.environ) else None
 
 
 load_async = twin(load)

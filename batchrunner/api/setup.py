@@ -7,13 +7,12 @@ import os
 from pathlib import Path
 
 from batchrunner import doctor as examination, notify, places
-from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
+from batchrunner.access import Access, access as access_of, account_of
 from batchrunner.api.twins import twin, waited
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.doctor import Finding
 from batchrunner.core.notices import trial
 from batchrunner.errors import Exit, UsageError
-from batchrunner.provider import wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +33,7 @@ def account(access: Access | None = None) -> Account:
         UsageError: there is no key.
     """
     chosen = access or access_of(os.environ)
-
-    async def read() -> wire.Account:
-        async with client_of(chosen) as client:
-            return await read_account(client)
-
-    found = waited("account", read)
+    found = waited("account", lambda: account_of(chosen))
     return Account(id=found.id, tier=found.tier, credits=found.credits)
 
 

@@ -56,13 +56,14 @@ def ask(
         click.Abort: the answer was no.
     """
     from batchrunner import batch, outlook
+    from batchrunner.access import account_of
     from batchrunner.cli import plan
     from batchrunner.core import remarks
     from batchrunner.core.pins import pins
 
     if is_free and saved is None and shown is None:
         return Answer(wishes=wishes, seen=None, agreed=None)
-    account = asyncio.run(_account(access))
+    account = asyncio.run(account_of(access))
     with show.looking() as on_progress:
         seen = batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history, on_progress=on_progress)
     show.problems(seen.warnings)
@@ -82,13 +83,6 @@ def ask(
         show.say(f"to buy: {_words(bill)}; balance {show.credits(account.credits)}")
         _agree(says_yes=says_yes or is_free or saved is not None)
     return Answer(wishes=wishes, seen=seen, agreed=pins(seen.plan))
-
-
-async def _account(access: Access) -> wire.Account:
-    from batchrunner.access import account, client
-
-    async with client(access) as open_client:
-        return await account(open_client)
 
 
 def _ask_about_changed(

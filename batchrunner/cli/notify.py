@@ -22,11 +22,12 @@ def notify(*, tests: bool, as_json: bool) -> int:
     """
     from batchrunner import notify as sending, places
     from batchrunner.core import notices
+    from batchrunner.environ import NOTIFY
 
     file = places.notify_path(os.environ)
     services = sending.opened(sending.addresses(os.environ, file))
     if tests and not services:
-        raise UsageError("there is no address to send to", hint=f"put one into {sending.VARIABLE} or {file}")
+        raise UsageError("there is no address to send to", hint=f"put one into {NOTIFY} or {file}")
     rows: list[dict[str, Any]] = [{"address": number, "service": each.name} for number, each in enumerate(services, 1)]
     if tests:
         for row, service in zip(rows, services, strict=True):
@@ -37,5 +38,5 @@ def notify(*, tests: bool, as_json: bool) -> int:
         said = {True: ": took the notice", False: ": took no notice", None: ""}[row.get("took_it")]
         show.line(f"{row['address']}. {row['service']}{said}")
     if not services and not as_json:
-        show.line(f"no notices are sent; put addresses into {sending.VARIABLE} or {file}")
+        show.line(f"no notices are sent; put addresses into {NOTIFY} or {file}")
     return Exit.OK if all(row.get("took_it", True) for row in rows) else Exit.INCOMPLETE

@@ -126,17 +126,12 @@ def _hours(read: Batch, given: Mapping[str, Any]) -> Hours:
 
 def _account() -> wire.Account | None:
     """The account, where there is a key to read it with; a plan is worth having without it, too."""
-    from batchrunner import access
+    from batchrunner.access import access, account_of, key_of
 
-    if not (os.environ.get("MAGIC_HOUR_API_KEY") or os.environ.get("MAGIC_HOUR_API_TOKEN")):
+    if not key_of(os.environ):
         return None
-
-    async def read() -> wire.Account:
-        async with access.client(access.access(os.environ)) as client:
-            return await access.account(client)
-
     try:
-        return asyncio.run(read())
+        return asyncio.run(account_of(access(os.environ)))
     except ProviderError as error:
         show.say(f"warning: the account could not be read: {error}")
         return None

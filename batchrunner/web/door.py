@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from batchrunner.core.manifest import Webhooks
+from batchrunner.environ import WEBHOOK_SECRET
 from batchrunner.errors import UsageError
-
-SECRET: Final = "MAGIC_HOUR_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
-"""The environment variable that holds the secret; nothing else does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +33,11 @@ def wanted(block: Webhooks | None, *, port: int | None, host: str | None, enviro
         if host is not None:
             raise UsageError("--webhook-host says where to listen, and no port is named", hint="add --webhook-port")
         return None
-    secret = environ.get(SECRET, "").strip()
+    secret = environ.get(WEBHOOK_SECRET, "").strip()
     if not secret:
         raise UsageError(
             "there is no secret to check webhooks with",
-            hint=f"set {SECRET} to the one that the provider showed when the webhook was made",
+            hint=f"set {WEBHOOK_SECRET} to the one that the provider showed when the webhook was made",
         )
     usual = block.host if block is not None else "127.0.0.1"
     return Door(host=host if host is not None else usual, port=chosen, secret=secret)

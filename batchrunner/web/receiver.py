@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from batchrunner.environ import WEBHOOK_SECRET
 from batchrunner.errors import NoticeForged, NoticeRefused, NoticeStale, NoticeTooLarge, NoticeUnreadable
 from batchrunner.provider import webhooks
 from batchrunner.provider.webhooks import Mailbox, Notice
 from batchrunner.web import serving
-from batchrunner.web.door import SECRET, Door
+from batchrunner.web.door import Door
 
 PATH: Final = "/webhook"
 
@@ -36,7 +37,7 @@ _STATUSES: Final[Mapping[type[NoticeRefused], int]] = {
     NoticeTooLarge: 413,
 }
 _ADVICE: Final[Mapping[type[NoticeRefused], str]] = {
-    NoticeForged: f"if it came from the provider, {SECRET} is not the secret of its webhook",
+    NoticeForged: f"if it came from the provider, {WEBHOOK_SECRET} is not the secret of its webhook",
     NoticeStale: "if it came from the provider, this machine's clock is wrong",
 }
 

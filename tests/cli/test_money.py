@@ -33,8 +33,9 @@ def test_the_price_is_known_before(program, batch):
         assert job["credits"]["low"] <= create["charged"] <= job["credits"]["hold"]
 
 
-def test_without_a_key_the_plan_has_no_account(program, batch):
-    program.env["MAGIC_HOUR_API_KEY"] = ""
+@pytest.mark.parametrize("key", ["", " "])
+def test_without_a_key_the_plan_has_no_account(program, batch, key):
+    program.env["MAGIC_HOUR_API_KEY"] = key
     plan = program.here("plan", batch.name, "--json").json()
     assert (plan["account"], plan["totals"]["usd"]) == (None, None)
 

@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 from batchrunner.core.manifest import Webhooks
+from batchrunner.environ import WEBHOOK_SECRET as VARIABLE
 from batchrunner.errors import UsageError
 from batchrunner.provider.webhooks import Notice
 from batchrunner.web import door as doors, receiver, serving
-from batchrunner.web.door import SECRET as VARIABLE, Door
+from batchrunner.web.door import Door
 from tests.support.notices import SECRET, body_of, post, signed
 
 PRIVATE = "a prompt that nobody else may read"
