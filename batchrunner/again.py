@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 import re
 
-from batchrunner import batch as batches, store
+from batchrunner import batch as batches, planning, store
 from batchrunner.batch import Batch
 from batchrunner.core import address as addresses, emit, findings
 from batchrunner.core.job import Job, State
@@ -34,7 +34,7 @@ def chosen(batch: Batch, selection: Selection, known: Mapping[str, Job]) -> froz
     Raises:
         UsageError: a word of the selection fits no job.
     """
-    listed = list(batches.listed(batch, known))
+    listed = list(planning.listed(batch, known))
     refuse_unmatched(selection, listed)
     return selection.choose(listed[: len(batch.jobs)])
 

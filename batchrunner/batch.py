@@ -1,9 +1,9 @@
-"""What a manifest asks for, and what a run would do about it; nothing here sends or writes anything.
+"""What a manifest asks for; nothing here sends or writes anything.
 
-    read → look at files → expand → plan → (session.begin → run)
+    read → look at files → expand → (planning.look → planning.plan → session.begin → run)
 
-Each step takes what the one before gave. With `access` and `session` this is the composition: the only place where
-core, adapters and engine meet. `run` is the whole list, the other commands its beginnings.
+Each step takes what the one before gave. With `planning`, `access` and `session` this is the composition: the only
+place where core, adapters and engine meet. `run` is the whole list, the other commands its beginnings.
 """
 
 from __future__ import annotations
@@ -14,35 +14,15 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from batchrunner import collector, inspect, listing, places, statefile, storage, store
-from batchrunner.core import (
-    chain,
-    config,
-    edits,
-    expand,
-    findings,
-    folder as folders,
-    footage,
-    outputs,
-    plan as planning,
-    priced,
-    pricing,
-    reader,
-    retry,
-)
+from batchrunner import collector, listing, places, statefile, storage, store
+from batchrunner.core import config, edits, expand, findings, folder as folders, outputs, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.folder import Listing
-from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.manifest import Limits, Manifest
-from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.problem import Problem
-from batchrunner.core.selection import Facts, facts_of, refuse_unmatched
-from batchrunner.core.spec import Spec
 from batchrunner.errors import ManifestError, UsageError
-
-# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,226 +220,3 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
         places=edits.places_of(asked, set_),
     )
     return replace(batch, redo=Redo(job=take, edits=tuple(sets)))
-
-
-# --- planning --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """The jobs after a look into their inputs: ends and prices are known now.
-
-    Attributes:
-        jobs: complete; nothing is left open.
-        redo: the other take, if one is to be made; complete, too.
-        contents: what is in every local input, by its path as written.
-        fresh: those that had to be read, because they are new or changed.
-        warnings: what is worth saying although nothing is wrong.
-        unready: files of folders that are not complete yet; there is no job of them this time.
-    """
-
-    jobs: tuple[ResolvedJob, ...]
-    contents: Mapping[str, Inspected]
-    fresh: tuple[Inspected, ...]
-    warnings: tuple[Problem, ...]
-    unready: frozenset[str] = frozenset()
-    redo: ResolvedJob | None = None
-
-
-def look(
-    batch: Batch,
-    *,
-    remembered: Mapping[str, Inspected],
-    tier: str | None = None,
-    on_progress: inspect.Progress | None = None,
-) -> Looked:
-    """Look into every local input that is not remembered as it is, and check the jobs against what is there.
-
-    Raises:
-        ManifestError: inputs that cannot be used as asked for, all of them.
-    """
-    unready: set[str] = set()
-    take: tuple[ResolvedJob, ...] = (batch.redo.job,) if batch.redo is not None else ()
-    wanted = footage.wanted((*batch.jobs, *take))
-    try:
-        contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
-        whole, waiting = chain.complete(tuple(expand.ready(batch.jobs, unready)))
-        jobs = expand.with_ends(whole, contents)
-        take = expand.with_ends(_complete(take, unready, waiting), contents, beside=jobs)
-        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier, beside=jobs)
-        told = (*footage.about_unready(batch.jobs, unready), *chain.about_left(waiting), *checked)
-    except ManifestError as error:
-        raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
-    warnings = tuple(map(batch.mask, told))
-    fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
-    return Looked(
-        jobs=jobs,
-        contents=contents,
-        fresh=fresh,
-        warnings=warnings,
-        unready=frozenset(unready),
-        redo=next(iter(take), None),
-    )
-
-
-def _complete(
-    take: tuple[ResolvedJob, ...], unready: set[str], waiting: Sequence[ResolvedJob]
-) -> tuple[ResolvedJob, ...]:
-    """The take that is to be made; its file must be there as a whole, since nothing else is asked for.
-
-    `waiting` are jobs that wait for one whose file is not.
-
-    Raises:
-        UsageError: it is still being written.
-    """
-    for given in (given for job in take for given in job.inputs if given.value in unready):
-        raise UsageError(f"{given.value} is still being written", hint="wait until it is there, and run it again")
-    for job in (job for job in take if any(job.id == each.id for each in waiting)):
-        raise UsageError(f"a file behind {job.id} is still being written", hint="wait until it is there, and try again")
-    return take
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a run would do now, and what that was made from.
-
-    Attributes:
-        plan: the plan.
-        looked: what was seen of the inputs.
-        attempts: every attempt on record.
-        wishes: what to buy beyond new and unfinished jobs.
-        tier: the account's plan, for prices; None where it is not known.
-        history_folder: where prices were learned from, too.
-    """
-
-    plan: Plan
-    looked: Looked
-    attempts: tuple[Job, ...]
-    wishes: Wishes
-    tier: str | None
-    history_folder: Path | None
-
-    @property
-    def files(self) -> tuple[Inspected, ...]:
-        """The inputs that had to be read."""
-        return self.looked.fresh
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """What is worth saying although nothing is wrong."""
-        return self.looked.warnings
-
-    def still_holds(
-        self, seen: Looked, attempts: Sequence[Job], wishes: Wishes, *, tier: str | None, history_folder: Path | None
-    ) -> bool:
-        """Whether all that the plan was made from is as it was, so that it need not be made again.
-
-        Other batches of a history may have moved meanwhile: with one, that is not known.
-        """
-        looked = self.looked
-        return (
-            history_folder is None
-            and self.history_folder is None
-            and (wishes, tier) == (self.wishes, self.tier)
-            and (seen.contents, seen.unready) == (looked.contents, looked.unready)
-            and tuple(attempts) == self.attempts
-        )
-
-
-@collector.paused()
-def preview(
-    batch: Batch,
-    *,
-    wishes: Wishes,
-    tier: str | None = None,
-    history_folder: Path | None = None,
-    on_progress: inspect.Progress | None = None,
-) -> Preview:
-    """What a run would do now. Reads the state file and the inputs; changes nothing.
-
-    Estimates learn from what this batch, and the other state files of `history_folder`, were charged.
-
-    Raises:
-        ManifestError: inputs that cannot be used as asked for, all of them.
-        UsageError: a word of the selection fits no job.
-    """
-    with store.open_to_read(batch.state) as view:
-        known = {job.id: job for job in view.jobs()} if view else {}
-        refuse_unmatched(wishes.selection, listed(batch, known))
-        remembered = view.files() if view else {}
-        own = view.all_attempts() if view else []
-    history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
-    seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
-    made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
-    return Preview(plan=made, looked=seen, attempts=tuple(own), wishes=wishes, tier=tier, history_folder=history_folder)
-
-
-def listed(batch: Batch, known: Mapping[str, Job]) -> Iterator[Facts]:
-    """The jobs that may be selected: those of the manifest with what it says of them now, then those on record."""
-    for job in batch.jobs:
-        recorded = facts_of(known[job.id]) if job.id in known else Facts(id=job.id, kind=job.kind)
-        yield replace(recorded, kind=job.kind, tags=job.tags, priority=job.priority)
-    asked = {job.id for job in batch.jobs}
-    yield from (facts_of(job) for job in known.values() if job.id not in asked)
-
-
-def plan(
-    batch: Batch,
-    seen: Looked,
-    known: Mapping[str, Job],
-    wishes: Wishes,
-    *,
-    tier: str | None,
-    history: pricing.History,
-    earlier: Sequence[Job] = (),
-) -> Plan:
-    """The plan for inputs that were looked into, with prices learned from `history`; `earlier` has attempts before."""
-    asked: dict[str, Spec] = {}
-
-    def spec_of(job: ResolvedJob) -> Spec:
-        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
-
-    for job in chain.ordered(seen.jobs):
-        asked[job.id] = spec_of(job)
-
-    def wanted(job: ResolvedJob) -> Spec:
-        if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
-            return replace(spec_of(seen.redo), asked=asked[job.id].fingerprint, edits=batch.redo.edits)
-        return priced.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
-
-    return planning.make_plan(
-        ((job.id, wanted(job)) for job in seen.jobs),
-        known,
-        wishes,
-        absences=_absences(batch, seen, known),
-        earlier=earlier,
-    )
-
-
-def _absences(batch: Batch, seen: Looked, known: Mapping[str, Job]) -> dict[str, str]:
-    """Why known jobs are no longer asked for, where it is their folder that no longer does."""
-    asked = {job.id for job in seen.jobs}
-    inputs = {job.id: [each.path for each in job.spec.inputs if each.path] for job in known.values()}
-    first = {job_id: paths[0] for job_id, paths in inputs.items() if paths and job_id not in asked}
-    wanted = expand.folders_of(batch.manifest)
-    reasons = folders.absences(wanted, batch.listing, set(first.values()), seen.unready)
-    return {job_id: reasons[path] for job_id, path in first.items() if path in reasons}
-
-
-def elsewhere(batch: Batch, folder: Path | None) -> Iterator[Job]:
-    """Every attempt in the state files of a folder, this batch's own left out."""
-    for path in sorted(folder.glob("*.state.db")) if folder is not None else ():
-        if path.resolve() != batch.state.resolve():
-            with store.open_to_read(path) as view:
-                yield from view.all_attempts() if view else ()
-
-
-def trusted(remembered: Mapping[str, Inspected], jobs: Iterable[Job]) -> dict[str, Inspected]:
-    """What is remembered of files, but for those that were found to be different although they look the same."""
-    doubted = {
-        each.path
-        for job in jobs
-        if job.trouble is not None and job.trouble.code == retry.INPUT_CHANGED
-        for each in job.spec.inputs
-    }
-    return {name: found for name, found in remembered.items() if name not in doubted}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchrunner import caps, clock, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, elsewhere
+from batchrunner.batch import Batch
 from batchrunner.core import forecast
 from batchrunner.core.forecast import Forecast, Pending
 from batchrunner.core.job import Job
@@ -24,6 +24,7 @@ from batchrunner.core.window import ALWAYS, Hours
 from batchrunner.errors import StateUnusable
 from batchrunner.foresight import chance, lanes
 from batchrunner.governor import PACE
+from batchrunner.planning import elsewhere
 from batchrunner.provider import wire
 from batchrunner.till import Till
 

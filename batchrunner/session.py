@@ -16,7 +16,7 @@ import secrets
 
 from batchrunner import room, storage, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Looked, Preview, elsewhere, listed, look, plan, trusted
+from batchrunner.batch import Batch
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
 from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced, remarks
@@ -27,6 +27,7 @@ from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import Selection, facts_of, refuse_unmatched
 from batchrunner.errors import PlanMoved, UsageError
+from batchrunner.planning import Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.provider import wire
 from batchrunner.store import Store, Told
 from batchrunner.waiting import NOT_AT_ALL, Waits

@@ -23,7 +23,7 @@ from typing import Any
 
 import av
 
-from batchrunner import batch, collector, places
+from batchrunner import batch, collector, places, planning
 from batchrunner.core import config, reader, yamltext
 from batchrunner.core.plan import Wishes
 
@@ -96,7 +96,7 @@ def run(manifest: Path, stage: str) -> tuple[float, float]:
         else:
             read = batch.read(manifest)
             if stage == "plan":
-                batch.preview(read, wishes=Wishes())
+                planning.preview(read, wishes=Wishes())
     return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import measuring
 from reading import from_a_matrix
 
-from batchrunner import batch, store
+from batchrunner import batch, planning, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
@@ -53,7 +53,7 @@ def write_night(root: Path, jobs: int) -> Path:
     manifest.write_text(
         from_a_matrix(jobs).replace("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", str([n / 10 for n in range(1, 11)]))
     )
-    made = batch.preview(batch.read(manifest), wishes=Wishes()).plan
+    made = planning.preview(batch.read(manifest), wishes=Wishes()).plan
     at = time.time() - 3600
     with store.open_for_run(store.path_for(manifest), run_id="benchmark", now=at) as file:
         file.remember_files([])

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from batchrunner import batch
+from batchrunner import batch, planning
 from batchrunner.core import naming, shape
 from tests.support.media import write_clip, write_still
 from tests.support.program import Program, Provider
@@ -42,7 +42,7 @@ def test_the_page_shows_manifests():
 def test_every_manifest_on_the_page_is_without_problems(folder, name):
     read = batch.read(folder / name)
     assert read.jobs
-    assert batch.look(read, remembered={}).warnings + read.warnings == ()
+    assert planning.look(read, remembered={}).warnings + read.warnings == ()
 
 
 def test_every_command_on_the_page_prints_what_is_shown(folder):

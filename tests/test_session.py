@@ -9,11 +9,12 @@ from pathlib import Path
 from PIL import Image
 import pytest
 
-from batchrunner import batch, session as sessions, store
+from batchrunner import batch, planning, session as sessions, store
 from batchrunner.access import Access
-from batchrunner.batch import Batch, Preview
+from batchrunner.batch import Batch
 from batchrunner.core import events, job as machine
 from batchrunner.core.plan import Plan, Wishes
+from batchrunner.planning import Preview
 from batchrunner.provider import wire
 
 MANIFEST = """\
@@ -38,7 +39,7 @@ def night(tmp_path: Path) -> Batch:
 
 
 def seen(night: Batch, wishes: Wishes | None = None) -> Preview:
-    return batch.preview(night, wishes=wishes or Wishes(), tier=ACCOUNT.tier)
+    return planning.preview(night, wishes=wishes or Wishes(), tier=ACCOUNT.tier)
 
 
 def begun(night: Batch, order: sessions.Order) -> Plan:

@@ -8,12 +8,12 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import Final, Literal, TypedDict, Unpack
 
-from batchrunner import batch as batches, outlook as outlooks, waiting
+from batchrunner import batch as batches, outlook as outlooks, planning, waiting
 from batchrunner.access import Access, account_of
 from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
 from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
-from batchrunner.batch import Batch, Preview
+from batchrunner.batch import Batch
 from batchrunner.caps import Flags
 from batchrunner.core import pins as pinning, remarks, workers
 from batchrunner.core.canary import Mode
@@ -21,6 +21,7 @@ from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
 from batchrunner.core.window import Moment, moment_of
 from batchrunner.errors import NotAgreed, UsageError
+from batchrunner.planning import Preview
 from batchrunner.provider import wire
 from batchrunner.session import Goal, Order
 from batchrunner.waiting import Waits
@@ -298,7 +299,7 @@ async def _as_allowed(batch: Batch, access: Access, options: RunOptions, waits: 
 
 async def _preview(batch: Batch, access: Access, wishes: Wishes, history: Path | None) -> tuple[wire.Account, Preview]:
     account = await account_of(access)
-    return account, batches.preview(batch, wishes=wishes, tier=account.tier, history_folder=history)
+    return account, planning.preview(batch, wishes=wishes, tier=account.tier, history_folder=history)
 
 
 def _order(wishes: Wishes, options: RunOptions, history: Path | None, seen: Preview) -> Order:

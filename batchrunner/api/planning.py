@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from batchrunner import again, batch as batches, outlook as outlooks, places, starter, store
+from batchrunner import again, batch as batches, outlook as outlooks, places, planning, starter, store
 from batchrunner.access import Access, access as access_of, account_of, key_of
 from batchrunner.api import values
 from batchrunner.api.twins import twin, waited
@@ -21,6 +21,7 @@ from batchrunner.core.problem import Problem
 from batchrunner.core.selection import EVERYTHING, Selection
 from batchrunner.errors import UsageError
 from batchrunner.outlook import Outlook
+from batchrunner.planning import Preview
 
 OnLook = Callable[[int, int, int], None]
 """Told while inputs are looked into: how many are done, of how many, and bytes read."""
@@ -67,7 +68,7 @@ def validate(
         UsageError: it cannot be read.
     """
     read = load(manifest, allow_unlisted=allow_unlisted, variables=variables)
-    return read.warnings + batches.look(read, remembered={}, on_progress=on_look).warnings
+    return read.warnings + planning.look(read, remembered={}, on_progress=on_look).warnings
 
 
 def config(
@@ -224,7 +225,7 @@ def _plan(
     folder = None if history is None else Path(history)
     tier = account.tier if account else None
     text_hash = outlooks.text_hash(batch.path)
-    seen = batches.preview(batch, wishes=wishes, tier=tier, history_folder=folder, on_progress=on_look)
+    seen = planning.preview(batch, wishes=wishes, tier=tier, history_folder=folder, on_progress=on_look)
     told = outlooks.of(batch, seen.plan, account, access=chosen, history=folder)
     bill = seen.plan.bill()
     return Plan(
@@ -248,7 +249,7 @@ def _plan(
     )
 
 
-def _planned(seen: batches.Preview, told: Outlook) -> tuple[PlannedJob, ...]:
+def _planned(seen: Preview, told: Outlook) -> tuple[PlannedJob, ...]:
     return tuple(
         PlannedJob(
             id=entry.id,

@@ -16,9 +16,10 @@ from batchrunner.errors import UsageError
 
 if TYPE_CHECKING:
     from batchrunner.access import Access
-    from batchrunner.batch import Batch, Preview
+    from batchrunner.batch import Batch
     from batchrunner.core.pins import Pins
     from batchrunner.core.plan import Bill, Entry, Plan, Wishes
+    from batchrunner.planning import Preview
     from batchrunner.provider import wire
     from batchrunner.waiting import Waits
 
@@ -55,7 +56,7 @@ def ask(
         UsageError: there is nobody to ask, or a saved plan is not the plan of now.
         click.Abort: the answer was no.
     """
-    from batchrunner import batch, outlook
+    from batchrunner import outlook, planning
     from batchrunner.access import account_of
     from batchrunner.cli import plan
     from batchrunner.core import remarks
@@ -65,7 +66,7 @@ def ask(
         return Answer(wishes=wishes, seen=None, agreed=None)
     account = asyncio.run(account_of(access))
     with show.looking() as on_progress:
-        seen = batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history, on_progress=on_progress)
+        seen = planning.preview(read, wishes=wishes, tier=account.tier, history_folder=history, on_progress=on_progress)
     show.problems(seen.warnings)
     if saved is not None:
         outlook.check(saved, read, seen.plan, tier=account.tier)
@@ -89,7 +90,7 @@ def _ask_about_changed(
     read: Batch, wishes: Wishes, seen: Preview, account: wire.Account, history: Path | None
 ) -> tuple[Wishes, Preview]:
     """Ask about finished jobs that changed since, for that purpose alone."""
-    from batchrunner import batch
+    from batchrunner import planning
 
     changed = seen.plan.changed()
     show.say(f"{show.plural(len(changed), 'finished job')} changed since: {_ids(changed)}")
@@ -97,7 +98,7 @@ def _ask_about_changed(
     if not click.confirm(f"render again for at most {hold:,} credits?", default=False, err=True):
         return wishes, seen
     wishes = replace(wishes, rerender=True)
-    return wishes, batch.preview(read, wishes=wishes, tier=account.tier, history_folder=history)
+    return wishes, planning.preview(read, wishes=wishes, tier=account.tier, history_folder=history)
 
 
 def _ids(entries: tuple[Entry, ...]) -> str:

@@ -83,7 +83,7 @@ def plan(manifest: Path, **given: Any) -> int:
 
 
 def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
-    from batchrunner import batch, outlook as outlooks
+    from batchrunner import batch, outlook as outlooks, planning
     from batchrunner.access import access
     from batchrunner.core.plan import Do, Wishes
 
@@ -91,7 +91,7 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
     wishes = Wishes(rerender=given["rerender"], retry_failed=given["retry_failed"], selection=given["selection"])
     account = _account()
     with show.looking() as on_progress:
-        seen = batch.preview(
+        seen = planning.preview(
             read,
             wishes=wishes,
             tier=account.tier if account else None,

@@ -17,12 +17,12 @@ from batchrunner.errors import Exit, ManifestError
 @options.as_json
 def validate(manifest: Path, *, allow_unlisted: bool, var: dict[str, str], as_json: bool) -> int:
     """Check MANIFEST and the files it names. Nothing is sent, nothing is written."""
-    from batchrunner import batch
+    from batchrunner import batch, planning
 
     try:
         read = batch.read(manifest, allow_unlisted=allow_unlisted, variables=var)
         with show.looking() as on_progress:
-            seen = batch.look(read, remembered={}, on_progress=on_progress)
+            seen = planning.look(read, remembered={}, on_progress=on_progress)
     except ManifestError as error:
         if not as_json:
             raise
