@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 import hashlib
 import json
-import os
 from pathlib import Path
 import shutil
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
+from tests.support.disks import mounted
 from tests.support.program import Program, Provider, check_books, misbehave, wait_for
 
 STILL = """\
@@ -188,24 +187,14 @@ def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[Path, int], None]]:
+def small_disk() -> Iterator[Callable[[Path, int], None]]:
     """Mounts a file system of so many kilobytes at a folder."""
-    mounted = []
+    with ExitStack() as stack:
 
-    def mount(folder: Path, kilobytes: int) -> None:
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-        if (
-            sys.platform != "linux"
-            or os.geteuid() != 0
-            or subprocess.run(command, capture_output=True, check=False).returncode
-        ):
-            pytest.skip("only root may mount a file system")
-        mounted.append(folder)
+        def mount(folder: Path, kilobytes: int) -> None:
+            stack.enter_context(mounted(folder, kilobytes=kilobytes))
 
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+        yield mount
 
 
 LARGE_FIRST = """\

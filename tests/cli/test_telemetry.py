@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import gzip
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-import threading
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -14,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import pytest
 
 from batchrunner.sandbox.settings import API_KEY
+from tests.support.posts import taking
 
 TWO = """\
 version: 1
@@ -55,28 +54,13 @@ class Collector:
 def collecting() -> Iterator[Collector]:
     collector = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            collector.bodies.append((self.path, body))
-            self.send_response(200)
-            self.end_headers()
+    def took(path: str, headers: Mapping[str, str], body: bytes) -> int:
+        is_packed = headers.get("content-encoding") == "gzip"
+        collector.bodies.append((path, gzip.decompress(body) if is_packed else body))
+        return 200
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    collector.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with taking(took) as collector.port:
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def attributes(of: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,28 @@ from tests.support.cluster import Processes
 from tests.support.program import wait_for
 
 
-@pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """A scheduler and two workers that no test kills."""
-    made = Processes(tmp_path_factory.mktemp("cluster"))
+@contextmanager
+def two_workers(folder: Path) -> Iterator[Processes]:
+    made = Processes(folder)
     made.start_scheduler()
     for _ in range(2):
         made.add_worker()
-    wait_for(lambda: made.count() == 2)
-    yield made
-    made.stop()
+    try:
+        wait_for(lambda: made.count() == 2)
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """A scheduler and two workers that no test kills."""
+    with two_workers(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
 
 
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Processes]:
     """A scheduler and two workers to be killed."""
-    made = Processes(tmp_path / "cluster")
-    made.start_scheduler()
-    for _ in range(2):
-        made.add_worker()
-    wait_for(lambda: made.count() == 2)
-    yield made
-    made.stop()
+    with two_workers(tmp_path / "cluster") as made:
+        yield made

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 import hashlib
 import hmac
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 from queue import Empty, SimpleQueue
-import threading
 import time
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import pytest
 
 from batchrunner.errors import BatchrunnerError, UsageError
 from batchrunner.sandbox import webhooks
+from tests.support.posts import taking
 
 SECRET = "whsec_sandbox"
 STILL = {"name": "a/1", "end_seconds": 3, "assets": {"image_file_path": "https://example.com/a.png"}}
@@ -25,7 +25,7 @@ STILL = {"name": "a/1", "end_seconds": 3, "assets": {"image_file_path": "https:/
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     path: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -53,33 +53,21 @@ class Hook:
     _came: SimpleQueue[Delivered] = field(default_factory=SimpleQueue)
 
     def __enter__(self) -> Self:
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status = hook.statuses.pop(0) if hook.statuses else 200
-                hook._came.put(Delivered(path=self.path, headers=headers, body=body))
-                self.send_response(status)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
+        self._serving = ExitStack()
+        self._port = self._serving.enter_context(taking(self._took))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.close()
+
+    def _took(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
+        status = self.statuses.pop(0) if self.statuses else 200
+        self._came.put(Delivered(path=path, headers=headers, body=body))
+        return status
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hook?of=mine"
+        return f"http://127.0.0.1:{self._port}/hook?of=mine"
 
     def next(self) -> Delivered:
         return self._came.get(timeout=30)

@@ -136,14 +136,21 @@ def test_what_is_wrong_is_told_at_once_and_before_anything_is_sent(far: Program,
     assert "Traceback" not in ended.err
 
 
+ONE = """\
+version: 1
+jobs:
+  - id: a
+    kind: video-to-video
+    input: "s3://{bucket}/a.mp4"
+    end_seconds: 0.5
+    output: "{output}/{{id}}.mp4"
+    style: {{art_style: Ink, version: v2}}
+"""
+
+
 def test_results_that_could_not_be_written_are_not_bought(far: Program, bucket: Bucket, media: Path):
     bucket.put("a.mp4", (media / "a.mp4").read_bytes())
-    text = (
-        "version: 1\njobs:\n"
-        '  - {{id: a, kind: video-to-video, input: "s3://{bucket}/a.mp4", end_seconds: 0.5,'
-        ' output: "s3://no-such-bucket-here/{{id}}.mp4", style: {{art_style: Ink, version: v2}}}}\n'
-    )
-    manifest = written(far, "closed", text, bucket)
+    manifest = written(far, "closed", ONE.replace("{output}", "s3://no-such-bucket-here"), bucket)
     ended = far.run("run", manifest.name)
     assert ended.code == 2
     assert "results cannot be written to s3://no-such-bucket-here/: there is no bucket" in ended.err
@@ -155,13 +162,8 @@ def test_results_that_could_not_be_written_are_not_bought(far: Program, bucket: 
 
 
 def test_jobs_whose_results_could_not_be_stored_are_not_bought(far: Program, bucket: Bucket, media: Path):
-    bucket.put("in/a.mp4", (media / "a.mp4").read_bytes())
-    text = (
-        "version: 1\njobs:\n"
-        '  - {{id: a, kind: video-to-video, input: "s3://{bucket}/in/a.mp4", end_seconds: 0.5,'
-        ' output: "s3://{bucket}/out/{{id}}.mp4", style: {{art_style: Ink, version: v2}}}}\n'
-    )
-    manifest = written(far, "unlisted", text, bucket)
+    bucket.put("a.mp4", (media / "a.mp4").read_bytes())
+    manifest = written(far, "unlisted", ONE.replace("{output}", "s3://{bucket}/out"), bucket)
     with refusing(
         bucket.env["AWS_ENDPOINT_URL"], lambda method, _, status, __: (method, status) == ("HEAD", 404)
     ) as at:
@@ -171,7 +173,7 @@ def test_jobs_whose_results_could_not_be_stored_are_not_bought(far: Program, buc
     assert f"results cannot be written to {bucket.url('out/')}: the bucket s3://{bucket.name} refuses" in ended.err
     assert "(asking for a name that is free was tried)" in ended.err
     assert not far.provider.creates("unlisted")
-    assert bucket.keys() == ["in/a.mp4"]
+    assert bucket.keys() == ["a.mp4"]
 
 
 LOADED = """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
-import threading
 from typing import Any
+
+from tests.support.posts import taking
 
 
 @dataclass
@@ -29,23 +29,9 @@ class Inbox:
 def opened(*, status: int = 200) -> Iterator[Inbox]:
     box = Inbox(port=0, status=status)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            box.notices.append(json.loads(body))
-            self.send_response(box.status)
-            self.end_headers()
+    def took(_path: str, _headers: Mapping[str, str], body: bytes) -> int:
+        box.notices.append(json.loads(body))
+        return box.status
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    box.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with taking(took) as box.port:
         yield box
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
