@@ -133,7 +133,7 @@ async def account(client: Client) -> wire.Account:
             raise KeyRefused(str(error), status=403, code=error.code, hint=FORBIDDEN_HINT) from error
         if error.status != 404:
             raise
-        return wire.Account(id="", tier=None, credits=None, has_subscription=False)
+        return wire.Account(id="", tier=None, credits=None)
 
 
 async def account_of(access: Access) -> wire.Account:

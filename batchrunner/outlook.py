@@ -69,7 +69,7 @@ def of(
     """
     provider = access.provider if access is not None else None
     hours = waiting.planned(batch, waiting.Asked()).hours if hours is None else hours
-    known = account or wire.Account(id="", tier=None, credits=None, has_subscription=False)
+    known = account or wire.Account(id="", tier=None, credits=None)
     warnings: dict[str, list[str]] = {}
     for job_id, text in remarks.far_dearer(made).items():
         warnings.setdefault(job_id, []).append(text)

@@ -27,7 +27,7 @@ jobs:
   - {id: tower, kind: image-to-video, input: tower.png}
 """
 
-ACCOUNT = wire.Account(id="me", tier="pro", credits=100_000, has_subscription=True)
+ACCOUNT = wire.Account(id="me", tier="pro", credits=100_000)
 
 
 @pytest.fixture

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 import posixpath
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from batchrunner.core import address as addresses, duration, findings, patterns, yamltext
 from batchrunner.core.facts import Media
 from batchrunner.core.patterns import BadPattern, Pattern
 from batchrunner.core.problem import Place, Problem, Severity
 
-SORTS = ("name", "-name", "mtime", "-mtime", "size", "-size")
+Sort = Literal["name", "-name", "mtime", "-mtime", "size", "-size"]
+"""The orders that files can have; - turns one round."""
+
 SHOWN = 3
 """So many names are told in a warning; the rest is counted."""
 
@@ -36,7 +38,7 @@ class Folder:
     Attributes:
         globs: patterns of the files, relative to the manifest's folder.
         exclude: patterns of files to be left out.
-        sort: one of SORTS.
+        sort: in which order they become jobs.
         limit: how many files there may be at most, the first ones by `sort`.
         newer_than: as written; the listing knows which moment that is.
         field: the asset that each file becomes, with the media and the extensions that it takes.
@@ -45,7 +47,7 @@ class Folder:
 
     globs: tuple[str, ...]
     exclude: tuple[str, ...] = ()
-    sort: str = "name"
+    sort: Sort = "name"
     limit: int | None = None
     newer_than: str | None = None
     field: str

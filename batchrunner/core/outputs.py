@@ -11,7 +11,6 @@ import unicodedata
 from batchrunner.core import address as addresses, templates
 from batchrunner.core.templates import Flaw
 
-PLACEHOLDERS = ("id", "index", "kind", "stem")
 EXTENSION = ".mp4"
 MAX_COMPONENT_BYTES = 200
 

@@ -173,7 +173,7 @@ class Folder(Block):
 
     glob: Globs = required("Which files, such as clips/**/*.mp4; relative to the manifest's folder.")
     exclude: Globs = optional("Which of them not.")
-    sort: Literal["name", "-name", "mtime", "-mtime", "size", "-size"] = optional("In which order; - turns it round.")
+    sort: folder.Sort = optional("In which order; - turns it round.")
     limit: Annotated[int, Field(ge=1)] = optional("How many at most, the first ones in that order.")
     newer_than: Annotated[Text, AfterValidator(_moment)] = optional("Only files changed since: 7d, 12h or 2026-11-01.")
 

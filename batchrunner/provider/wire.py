@@ -43,12 +43,11 @@ def as_it_is(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """`GET /v1/account`. `has_subscription` is False for free, pack-only and usage-based accounts alike."""
+    """`GET /v1/account`."""
 
     id: str
     tier: str | None
     credits: int | None
-    has_subscription: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,6 @@ def account(body: bytes, *, hide: Hide = as_it_is) -> Account:
         id=_name(data.get("id")) or "",
         tier=_word(data.get("tier")),
         credits=_whole(data.get("credits")),
-        has_subscription=isinstance(data.get("subscription"), dict),
     )
 
 

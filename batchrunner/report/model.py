@@ -161,7 +161,6 @@ class Model:
     name: str
     done: int
     typical_s: float | None
-    slowest_s: float | None
     per_second: float | None
 
 

@@ -250,6 +250,5 @@ def _models(attempts: Iterable[Job], clean: Callable[[str], str]) -> Iterator[Mo
             name=clean(name),
             done=len(done),
             typical_s=median(times) if times else None,
-            slowest_s=max(times, default=None),
             per_second=sum(job.charged or 0 for job in charged) / seconds if seconds else None,
         )

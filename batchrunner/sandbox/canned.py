@@ -100,7 +100,7 @@ def hand_out(path: Path, blank: Blank, target: Path) -> Rendered:
     except OSError:
         # No links here, or as many of one file as there can be.
         shutil.copyfile(path, target)
-    return _rendered(blank, target)
+    return _rendered(blank)
 
 
 def blacken(target: Path, rendered: Rendered, kind: str) -> Rendered:
@@ -114,14 +114,13 @@ def blacken(target: Path, rendered: Rendered, kind: str) -> Rendered:
         is_black=True,
     )
     write(blank, target)
-    return _rendered(blank, target)
+    return _rendered(blank)
 
 
-def _rendered(blank: Blank, target: Path) -> Rendered:
+def _rendered(blank: Blank) -> Rendered:
     return Rendered(
         frames=blank.frames,
         fps=float(blank.fps),
         width=blank.size[0],
         height=blank.size[1],
-        size_bytes=target.stat().st_size,
     )

@@ -45,13 +45,12 @@ _TURNS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """What a finished render is: `size_bytes` on disk, `fps` of the file, and frames that were really made."""
+    """What a finished render is: `fps` of the file, and frames that were really made."""
 
     frames: int
     fps: float
     width: int
     height: int
-    size_bytes: int
 
 
 class RenderError(Exception):
@@ -200,7 +199,7 @@ def _render_clip(
                 film.add_picture(look.apply(frame))
             _copy_sound(source, film, span=(span[0], span[0] + film.frames / rate))
             count = film.frames
-    return Rendered(frames=count, fps=float(rate), width=size[0], height=size[1], size_bytes=part.stat().st_size)
+    return Rendered(frames=count, fps=float(rate), width=size[0], height=size[1])
 
 
 def _no_video() -> RenderError:
@@ -389,7 +388,7 @@ def _render_still(
             film.add_picture(_as_frame(picture))
         for block in movie.tone(seconds):
             film.add_sound(block)
-    return Rendered(frames=frames, fps=float(fps), width=size[0], height=size[1], size_bytes=part.stat().st_size)
+    return Rendered(frames=frames, fps=float(fps), width=size[0], height=size[1])
 
 
 def _faded(first: Image.Image, last: Image.Image | None, progress: float) -> Image.Image:

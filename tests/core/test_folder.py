@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 import json
 import random
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import given, settings, strategies as st
 import pytest
@@ -51,7 +51,7 @@ FILES = st.lists(
 @given(
     files=FILES,
     seed=st.integers(0, 99),
-    sort=st.sampled_from(folder.SORTS),
+    sort=st.sampled_from(get_args(folder.Sort)),
     limit=st.none() | st.integers(1, 4),
     template=st.sampled_from(["{stem}", "{relpath}", "{relpath}.{ext}", "{name}-{date}", "{index}"]),
 )

@@ -258,7 +258,7 @@ def _act(books: Books, action: str, number: int) -> None:
 
 
 def _end(books: Books, action: str, number: int, project_id: str) -> None:
-    rendered = Rendered(frames=number * 20, fps=12, width=2, height=2, size_bytes=1)
+    rendered = Rendered(frames=number * 20, fps=12, width=2, height=2)
     match action:
         case "complete":
             books.complete(project_id, rendered)
