@@ -30,19 +30,19 @@ from batchrunner.waiting import Waits
 class RunOptions(TypedDict, total=False):
     """How a run is to go about it; all of it may be left out.
 
-    Consent is one of: a plan in place of the batch; `max_credits`, the most that this run may spend, on top of the
-    manifest's caps; `saved`, a plan that was saved and is still what would be bought; or `yes=True`, for new and
-    unfinished jobs at whatever the plan of now says. On a sandbox of its own (`sandbox=True`) nothing is spent.
+    Consent is one of: a plan in place of the batch; `max_credits`, the most that this run may spend in whole credits,
+    on top of the manifest's caps; `saved`, a plan that was saved and is still what would be bought; or `yes=True`, for
+    new and unfinished jobs at whatever the plan of now says. On a sandbox of its own (`sandbox=True`) nothing is spent.
 
     The others are those of `batchrunner run`: `max_credits_per_job`; `cutoff`, `soft` or `hard`; `wait_for_credits`,
     to go on after a top-up; `start_at`, `stop_at` and `finish_by`, a time of day, a date with a time as text, or a
     `datetime`, over the manifest's window (`start_at="now"` begins at once); `wait_for`, manifests whose runs must be
     over first; `canary`, `go` or `stop`; `ignore_disk_space`; `upload_cache=False`, to send inputs again;
-    `access`, the provider, by default that of the environment; `sandbox_scale`, the size of a sandbox's pictures;
-    `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and `webhook_host`;
-    `workers`, the address of a dask.distributed scheduler or a number of processes that carry the bytes;
-    `notices=True`, to send notices as the command does, and `on_job_done`, a program for each job that is done. With a
-    batch also, as of `plan`: `select`, `rerender`, `retry_failed`, `history`.
+    `access`, the provider, by default that of the environment; `sandbox_scale`, each side of a sandbox's pictures as a
+    part of the real one; `log` and `events`, files for the log and for the events as lines of JSON; `webhook_port` and
+    `webhook_host`; `workers`, the address of a dask.distributed scheduler or a number of processes that carry the
+    bytes; `notices=True`, to send notices as the command does, and `on_job_done`, a program for each job that is done.
+    With a batch also, as of `plan`: `select`, `rerender`, `retry_failed`, `history`.
     """
 
     yes: bool
@@ -77,6 +77,9 @@ class RunOptions(TypedDict, total=False):
 def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
     """A run to be followed: enter it with `with` or `async with`, iterate over its events, `stop` it.
 
+    Raises, at once:
+        UsageError: an option has a value that is none of its own.
+
     Raises, when it is iterated over or at the end of the block:
         NotAgreed: it would spend credits, and nothing allows that.
         PlanMoved: it would buy something else than the plan that was looked at.
@@ -91,6 +94,10 @@ def run(what: Batch | Plan, *, on_event: OnEvent | None = None, **options: Unpac
     """Render what is asked for and bring every clip to disk; goes on where the last run was. As `start`, to its end.
 
     `on_event` is called with every event. Ctrl-C leaves at once, and nothing is lost.
+
+    Raises:
+        UsageError: an option has a value that is none of its own, or an event loop runs in this thread.
+        NotAgreed, PlanMoved, BatchrunnerError: as `start`.
     """
     refuse_in_loop("run()", "await run_async(…)")
     return follow(start(what, **options), on_event)
@@ -128,7 +135,7 @@ def download(
     """Fetch what was paid for and is not on disk: renders not collected yet, and files deleted since. Buys nothing.
 
     Raises:
-        UsageError: there is no state file.
+        UsageError: there is no state file, or an event loop runs in this thread.
         BatchrunnerError: anything else that stands in its way.
     """
     refuse_in_loop("download()", "await download_async(…)")

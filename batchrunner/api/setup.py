@@ -66,7 +66,10 @@ def examine(
     """Check versions, key, provider, clock and disk; with a manifest also its inputs and its state file.
 
     Spends nothing, and changes nothing without `fix` or `accept_lost_log`; what that means is told by
-    `batchrunner doctor --help`.
+    `batchrunner doctor --help`. What is wrong is no error here: it is what is found.
+
+    Raises:
+        UsageError: `state`, `fix` or `accept_lost_log` without a manifest; or an event loop runs in this thread.
     """
     if manifest is None and (fix or accept_lost_log or state is not None):
         raise UsageError("fix, accept_lost_log and state are about a batch: name its manifest")

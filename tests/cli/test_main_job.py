@@ -379,7 +379,9 @@ def test_the_log_of_a_real_run_replays_to_its_snapshot(program, batch):
     program.run("run", batch.name)
     with store.open_to_read(batch.parent / f"{batch.stem}.state.db") as view:
         assert view is not None
-        for job in view.jobs():
+        jobs = list(view.jobs())
+        assert len(jobs) == 2
+        for job in jobs:
             assert machine.replay(event for _, _, event in view.events(job.id)) == job
 
 

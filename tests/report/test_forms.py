@@ -125,7 +125,9 @@ def test_charts_are_drawn_without_scripts_or_styles_and_say_their_figures():
 @pytest.mark.parametrize("took_s", [0.2, 5, 400, 40_000, 400_000])
 def test_the_lines_lie_within_their_charts_however_long_the_night_was(took_s):
     report = report_of(done("a", took_s=took_s / 2), done("b", at=START + took_s / 2, took_s=took_s / 2), cap=None)
-    for chart in charts.draw(report, clock)[:2]:
+    lines = charts.draw(report, clock)[:2]
+    assert len(lines) == 2
+    for chart in lines:
         width, height = (float(each) for each in ET.fromstring(chart.svg).attrib["viewBox"].split()[2:])
         (drawn,) = re.findall(r' d="M ([^"]+)"', chart.svg)
         corners = [tuple(map(float, each.split())) for each in drawn.split(" L ")]
