@@ -129,26 +129,26 @@ class Partial:
 _OURS = re.compile(r"\.(?P<name>.*)\.(?P<mark>[^.-]+)(?:-\d+)?\.(?:part|etag)", re.DOTALL)
 
 
-def sweep(ended: Iterable[tuple[Path, str]], *, only_own: bool = False) -> None:
-    """Remove what is left of downloads that nobody will go on with, given as target and mark (`-1` and so on counts).
+def sweep(folder: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = False) -> None:
+    """Remove what is left in a folder of downloads that nobody will go on with, given as target's name and mark.
 
-    With `only_own`, only what was of one try alone. Each folder is read once, however many downloads ended.
+    What has a number of its own (`-1` and so on) counts. With `only_own`, only what was of one try alone.
     """
-    marks: dict[Path, set[tuple[str, str]]] = {}
-    for target, mark in ended:
-        marks.setdefault(target.parent, set()).add((target.name[:NAME_PART], mark))
-    for folder, known in marks.items():
-        for name in _names_in(folder):
-            found = _OURS.fullmatch(name)
-            if found is None or (only_own and not outputs.has_own_mark(name)):
-                continue
-            if (found["name"], found["mark"]) in known:
-                _remove(folder / name)
+    left = [(name, found) for name in _names_in(folder) if (found := _OURS.fullmatch(name)) is not None]
+    if only_own:
+        left = [(name, found) for name, found in left if outputs.has_own_mark(name)]
+    if not left:
+        return  # as nearly always, and there may be very many that ended
+    known = {(name[:NAME_PART], mark) for name, mark in ended}
+    for name, found in left:
+        if (found["name"], found["mark"]) in known:
+            _remove(folder / name)
 
 
 def _names_in(folder: Path) -> list[str]:
+    """The names in a folder that begin as ours do."""
     try:
-        return [each.name for each in folder.iterdir()]
+        return [name for name in os.listdir(folder) if name[0] == "."]  # noqa: PTH208 - a hundred thousand, by name only
     except OSError:
         return []
 

@@ -360,5 +360,6 @@ def test_only_what_ended_is_swept(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    partial.sweep([(tmp_path / "a.mp4", "0123456789ab"), (tmp_path / "none" / "a.mp4", "0123456789ab")])
+    partial.sweep(tmp_path / "none", [("a.mp4", "0123456789ab")])
+    partial.sweep(tmp_path, [("a.mp4", "0123456789ab")])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[3:])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import importlib.util
+import os
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -80,9 +81,12 @@ def missing(root: Path, files: Mapping[str, int]) -> frozenset[str]:
     Raises:
         TransferError: of one in a bucket nobody can tell.
     """
+    here = str(root)
 
     def is_there(written: str) -> bool:
         with suppress(OSError, ValueError):  # a path with a null byte, out of a state file
+            if not addresses.is_object(written):  # by itself: a place for each would take longer than the look
+                return os.stat(os.path.join(here, addresses.plain(written))).st_size == files[written]  # noqa: PTH116, PTH118
             return at(root, written).seen().size == files[written]
         return False
 
@@ -113,10 +117,16 @@ def listed(base: str) -> list[Found]:
 
 def sweep(root: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = False) -> None:
     """Remove what is left of downloads that nobody will go on with, given as target and mark; see `partial.sweep`."""
-    targets = list(ended)
-    near = [(root / addresses.plain(each), mark) for each, mark in targets if not addresses.is_object(each)]
-    partial.sweep(near, only_own=only_own)
-    far = [(addresses.read(each), mark) for each, mark in targets if addresses.is_object(each)]
+    near: dict[str, list[tuple[str, str]]] = {}
+    far = []
+    for each, mark in ended:
+        if addresses.is_object(each):
+            far.append((addresses.read(each), mark))
+        else:
+            folder, slash, name = addresses.plain(each).rpartition("/")
+            near.setdefault(folder + slash, []).append((name, mark))
+    for folder, downloads in near.items():
+        partial.sweep(root / folder, downloads, only_own=only_own)
     if far:
         from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
 
