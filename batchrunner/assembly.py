@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +32,7 @@ from batchrunner.provider.client import Client
 from batchrunner.purse import Purse
 from batchrunner.seams import Outside, Settings
 from batchrunner.session import Session, submission_name
-from batchrunner.store import Store
+from batchrunner.stateview import Finished
 from batchrunner.till import Till
 from batchrunner.timetable import Timetable
 from batchrunner.viewers import Viewers
@@ -99,14 +99,15 @@ def engine(
     if session.order.buys:
         _tell_waiting(session.plan, tell)
     patience, flags = SANDBOX if access.is_sandbox else PROVIDER, session.order.flags
+    attempts = session.attempts()
     settings = _settings(session, patience)
     is_chained = any(job.spec.waits_for for job in session.jobs)
     following = Following(session.jobs, {job.id: job for job in session.store.jobs()} if is_chained else None)
     here = Here(put=client.put, fetch=client.fetch, viewers=viewers)
     carrier = here if cluster is None else cluster.carrier(here)
     performer = _performer(session, client, settings.policy, following, carrier)
-    _tidy(performer, session.store.all_attempts(), fetch_again)
-    governor = _governor(session, patience, now=WallClock().now(), tell=tell)
+    _tidy(performer, attempts, session.at_rest, fetch_again)
+    governor = _governor(session, attempts, patience, now=WallClock().now(), tell=tell)
     made = Engine(
         jobs=session.jobs,
         outside=Outside(
@@ -117,20 +118,24 @@ def engine(
             observe=observe,
         ),
         settings=settings,
-        money=_money(session, account, till),
-        purse=_purse(session, account, till, tell=tell, near_cap=near_cap),
+        money=_money(session, attempts, account, till),
+        purse=_purse(session, attempts, account, till, tell=tell, near_cap=near_cap),
         governor=governor,
         timetable=_timetable(session, governor),
         fetch_again=fetch_again,
         canaries=canary.choose(session.jobs, flags.canary) if flags.canary is not None else None,
         following=following,
+        at_rest=len(session.at_rest),
     )
     return made, performer
 
 
-def _tidy(performer: Performer, attempts: Collection[Job], fetch_again: Collection[str]) -> None:
+def _tidy(
+    performer: Performer, attempts: Collection[Job], at_rest: Iterable[Finished], fetch_again: Collection[str]
+) -> None:
     """Remove what earlier runs left of downloads that nobody goes on with; workers leave more, where they died."""
     performer.sweep(job for job in attempts if job.is_final and job.id not in fetch_again)
+    performer.sweep_renders((job.output, job.id, job.project_id) for job in at_rest)
     performer.sweep((job for job in attempts if job.state in BOUGHT), only_own=True)
 
 
@@ -180,7 +185,7 @@ def _performer(session: Session, client: Client, policy: Policy, following: Foll
     )
 
 
-def _money(session: Session, account: wire.Account, till: Till) -> Money:
+def _money(session: Session, attempts: Iterable[Job], account: wire.Account, till: Till) -> Money:
     """What the balance is held against."""
     opened = session.store
     return Money(
@@ -188,12 +193,14 @@ def _money(session: Session, account: wire.Account, till: Till) -> Money:
         moves=opened.balance_moves(),
         baseline=opened.baseline(),
         ledger=opened.ledger(),
-        past=_past(opened, session.jobs),
+        past=_past(attempts, session.jobs),
         elsewhere=_elsewhere(session, account, till),
     )
 
 
-def _governor(session: Session, patience: Patience, *, now: Instant, tell: Callable[[str], None]) -> Governor:
+def _governor(
+    session: Session, attempts: Iterable[Job], patience: Patience, *, now: Instant, tell: Callable[[str], None]
+) -> Governor:
     """What the last nights taught: the pace that the provider took, and how long its renders are out."""
     limits = session.batch.manifest.limits
     stored = session.store.learned(PACE)
@@ -205,12 +212,18 @@ def _governor(session: Session, patience: Patience, *, now: Instant, tell: Calla
             most_per_minute=limits.submits_per_minute,
             now=now,
         ),
-        past=looks.past_of(session.store.all_attempts()),
+        past=looks.latest([*looks.times_of(attempts), *_times(session.at_rest)]),
         show=time_of,
         tell=tell,
         cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
         hints=patience.hints,
     )
+
+
+def _times(at_rest: Iterable[Finished]) -> Iterator[looks.Times]:
+    for job in at_rest:
+        if job.rendered_at is not None and job.accepted_at is not None:
+            yield job.group, job.accepted_at, job.rendered_at
 
 
 def _timetable(session: Session, governor: Governor) -> Timetable:
@@ -220,10 +233,10 @@ def _timetable(session: Session, governor: Governor) -> Timetable:
     return Timetable(hours, takes_s=lambda job: governor.takes_s(job) + landing_s, when=time_of)
 
 
-def _past(opened: Store, jobs: Iterable[Job]) -> tuple[Job, ...]:
+def _past(attempts: Iterable[Job], jobs: Iterable[Job]) -> tuple[Job, ...]:
     """Attempts on record that are not among the jobs of a run."""
     mine = {(job.id, job.attempt) for job in jobs}
-    return tuple(job for job in opened.all_attempts() if (job.id, job.attempt) not in mine)
+    return tuple(job for job in attempts if (job.id, job.attempt) not in mine)
 
 
 def _jitter() -> float:
@@ -242,14 +255,16 @@ def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job
 
 def _purse(
     session: Session,
+    attempts: Iterable[Job],
     account: wire.Account,
     till: Till,
     *,
     tell: Callable[[str], None],
     near_cap: Callable[[str], None] | None,
 ) -> Purse:
-    opened = session.store
-    counted = spending(session.batch, opened.all_attempts(), account, provider=opened.fact("provider"), till=till)
+    # What is only collected is held against nothing, so what was spent before need not be added up.
+    bought = attempts if session.order.buys else ()
+    counted = spending(session.batch, bought, account, provider=session.store.fact("provider"), till=till)
     if counted.unreadable is not None:
         tell(f"{counted.unreadable} cannot be read, so budget.per_day cannot be counted; mend it, or move it away")
     # What is only collected is paid for: a cap that cannot be computed must not stand in its way.

@@ -160,7 +160,7 @@ _NEVER_RUN: Final = "no run of this manifest was ever begun from here; --state n
 def read_for_collecting(path: Path, *, state: Path | None = None, to: str = "fetch") -> Batch:
     """As much of a manifest as is needed to collect what was paid for; it may be wrong, or miss its inputs.
 
-    `to` is what the person wants to do with it.
+    Its jobs are not read: what was bought is on record. `to` is what the person wants to do with it.
 
     Raises:
         UsageError: there is no state file, so nothing was ever bought.
@@ -171,15 +171,13 @@ def read_for_collecting(path: Path, *, state: Path | None = None, to: str = "fet
         raise UsageError(f"there is no state file {where}, so there is nothing to {to}", hint=_NEVER_RUN)
     catalog = places.load_catalog(None, None, os.environ)
     try:
-        reading = reader.read(
+        manifest = reader.read_head(
             places.text_of(path),
             source=str(path),
             name=path.stem,
             catalog=catalog,
-            allow_unlisted=True,
             around=places.around({}, os.environ),
         )
-        manifest = replace(reading.manifest, jobs=()) if reading.found.has_errors else reading.manifest
     except UsageError:
         manifest = Manifest(
             name=path.stem, source=str(path), version=1, output="", limits=Limits(), jobs=(), warnings=()

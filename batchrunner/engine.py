@@ -58,14 +58,16 @@ class Engine:
         canaries: Canaries | None = None,
         following: Following | None = None,
         timetable: Timetable | None = None,
+        at_rest: int = 0,
     ) -> None:
         """Take charge of `jobs`, in their order of preference.
 
         `fetch_again` names done jobs whose file is missing; with `canaries`, the others are not bought before these
         are good. `following` knows which of them wait for others; by default those wait for one another alone.
-        By default may be bought at any time.
+        By default may be bought at any time. So many more jobs are `at_rest`: done, with nothing left to do or to ask
+        for, and not among `jobs`; they count, and are nothing else to this run.
         """
-        self._roster = Roster(jobs)
+        self._roster = Roster(jobs, at_rest=at_rest)
         self._clock, self._journal, self._perform = outside.clock, outside.journal, outside.perform
         self._settings = settings
         self._purse, self._governor = purse, governor

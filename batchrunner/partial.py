@@ -129,8 +129,8 @@ class Partial:
 _OURS = re.compile(r"\.(?P<name>.*)\.(?P<mark>[^.-]+)(?:-\d+)?\.(?:part|etag)", re.DOTALL)
 
 
-def sweep(folder: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = False) -> None:
-    """Remove what is left in a folder of downloads that nobody will go on with, given as target's name and mark.
+def sweep(folder: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:
+    """Remove what is left in a folder of downloads that nobody goes on with, given as target's name, job and project.
 
     What has a number of its own (`-1` and so on) counts. With `only_own`, only what was of one try alone.
     """
@@ -139,7 +139,7 @@ def sweep(folder: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = Fa
         left = [(name, found) for name, found in left if outputs.has_own_mark(name)]
     if not left:
         return  # as nearly always, and there may be very many that ended
-    known = {(name[:NAME_PART], mark) for name, mark in ended}
+    known = {(name[:NAME_PART], outputs.mark_of(job, project)) for name, job, project in ended}
     for name, found in left:
         if (found["name"], found["mark"]) in known:
             _remove(folder / name)

@@ -302,7 +302,11 @@ class Performer:
 
     def sweep(self, jobs: Iterable[Job], *, only_own: bool = False) -> None:
         """Remove what unfinished downloads of these jobs left; `only_own` as in `partial.sweep`. Waits for the disk."""
-        ended = [(job.spec.output, _mark(job)) for job in jobs if job.project_id is not None]
+        self.sweep_renders(((job.spec.output, job.id, job.project_id) for job in jobs), only_own=only_own)
+
+    def sweep_renders(self, renders: Iterable[tuple[str, str, str | None]], *, only_own: bool = False) -> None:
+        """The same by their output, job and project."""
+        ended = ((output, job, project) for output, job, project in renders if project is not None)
         storage.sweep(self._root, ended, only_own=only_own)
 
     # --- verdicts ---

@@ -14,12 +14,13 @@ class Roster:
         by_state: how many jobs are in each state; counted with every change.
     """
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        """Begin with the jobs as they are."""
+    def __init__(self, jobs: Iterable[Job], *, at_rest: int = 0) -> None:
+        """Begin with the jobs as they are; so many more are done, and are only counted."""
         self._jobs: dict[str, Job] = {}
         self._places: dict[str, int] = {}
         self._projects: dict[str, str] = {}
         self.by_state = dict.fromkeys(State, 0)
+        self.by_state[State.DONE] = at_rest
         for job in jobs:
             self._places[job.id] = len(self._places)
             self._jobs[job.id] = job

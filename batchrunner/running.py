@@ -64,7 +64,8 @@ class Report:
     Attributes:
         outcome: how it ended.
         exit_code: what that comes to.
-        jobs: every job as it is now.
+        jobs: every job as it is now, but for those that are done and were not asked for.
+        at_rest: how many these are; nothing is to be told of one.
         earlier: the attempts that were followed by another.
         totals: credits over every attempt on record.
         charged_before: credits of every attempt on record when it began.
@@ -80,6 +81,7 @@ class Report:
     charged_before: int = 0
     named: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[Job, ...] = field(default=(), repr=False)
+    at_rest: int = 0
 
 
 @contextmanager
@@ -252,7 +254,7 @@ class _Run:
 
     def _close(self, engine: Engine, outcome: Outcome, *, missing: int, named: Mapping[str, str]) -> Report:
         """Put on record how the run ended; what it came to."""
-        opened = self.session.store
+        opened, tells_all = self.session.store, self.session.order.tells_all
         code = schedule.exit_code(
             outcome.by_state,
             stop=outcome.stop,
@@ -268,12 +270,13 @@ class _Run:
         return Report(
             outcome=outcome,
             exit_code=code,
-            jobs=tuple(engine.jobs().values()),
+            jobs=self.session.every_job(engine.jobs()) if tells_all else tuple(engine.jobs().values()),
             totals=opened.totals(),
             charged_before=self.charged_before,
             missing=missing,
             named=named,
             earlier=tuple(opened.earlier()),
+            at_rest=0 if tells_all else len(self.session.at_rest),
         )
 
 

@@ -7,28 +7,29 @@ Part of the composition, as `batch` and `access`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 import secrets
 
-from batchrunner import room, storage, store
+from batchrunner import collector, room, storage, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
-from batchrunner.core import events, job as machine, lostlog, pins as pinning, priced, remarks
+from batchrunner.core import events, evidence, job as machine, lostlog, pins as pinning, priced, remarks
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
 from batchrunner.core.pins import Pins
 from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
-from batchrunner.core.selection import Selection, facts_of, refuse_unmatched
+from batchrunner.core.selection import EVERYTHING, Selection, facts_of, refuse_unmatched
 from batchrunner.errors import PlanMoved, UsageError
 from batchrunner.planning import Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.provider import wire
+from batchrunner.stateview import Finished
 from batchrunner.store import Store, Told
 from batchrunner.waiting import NOT_AT_ALL, Waits
 
@@ -56,6 +57,8 @@ class Order:
         history: a folder whose state files tell what was charged before, beside this batch's own.
         agreed: what the person was shown and agreed to; None where nothing is spent, so nobody was asked.
         waits: when may be bought, and what is waited for before it begins.
+        tells_all: whether every job is asked for at the end; where only to collect, who asks for no more than counts
+            saves reading those that are at rest.
     """
 
     goal: Goal = Goal.BUY
@@ -65,6 +68,7 @@ class Order:
     history: Path | None = None
     agreed: Pins | None = None
     waits: Waits = NOT_AT_ALL
+    tells_all: bool = True
 
     @property
     def buys(self) -> bool:
@@ -74,13 +78,29 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A run that has begun: the state file is locked, and every job to be done is on record."""
+    """A run that has begun: the state file is locked, and every job to be done is on record.
+
+    Attributes:
+        plan: what is done with each job; without entries where nothing is bought, since that asks no manifest.
+        at_rest: jobs that are done, with nothing left to do or to ask for, where they are not among `jobs`.
+    """
 
     batch: Batch
     order: Order
     plan: Plan
     store: Store
     jobs: tuple[Job, ...]
+    at_rest: tuple[Finished, ...] = ()
+
+    def attempts(self) -> list[Job]:
+        """Every attempt on record, but for the jobs that are at rest."""
+        return [*self.store.earlier(), *self.jobs] if self.at_rest else self.store.all_attempts()
+
+    def every_job(self, moved: Mapping[str, Job]) -> tuple[Job, ...]:
+        """Every job of the run as it is now, those at rest included; `moved` has the others."""
+        if not self.at_rest:
+            return tuple(moved.values())
+        return tuple({**{job.id: job for job in self.store.jobs()}, **moved}.values())
 
 
 @contextmanager
@@ -115,23 +135,76 @@ def begin(
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
         _claim(opened, access, account)
-        opened.remember_files(order.seen.files if order.seen is not None else ())
-        known = {job.id: job for job in opened.jobs()}
-        made = _planned(batch, order, opened, known, tier=account.tier)
-        _refuse(batch, order, made)
-        entries = _openings(made, now)
-        opened.append_now(entries)
-        jobs = known | {job.id: job for _, job in entries}
-        jobs |= _leave_to_a_person(opened, jobs.values(), manifest=batch.manifest.name, now=now)
-        priorities = {job.id: job.priority for job in batch.jobs}
-        chosen = _to_run(made, jobs, priorities, order.goal)
-        yield Session(batch=batch, order=order, plan=made, store=opened, jobs=chosen)
+        if order.buys:
+            yield _to_buy(batch, order, opened, tier=account.tier, now=now)
+        else:
+            yield _to_collect(batch, order, opened, now=now)
+
+
+@collector.paused()
+def _to_buy(batch: Batch, order: Order, opened: Store, *, tier: str | None, now: Instant) -> Session:
+    """A run that buys what its plan says; raises as `begin`."""
+    opened.remember_files(order.seen.files if order.seen is not None else ())
+    known = {job.id: job for job in opened.jobs()}
+    made = _planned(batch, order, opened, known, tier=tier)
+    _refuse(batch, order, made)
+    entries = _openings(made, now)
+    opened.append_now(entries)
+    jobs = known | {job.id: job for _, job in entries}
+    jobs |= _leave_to_a_person(opened, jobs.values(), manifest=batch.manifest.name, now=now)
+    priorities = {job.id: job.priority for job in batch.jobs}
+    return Session(batch=batch, order=order, plan=made, store=opened, jobs=_to_run(made, jobs, priorities))
+
+
+@collector.paused()
+def _to_collect(batch: Batch, order: Order, opened: Store, *, now: Instant) -> Session:
+    """A run that buys nothing: it takes up what is on record, whatever the manifest says now.
+
+    Where lost submissions are judged, the rest is evidence, and goes no further.
+    """
+    at_rest = _at_rest(batch, order, opened, now=now)
+    known = {job.id: job for job in (opened.jobs() if at_rest is None else at_rest.others)}
+    jobs = known | _leave_to_a_person(opened, known.values(), manifest=batch.manifest.name, now=now)
+    chosen = tuple(job for job in jobs.values() if order.goal is Goal.COLLECT or job.state is State.SUBMITTING)
+    resting = at_rest.jobs if at_rest is not None else ()
+    return Session(batch=batch, order=order, plan=Plan(entries=()), store=opened, jobs=chosen, at_rest=resting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AtRest:
+    """The jobs for which nothing is left to do, and the others."""
+
+    jobs: tuple[Finished, ...]
+    others: Sequence[Job]
+
+
+def _at_rest(batch: Batch, order: Order, opened: Store, *, now: Instant) -> _AtRest | None:
+    """What a run that collects need not read, since most of a large batch is done; None where it must read all.
+
+    At rest is what is done, with its file where it was put, and nothing that the books could still ask for.
+
+    Raises:
+        TransferError: of a file in a bucket nobody can tell.
+    """
+    if order.goal is not Goal.COLLECT or order.wishes.selection != EVERYTHING or opened.lost_log() is not None:
+        return None
+    finished = opened.finished()
+    gone = storage.missing(batch.root, {path: size for job in finished for path, size in job.files})
+    resting = [job for job in finished if _rests(job, gone, now=now)]
+    others = opened.jobs_not_done(*({job.id for job in finished} - {job.id for job in resting}))
+    if any(job.spec.waits_for for job in others):
+        return None  # what such a job waits for is told of it, and may be at rest
+    return _AtRest(jobs=tuple(resting), others=others)
+
+
+def _rests(job: Finished, gone: AbstractSet[str], *, now: Instant) -> bool:
+    is_settled = evidence.is_settled(charged=job.charged, ended_at=job.ended_at, decided_at=job.decided_at, now=now)
+    return is_settled and job.suspect is None and not any(path in gone for path, _ in job.files)
 
 
 def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job], *, tier: str | None) -> Plan:
     """The plan against the state file, which is ours now."""
-    if order.buys:
-        refuse_unmatched(order.wishes.selection, listed(batch, known))
+    refuse_unmatched(order.wishes.selection, listed(batch, known))
     seen: Looked = look(batch, remembered=trusted(opened.files(), known.values()), tier=tier)
     opened.remember_files(seen.fresh)
     own = opened.all_attempts()
@@ -150,10 +223,9 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
         UsageError: no price, no room, or another plan.
     """
     remarks.refuse_unpriced(made, batch.manifest.budget)
-    if order.buys and not order.flags.ignores_disk_space:
+    if not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
-    if order.buys:
-        room.refuse_if_closed(made)
+    room.refuse_if_closed(made)
     if order.agreed is not None:
         _refuse_other(order.agreed, made)
 
@@ -214,16 +286,13 @@ def _leave_to_a_person(opened: Store, jobs: Iterable[Job], *, manifest: str, now
     return changed
 
 
-def _to_run(made: Plan, jobs: Mapping[str, Job], priorities: Mapping[str, int], goal: Goal) -> tuple[Job, ...]:
-    """The jobs of a run, the highest priority first, else in the plan's order.
+def _to_run(made: Plan, jobs: Mapping[str, Job], priorities: Mapping[str, int]) -> tuple[Job, ...]:
+    """The jobs of a run that buys, the highest priority first, else in the plan's order.
 
-    One that the manifest no longer names counts only as long as something of it is to be collected. Where lost
-    submissions are judged, the rest is evidence, and goes no further.
+    One that the manifest no longer names counts only as long as something of it is to be collected.
     """
     there = [entry for entry in made.entries if entry.id in jobs]
-    chosen = [jobs[entry.id] for entry in there if goal is not Goal.BUY or _counts(entry, jobs[entry.id])]
-    if goal is Goal.JUDGE:
-        chosen = [job for job in chosen if job.state is State.SUBMITTING]
+    chosen = [jobs[entry.id] for entry in there if _counts(entry, jobs[entry.id])]
     return tuple(sorted(chosen, key=lambda job: -priorities.get(job.id, 0)))
 
 

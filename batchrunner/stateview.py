@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 import json
 import os
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from batchrunner import stateerrors
-from batchrunner.core import job as machine, ledger, lostlog, record
+from batchrunner.core import budget, job as machine, ledger, looks, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
+from batchrunner.core.kind import Kind
 from batchrunner.core.ledger import Line
 from batchrunner.core.lostlog import Lost
 from batchrunner.core.retry import Instant
@@ -60,6 +62,44 @@ class RunRecord:
         return self.ended_at is None and self.is_alive is not False
 
 
+class Finished(NamedTuple):
+    """A job that is done, as far as can be told without reading all of it.
+
+    Attributes:
+        output: where its result was to go.
+        files: its files as they are recorded, path and bytes.
+        group: of the renders that take alike, see `looks.group_of`.
+        suspect: why its result may not be what was paid for.
+    """
+
+    id: str
+    project_id: str | None
+    charged: int | None
+    output: str
+    ended_at: Instant | None
+    decided_at: Instant | None
+    accepted_at: Instant | None
+    rendered_at: Instant | None
+    group: str
+    suspect: str | None
+    files: tuple[tuple[str, int], ...]
+
+
+_FINISHED: Final = """
+SELECT id, project_id, charged, json_extract(
+  body, '$.spec.output', '$.ended_at', '$.decided_at', '$.accepted_at', '$.rendered_at', '$.kind', '$.spec.model',
+  '$.spec.seconds', '$.suspect', '$.outputs'
+), CASE WHEN json_extract(body, '$.spec.model') IS NULL THEN json_extract(body, '$.spec.request') ELSE '' END
+FROM job WHERE is_current = 1 AND state = 'done'
+"""
+"""A third of what it takes to read these jobs."""
+
+
+@lru_cache(maxsize=1024)
+def _group_of(kind: str, model: str | None, request: str, seconds: float) -> str:
+    return looks.group_of(kind, str(budget.group_of(Kind(kind), model, request)), seconds=seconds)
+
+
 class _Row(NamedTuple):
     """What says of a row that it is the one that was read: two that agree in it have the same body."""
 
@@ -86,6 +126,37 @@ class View:
     def jobs(self) -> list[Job]:
         """The current attempt of every job, in the order in which they were first opened."""
         return self._jobs("WHERE is_current = 1 ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id")
+
+    def jobs_not_done(self, *more: str) -> list[Job]:
+        """The current attempt of every job that is not done, and of these others, in the same order as `jobs`."""
+        return self._jobs(
+            "WHERE is_current = 1 AND (state <> 'done' OR id IN (SELECT value FROM json_each(?)))"
+            " ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id",
+            json.dumps(more),
+        )
+
+    def finished(self) -> list[Finished]:
+        """The jobs that are done."""
+        return [self._finished(*row) for row in self._rows(_FINISHED)]
+
+    def _finished(self, job_id: str, project_id: str | None, charged: int | None, said: str, request: str) -> Finished:
+        try:
+            output, ended, decided, accepted, rendered, kind, model, seconds, suspect, files = json.loads(said)
+            return Finished(
+                id=job_id,
+                project_id=project_id,
+                charged=charged,
+                output=output,
+                ended_at=ended,
+                decided_at=decided,
+                accepted_at=accepted,
+                rendered_at=rendered,
+                group=_group_of(kind, model, request, seconds),
+                suspect=suspect,
+                files=tuple((each["path"], each["bytes"]) for each in files or ()),
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise stateerrors.damaged(self.path, f"its jobs cannot be read: {job_id!r} makes no sense") from error
 
     def all_attempts(self) -> list[Job]:
         """Every attempt of every job, the current ones last."""

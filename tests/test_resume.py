@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchrunner import partial, transfer, viewers
+from batchrunner.core.outputs import mark_of
 from batchrunner.errors import AddressExpired, DamagedFile, TransferError
 from batchrunner.partial import Partial
 from batchrunner.pieces import PIECE
@@ -348,18 +349,19 @@ def test_starting_over_forgets_the_old_version_before_the_new_one_comes(
 
 
 def test_only_what_ended_is_swept(tmp_path: Path) -> None:
+    mark = mark_of("intro", "project-1")
     names = [
-        ".a.mp4.0123456789ab.part",
-        ".a.mp4.0123456789ab.etag",
-        ".a.mp4.0123456789ab-1.part",
+        f".a.mp4.{mark}.part",
+        f".a.mp4.{mark}.etag",
+        f".a.mp4.{mark}-1.part",
         ".a.mp4.ffffffffffff.part",
-        ".b.mp4.0123456789ab.part",
-        ".a.mp4.0123456789ab.txt",
-        "a.mp4.0123456789ab.part",
+        f".b.mp4.{mark}.part",
+        f".a.mp4.{mark}.txt",
+        f"a.mp4.{mark}.part",
         "a.mp4",
     ]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    partial.sweep(tmp_path / "none", [("a.mp4", "0123456789ab")])
-    partial.sweep(tmp_path, [("a.mp4", "0123456789ab")])
+    partial.sweep(tmp_path / "none", [("a.mp4", "intro", "project-1")])
+    partial.sweep(tmp_path, [("a.mp4", "intro", "project-1")])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[3:])

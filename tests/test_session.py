@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+import time
 
 from PIL import Image
 import pytest
@@ -12,10 +14,16 @@ import pytest
 from batchrunner import batch, planning, session as sessions, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch
-from batchrunner.core import events, job as machine
+from batchrunner.core import events, job as machine, looks
+from batchrunner.core.events import Event
+from batchrunner.core.job import Job
+from batchrunner.core.manifest import Limits
 from batchrunner.core.plan import Plan, Wishes
+from batchrunner.core.selection import Selection
+from batchrunner.core.spec import Output
 from batchrunner.planning import Preview
 from batchrunner.provider import wire
+from batchrunner.session import Goal
 
 MANIFEST = """\
 version: 1
@@ -98,3 +106,137 @@ def test_a_plan_is_made_anew_where_something_moved(night: Batch, move: Callable[
 def test_a_plan_is_made_anew_for_another_order(night: Batch, order: Callable[[Preview], sessions.Order]) -> None:
     before = seen(night)
     assert not is_same(begun(night, order(before)), before.plan)
+
+
+# --- a run that collects ---------------------------------------------------------------------------------------------
+
+NOW = time.time()
+LONG_AGO = NOW - 86_400
+
+Change = Callable[[list[Event]], list[Event]]
+
+
+def lives(night: Batch, changes: Mapping[str, Change]) -> None:
+    """Put on record that both jobs are done, since yesterday, with their files; `changes` are what else happened."""
+    made = seen(night).plan
+    with store.open_for_run(night.state, run_id="before", now=LONG_AGO) as file:
+        for entry in made.entries:
+            assert entry.spec is not None
+            output = Output(path=entry.spec.output, bytes=4, sha256="0" * 64)
+            life: list[Event] = [
+                events.Opened(at=LONG_AGO, id=entry.id, attempt=1, spec=entry.spec),
+                events.Uploaded(at=LONG_AGO, assets=()),
+                events.SubmitStarted(at=LONG_AGO, name=f"night/{entry.id} [1-00]"),
+                events.Accepted(at=LONG_AGO, project_id=f"p-{entry.id}", credits=entry.spec.hold),
+                events.Rendered(at=LONG_AGO + 60, status="complete", credits=entry.spec.hold),
+                events.Downloaded(at=LONG_AGO + 61, outputs=(output,)),
+            ]
+            job: Job | None = None
+            entries = []
+            for event in changes.get(entry.id, list)(life):
+                job = machine.advance(job, event)
+                entries.append((event, job))
+            file.append_now(entries)
+            path = night.root / entry.spec.output
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"done")
+
+
+def suspect(life: list[Event]) -> list[Event]:
+    last = life[-1]
+    assert isinstance(last, events.Downloaded)
+    return [*life[:-1], replace(last, suspect="it is black")]
+
+
+def untold(life: list[Event]) -> list[Event]:
+    """The charge is told by nobody."""
+    accepted = events.Accepted(at=LONG_AGO, project_id="p-hero", credits=None)
+    return [*life[:3], accepted, events.Rendered(at=LONG_AGO + 60, status="complete", credits=None), life[5]]
+
+
+@contextmanager
+def collecting(night: Batch, wishes: Wishes | None = None) -> Iterator[sessions.Session]:
+    read = batch.read_for_collecting(night.path)
+    order = sessions.Order(goal=Goal.COLLECT, wishes=wishes or Wishes())
+    access = Access(base_url="http://127.0.0.1:1", key="k")
+    with sessions.begin(read, order, access=access, account=ACCOUNT) as session:
+        yield session
+
+
+def taken_up(night: Batch) -> tuple[list[str], list[str]]:
+    """The jobs that a run which collects takes up, and those that it leaves at rest."""
+    with collecting(night) as session:
+        every = session.every_job({job.id: job for job in session.jobs})
+        assert [job.id for job in every] == ["hero", "tower"]
+        assert every == tuple(session.store.jobs())
+        return [job.id for job in session.jobs], [job.id for job in session.at_rest]
+
+
+def test_what_is_done_for_good_is_left_at_rest(night: Batch) -> None:
+    lives(night, {"hero": lambda life: life[:4]})
+    assert taken_up(night) == (["hero"], ["tower"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        suspect,
+        untold,
+        lambda life: [*life[:4], *(replace(each, at=NOW - 60) for each in life[4:])],
+        lambda life: [
+            *life[:3],
+            events.Unknowable(at=LONG_AGO, evidence="nobody can tell"),
+            events.Adopted(at=LONG_AGO, project_id="p-hero", credits=1),
+            *life[4:],
+        ],
+    ],
+    ids=["suspect", "charge never told", "may still settle", "a person decided"],
+)
+def test_what_is_done_and_not_yet_settled_is_taken_up(night: Batch, change: Change) -> None:
+    lives(night, {"hero": change})
+    assert taken_up(night) == (["hero"], ["tower"])
+
+
+@pytest.mark.parametrize("how", [Path.unlink, lambda path: path.write_bytes(b"cut")], ids=["gone", "cut off"])
+def test_what_is_done_and_lacks_its_file_is_taken_up(night: Batch, how: Callable[[Path], object]) -> None:
+    lives(night, {})
+    how(night.root / "renders/hero.mp4")
+    assert taken_up(night) == (["hero"], ["tower"])
+
+
+def test_all_is_read_where_some_are_selected(night: Batch) -> None:
+    lives(night, {})
+    with collecting(night, Wishes(selection=Selection(only=("hero",)))) as session:
+        assert [job.id for job in session.jobs] == ["hero", "tower"]
+        assert session.at_rest == ()
+
+
+def test_all_is_read_where_a_job_waits_for_another(tmp_path: Path, night: Batch) -> None:
+    text = MANIFEST.replace("input: tower.png}", "input: tower.png, needs: [hero]}")
+    (tmp_path / "night.yaml").write_text(text)
+    chained = batch.read(tmp_path / "night.yaml")
+    lives(chained, {"tower": lambda life: life[:1]})
+    with collecting(chained) as session:
+        assert [job.id for job in session.jobs] == ["hero", "tower"]
+
+
+def test_what_is_told_of_a_finished_job_is_what_its_record_says(night: Batch) -> None:
+    lives(night, {"hero": suspect})
+    with store.open_to_read(night.state) as view:
+        assert view is not None
+        told = {each.id: each for each in view.finished()}
+        for job in view.jobs():
+            each = told.pop(job.id)
+            assert (each.project_id, each.charged, each.output) == (job.project_id, job.charged, job.spec.output)
+            assert (each.ended_at, each.decided_at) == (job.ended_at, job.decided_at)
+            assert (each.group, each.accepted_at, each.rendered_at) == next(looks.times_of([job]))
+            assert (each.suspect, each.files) == (job.suspect, tuple((file.path, file.bytes) for file in job.outputs))
+        assert not told
+
+
+def test_the_limits_of_a_manifest_hold_for_collecting_whatever_is_wrong_with_its_jobs(night: Batch) -> None:
+    lives(night, {})
+    night.path.write_text(f"limits: {{in_flight: 7}}\n{MANIFEST}  - {{id: bad, kind: none}}\n")
+    assert batch.read_for_collecting(night.path).manifest.limits.in_flight == 7
+    night.path.write_text(f"limits: {{in_flight: few}}\n{MANIFEST}")
+    assert batch.read_for_collecting(night.path).manifest.limits == Limits()

@@ -38,7 +38,7 @@ def download(manifest: Path, *, state: Path | None, sandbox: bool, quiet: bool, 
         recorder.recording(read.state, manifest, log=given["log"], no_log=given["no_log"]) as recording,
         provider(read, is_sandbox=sandbox) as access,
     ):
-        order = Order(goal=Goal.COLLECT, wishes=Wishes(selection=selection))
+        order = Order(goal=Goal.COLLECT, wishes=Wishes(selection=selection), tells_all=as_json)
         report = carry_out(
             read, access, order, display=progress(quiet=quiet), recorder=recording, workers=given["workers"]
         )

@@ -316,7 +316,7 @@ def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int
 
     if as_json:
         show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))
-    status.print_summary(report.jobs, report.totals, before=report.charged_before)
+    status.print_summary(report.jobs, report.totals, before=report.charged_before, at_rest=report.at_rest)
     for line in advice.after_run(report, typed):
         show.say(line)
     return report.exit_code

@@ -125,12 +125,17 @@ def _result(job: Job, folder: Path) -> str:
     return f"{files} (suspect: {job.suspect})" if files and job.suspect else files
 
 
-def print_summary(jobs: Sequence[Job], totals: Totals, *, before: int = 0, on_stdout: bool = False) -> None:
-    """Jobs by state and the credits of every attempt, in one line; after a run, those charged `before` it apart."""
+def print_summary(
+    jobs: Sequence[Job], totals: Totals, *, before: int = 0, at_rest: int = 0, on_stdout: bool = False
+) -> None:
+    """Jobs by state and the credits of every attempt, in one line; after a run, those charged `before` it apart.
+
+    So many more jobs are done, and were left `at_rest`.
+    """
     from batchrunner.core.totals import by_state, charged_words
 
-    states = ", ".join(f"{count:,} {state}" for state, count in by_state(jobs).items())
-    text = f"{show.plural(len(jobs), 'job')}: {states or 'none'}; {charged_words(totals.charged, before)}"
+    states = ", ".join(f"{count:,} {state}" for state, count in by_state(jobs, at_rest=at_rest).items())
+    text = f"{show.plural(len(jobs) + at_rest, 'job')}: {states or 'none'}; {charged_words(totals.charged, before)}"
     suspects = sum(job.suspect is not None for job in jobs)
     if suspects:
         text += f"; {suspects:,} suspect"

@@ -136,12 +136,15 @@ class Group:
 
 def group(spec: Spec) -> Group:
     """The group of a job; one that was recorded without its model is counted by the name it asked for."""
-    return _group(spec.kind, spec.model, "" if spec.model is not None else spec.request)
+    return group_of(spec.kind, spec.model, "" if spec.model is not None else spec.request)
 
 
 @lru_cache(maxsize=16_384)
-def _group(kind: Kind, model: str | None, request: str) -> Group:
-    """Asked for with nearly every event of a job, and a request takes long to read."""
+def group_of(kind: Kind, model: str | None, request: str) -> Group:
+    """The same by the parts that matter; the request, which may be "" otherwise, where there is no model.
+
+    Asked for with nearly every event of a job, and a request takes long to read.
+    """
     if model is not None:
         return Group(kind, model)
     body = json.loads(request)

@@ -236,6 +236,14 @@ LATE_S = 600.0
 """How long after its end a render is still looked at when the evidence is read: charges settle as it completes."""
 
 
+def is_settled(*, charged: int | None, ended_at: Instant | None, decided_at: Instant | None, now: Instant) -> bool:
+    """Whether nothing of a render that is done is left to ask for, by little of it.
+
+    Where it is, the render neither `may_change`, nor `is_loose`; where it is not, either may be so.
+    """
+    return charged is not None and decided_at is None and ended_at is not None and now - ended_at > LATE_S
+
+
 def may_settle(job: Job) -> bool:
     """Whether a finished render is charged what was held for it, though it may settle for less."""
     spec = job.spec

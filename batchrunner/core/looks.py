@@ -141,12 +141,25 @@ def group_of_job(job: Job) -> str:
 
 def past_of(attempts: Iterable[Job]) -> dict[str, list[float]]:
     """Seconds that attempts were out until they were seen finished, by group, oldest first."""
+    return latest(times_of(attempts))
+
+
+Times = tuple[str, Instant, Instant]
+"""The group of a render, when it was accepted, and when it was seen finished."""
+
+
+def times_of(attempts: Iterable[Job]) -> Iterator[Times]:
+    """Yield the times of the attempts that were seen finished."""
+    for job in attempts:
+        if job.rendered_at is not None and job.accepted_at is not None:
+            yield group_of_job(job), job.accepted_at, job.rendered_at
+
+
+def latest(renders: Iterable[Times]) -> dict[str, list[float]]:
+    """The same as `past_of`, by the times alone."""
     past: dict[str, list[float]] = {}
-    finished = [job for job in attempts if job.rendered_at is not None and job.accepted_at is not None]
-    for job in sorted(finished, key=lambda each: each.rendered_at or 0.0):
-        assert job.rendered_at is not None
-        assert job.accepted_at is not None
-        past.setdefault(group_of_job(job), []).append(max(0.0, job.rendered_at - job.accepted_at))
+    for name, accepted_at, rendered_at in sorted(renders, key=lambda render: render[2]):
+        past.setdefault(name, []).append(max(0.0, rendered_at - accepted_at))
     return {name: durations[-REMEMBERED:] for name, durations in past.items()}
 
 

@@ -19,7 +19,7 @@ from batchrunner.core.findings import Findings
 from batchrunner.core.includes import Around, Files, Part
 from batchrunner.core.kind import Kind
 from batchrunner.core.leftout import LeftOut
-from batchrunner.core.manifest import Limits, Manifest, Webhooks
+from batchrunner.core.manifest import JobEntry, Limits, Manifest, Webhooks
 from batchrunner.core.notices import ALL, Sort
 from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.retry import Policy
@@ -27,7 +27,18 @@ from batchrunner.core.typed import checked, problem_at, value_of
 from batchrunner.core.variables import Refused, Variables, masking
 from batchrunner.core.yamltext import MapNode, Node, ScalarNode
 
-__all__ = ["DEFAULT_OUTPUT", "VERSION", "Around", "Opened", "Reading", "catalog_of", "opened", "parse", "read"]
+__all__ = [
+    "DEFAULT_OUTPUT",
+    "VERSION",
+    "Around",
+    "Opened",
+    "Reading",
+    "catalog_of",
+    "opened",
+    "parse",
+    "read",
+    "read_head",
+]
 
 VERSION = 1
 DEFAULT_OUTPUT = "renders/{id}.mp4"
@@ -102,27 +113,42 @@ def read(
     """
     manifest = opened(text, source=source, catalog=catalog, allow_unlisted=allow_unlisted, around=around)
     jobs = tuple(each.entry for each in manifest.reads())
-    head, found = manifest.head, manifest.found
-    usable = {} if found.has_errors else head
     return Reading(
-        manifest=Manifest(
-            name=head.get("name", name),
-            source=source,
-            version=VERSION,
-            output=head.get("output", DEFAULT_OUTPUT),
-            limits=Limits(**usable.get("limits", {})),
-            budget=replace(Budget.of(usable.get("budget", {})), per_model=manifest.per_model),
-            retry=Policy.of(usable.get("retry", {})),
-            window=windowing.window_of(usable.get("window", {})),
-            webhooks=Webhooks(**usable["webhooks"]) if "webhooks" in usable else None,
-            notify=tuple(map(Sort, usable["notify"]["on"])) if "notify" in usable else ALL,
-            on_job_done=notices.words_of(usable.get("on_job_done", ())),
-            jobs=jobs,
-            warnings=found.warnings(),
-            catalog=head.get("catalog"),
-        ),
-        found=found,
+        manifest=_manifest(manifest, jobs, source=source, name=name),
+        found=manifest.found,
         left=manifest.jobs.left.so_far(is_torn=manifest.files.is_torn),
+    )
+
+
+def read_head(text: str, *, source: str, name: str, catalog: Catalog, around: Around) -> Manifest:
+    """Read everything of a manifest but its jobs, which are not looked at; what is wrong elsewhere is passed over.
+
+    Raises:
+        ManifestError: it is no manifest at all, or one for a newer version.
+    """
+    manifest = opened(text, source=source, catalog=catalog, allow_unlisted=True, around=around)
+    return _manifest(manifest, (), source=source, name=name)
+
+
+def _manifest(read: Opened, jobs: tuple[JobEntry, ...], *, source: str, name: str) -> Manifest:
+    """Return the manifest with these jobs; where something in it is wrong, with the usual limits and policies."""
+    head, found = read.head, read.found
+    usable = {} if found.has_errors else head
+    return Manifest(
+        name=head.get("name", name),
+        source=source,
+        version=VERSION,
+        output=head.get("output", DEFAULT_OUTPUT),
+        limits=Limits(**usable.get("limits", {})),
+        budget=replace(Budget.of(usable.get("budget", {})), per_model=read.per_model),
+        retry=Policy.of(usable.get("retry", {})),
+        window=windowing.window_of(usable.get("window", {})),
+        webhooks=Webhooks(**usable["webhooks"]) if "webhooks" in usable else None,
+        notify=tuple(map(Sort, usable["notify"]["on"])) if "notify" in usable else ALL,
+        on_job_done=notices.words_of(usable.get("on_job_done", ())),
+        jobs=jobs,
+        warnings=found.warnings(),
+        catalog=head.get("catalog"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from batchrunner.core.job import Job
+from batchrunner.core.job import Job, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,9 @@ def charged_words(charged: int, before: int = 0) -> str:
     return f"{words}, {charged:,} charged in all" if by_run < 0 else f"{words}, {charged:,} in all"
 
 
-def by_state(jobs: Iterable[Job]) -> dict[str, int]:
-    """How many jobs are in each state, in the order in which the states are met."""
-    counts: dict[str, int] = {}
+def by_state(jobs: Iterable[Job], *, at_rest: int = 0) -> dict[str, int]:
+    """How many jobs are in each state, in the order in which the states are met; first, so many more that are done."""
+    counts: dict[str, int] = {State.DONE: at_rest} if at_rest else {}
     for job in jobs:
         counts[job.state] = counts.get(job.state, 0) + 1
     return counts

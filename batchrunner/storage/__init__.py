@@ -19,6 +19,7 @@ from batchrunner import partial
 from batchrunner.core import address as addresses
 from batchrunner.core.expand import FileFact
 from batchrunner.core.folder import Found
+from batchrunner.core.outputs import mark_of
 from batchrunner.errors import UsageError
 from batchrunner.storage.local import LocalPlace
 from batchrunner.storage.place import Incoming, Landed, Place, Readable
@@ -115,16 +116,16 @@ def listed(base: str) -> list[Found]:
     return objects.listed(addresses.read(base))
 
 
-def sweep(root: Path, ended: Iterable[tuple[str, str]], *, only_own: bool = False) -> None:
-    """Remove what is left of downloads that nobody will go on with, given as target and mark; see `partial.sweep`."""
-    near: dict[str, list[tuple[str, str]]] = {}
+def sweep(root: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:
+    """Remove what is left of downloads that nobody goes on with, given as target, job and project: `partial.sweep`."""
+    near: dict[str, list[tuple[str, str, str]]] = {}
     far = []
-    for each, mark in ended:
+    for each, job, project in ended:
         if addresses.is_object(each):
-            far.append((addresses.read(each), mark))
+            far.append((addresses.read(each), mark_of(job, project)))
         else:
             folder, slash, name = addresses.plain(each).rpartition("/")
-            near.setdefault(folder + slash, []).append((name, mark))
+            near.setdefault(folder + slash, []).append((name, job, project))
     for folder, downloads in near.items():
         partial.sweep(root / folder, downloads, only_own=only_own)
     if far:

@@ -15,10 +15,12 @@ from batchrunner.core.evidence import (
     Observation,
     due_in_books,
     has_moved,
+    is_loose,
+    is_settled,
     judge,
     may_change,
 )
-from batchrunner.core.job import State
+from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.spec import Spec
 
@@ -140,3 +142,33 @@ def test_a_finished_render_whose_charge_was_never_told_is_asked_for_in_every_run
     told = replace(done, held=9, charged=9)
     assert not may_change(told, now=1e6)
     assert due_in_books([told]) == []
+
+
+@given(
+    project_id=st.none() | st.just("p"),
+    charged=st.none() | st.integers(0, 3),
+    ended_at=st.none() | st.floats(0, 2000),
+    decided_at=st.none() | st.floats(0, 2000),
+    now=st.floats(0, 3000),
+)
+def test_nothing_is_left_to_ask_of_what_is_settled(project_id, charged, ended_at, decided_at, now):
+    spec = Spec(
+        kind=Kind.IMAGE_TO_VIDEO, request="{}", inputs=(), output="a.mp4", seconds=5.0, fingerprint="", low=1, hold=3
+    )
+    job = Job(
+        id="a",
+        kind=spec.kind,
+        attempt=1,
+        state=State.DONE,
+        spec=spec,
+        opened_at=0,
+        updated_at=0,
+        project_id=project_id,
+        held=3,
+        charged=charged,
+        ended_at=ended_at,
+        decided_at=decided_at,
+    )
+    if is_settled(charged=charged, ended_at=ended_at, decided_at=decided_at, now=now):
+        assert not may_change(job, now=now)
+        assert not is_loose(job)
