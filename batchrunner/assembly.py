@@ -10,7 +10,7 @@ import random
 import secrets
 from typing import TYPE_CHECKING
 
-from batchrunner import witness
+from batchrunner import collector, witness
 from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
 from batchrunner.carrying import Carrier, Here
@@ -77,6 +77,7 @@ SANDBOX = Patience(grace_s=3.0, life_s=10.0, refund_wait_s=10.0, top_up_check_s=
 """A sandbox on this machine is done in a moment; at its worst it takes a submission in after two seconds."""
 
 
+@collector.paused()
 def engine(
     session: Session,
     *,

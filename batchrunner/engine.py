@@ -100,7 +100,7 @@ class Engine:
             self._inquiry.saw(None, job)
             self._books.saw(job)
             self._governor.resume(job, now=self._clock.now())
-            self._queue(replace(job, is_left=False), is_resumed=True)
+            self._queue(_tried_again(job), is_resumed=True)
         for attempt in past:
             self._books.saw(attempt)
 
@@ -258,7 +258,7 @@ class Engine:
     def _let_go(self, job_ids: Iterable[str]) -> None:
         """Put in line again what waited for something else than a time."""
         for job_id in job_ids:
-            self._queue(replace(self._roster[job_id], is_left=False))
+            self._queue(_tried_again(self._roster[job_id]))
 
     def _apply(self, before: Job, event: Event) -> Job:
         after = machine.advance(before, event)
@@ -480,3 +480,8 @@ class Engine:
         if out and self._ending.reason is None:
             self._ending.cut_off()
         return bool(out - schedule.BUYING)
+
+
+def _tried_again(job: Job) -> Job:
+    """A job with which an earlier turn may have tried enough, as this one takes it."""
+    return replace(job, is_left=False) if job.is_left else job

@@ -161,7 +161,7 @@ def preview(
         known = {job.id: job for job in view.jobs()} if view else {}
         refuse_unmatched(wishes.selection, listed(batch, known))
         remembered = view.files() if view else {}
-        own = view.all_attempts() if view else []
+        own = [*view.earlier(), *known.values()] if view else []
     history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
@@ -191,7 +191,8 @@ def plan(
     asked: dict[str, Spec] = {}
 
     def spec_of(job: ResolvedJob) -> Spec:
-        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked)
+        before = known[job.id].spec if job.id in known else None
+        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked, before=before)
 
     for job in chain.ordered(seen.jobs):
         asked[job.id] = spec_of(job)

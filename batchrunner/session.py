@@ -207,7 +207,7 @@ def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job]
     refuse_unmatched(order.wishes.selection, listed(batch, known))
     seen: Looked = look(batch, remembered=trusted(opened.files(), known.values()), tier=tier)
     opened.remember_files(seen.fresh)
-    own = opened.all_attempts()
+    own = [*opened.earlier(), *known.values()]
     before, wishes = order.seen, order.wishes
     if before is not None and before.still_holds(seen, own, wishes, tier=tier, history_folder=order.history):
         return before.plan

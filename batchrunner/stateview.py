@@ -172,11 +172,16 @@ class View:
 
     def _jobs(self, which: str, *values: str) -> list[Job]:
         """The attempts of some rows, in their order; those that somebody holds are not read again."""
+        if not _READ:
+            return self._read(which, *values)
         marks = [_Row(*each) for each in self._rows(f"SELECT {_MARK} FROM job {which}", *values)]  # noqa: S608 - ours
         held = [_READ.get((self.path, *mark)) for mark in marks]
         if None not in held:
             return [job for job in held if job is not None]
-        # With their marks once more, so that each is read as of the moment of its mark.
+        return self._read(which, *values)
+
+    def _read(self, which: str, *values: str) -> list[Job]:
+        # With their marks, once more or not, so that each is read as of the moment of its mark.
         rows = self._rows(f"SELECT {_MARK}, body FROM job {which}", *values)  # noqa: S608 - as above
         return [self._job(_Row(*mark), body) for *mark, body in rows]
 

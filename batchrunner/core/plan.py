@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -181,7 +181,9 @@ def make_plan(
     asked = dict(specs)
     gone = [job for job in known.values() if job.id not in asked]
     selection = wishes.selection
-    selected = selection.choose(_facts(job_id, spec, known.get(job_id)) for job_id, spec in asked.items())
+    selected: Container[str] = asked
+    if selection != EVERYTHING:
+        selected = selection.choose(_facts(job_id, spec, known.get(job_id)) for job_id, spec in asked.items())
     finished = _last_finished(earlier)
     made: dict[str, Entry] = {}
     for job_id in _in_order(asked):

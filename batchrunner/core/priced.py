@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 from batchrunner.core import budget, pricing, upstream
 from batchrunner.core.catalog import Catalog
@@ -30,11 +30,13 @@ def spec_of(
     tier: str | None,
     history: pricing.History,
     asked: Mapping[str, Spec] = _NO_SPECS,
+    before: Spec | None = None,
 ) -> Spec:
     """What an attempt of `job` would render; `contents` by path as written in the manifest.
 
     `history` is what this account was charged before: it makes the likely price likelier. `asked` is what the manifest
-    asks for by job id, of those at least that the job is made from.
+    asks for by job id, of those at least that the job is made from. `before` is what is on record of the job: of the
+    same request and inputs, its fingerprint is known.
     """
     inputs = tuple(_input(each.field, each.media, each.source, each.value, contents) for each in job.inputs)
     clip = next((contents[each.value] for each in job.inputs if each.value in contents), None)
@@ -42,39 +44,54 @@ def spec_of(
     if job.source is not None:
         inputs += (upstream.input_of(job.source, asked[job.source]),)
         fps = upstream.fps_of(asked[job.source])
-    unpriced = Spec(
+    request = _COMPACT.encode(job.request)
+    if before is not None and (before.kind, before.request, before.inputs) == (job.kind, request, inputs):
+        # The texts that are held already, too.
+        request, inputs, known = before.request, before.inputs, before.fingerprint
+    else:
+        known = fingerprint(job.kind, job.request, inputs)
+    return Spec(
         kind=job.kind,
-        request=_COMPACT.encode(job.request),
+        request=request,
         inputs=inputs,
         output=job.output,
         seconds=job.seconds,
-        fingerprint=fingerprint(job.kind, job.request, inputs),
+        fingerprint=known,
         fps=fps,
         tags=job.tags,
         priority=job.priority,
         needs=tuple(link.job for link in job.links if not link.is_input),
+        **_price(job.kind, job.request, catalog, tier=tier, history=history, fps=fps, own_hold=job.hold),
     )
-    return _priced(unpriced, job.request, catalog, tier=tier, history=history, own_hold=job.hold)
 
 
-def _priced(
-    spec: Spec,
+class _Price(TypedDict):
+    low: int | None
+    expected: int | None
+    hold: int | None
+    is_priced: bool
+    basis: str | None
+    model: str | None
+
+
+def _price(
+    kind: Kind,
     request: Mapping[str, Any],
     catalog: Catalog,
     *,
     tier: str | None,
     history: pricing.History,
+    fps: float | None,
     own_hold: int | None,
-) -> Spec:
-    """The same render at the prices of now; `own_hold` is the manifest's figure for what has no price."""
-    price = pricing.estimate(spec.kind, request, catalog, tier=tier, fps=spec.fps)
-    model = catalog.renders(spec.kind, request, tier=tier)
+) -> _Price:
+    """What a render costs at the prices of now; `own_hold` is the manifest's figure for what has no price."""
+    price = pricing.estimate(kind, request, catalog, tier=tier, fps=fps)
+    model = catalog.renders(kind, request, tier=tier)
     basis = None
     if price is not None:
-        sort = pricing.sort_of(spec.kind, request, catalog, tier=tier, model=model)
+        sort = pricing.sort_of(kind, request, catalog, tier=tier, model=model)
         price, basis = pricing.calibrated(price, sort, history)
-    return replace(
-        spec,
+    return _Price(
         low=price.low if price else None,
         expected=price.expected if price else own_hold,
         hold=price.hold if price else own_hold,
@@ -93,7 +110,8 @@ def standing(spec: Spec, job: Job | None, catalog: Catalog, *, tier: str | None,
         return spec
     take = replace(job.spec, tags=spec.tags, priority=spec.priority, needs=spec.needs)
     own_hold = None if take.is_priced else take.hold
-    return _priced(take, take.body(), catalog, tier=tier, history=history, own_hold=own_hold)
+    price = _price(take.kind, take.body(), catalog, tier=tier, history=history, fps=take.fps, own_hold=own_hold)
+    return replace(take, **price)
 
 
 def fingerprint(kind: Kind, request: Mapping[str, Any], inputs: Sequence[Input]) -> str:
@@ -124,7 +142,7 @@ def _charge(job: Job, catalog: Catalog, tier: str | None) -> pricing.Charge:
     """What one attempt was charged; of one that had no price when it was bought, how far above the price of now."""
     hold, spec = job.spec.hold or 0, job.spec
     charge = budget.dearest_charge(job) or 0
-    excess = Fraction(1)
+    excess = pricing.NONE_ABOVE
     if charge > hold or not spec.is_priced:
         # Against the catalogue of now: a person may have corrected the price since, or added it.
         price = pricing.estimate(job.kind, spec.body(), catalog, tier=tier, fps=spec.fps)

@@ -27,6 +27,9 @@ class Estimate:
     hold: int
 
 
+NONE_ABOVE = Fraction(1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """What renders of one sort were charged.
@@ -42,7 +45,7 @@ class Experience:
     renders: int = 0
     held: int = 0
     settled: int = 0
-    dearest: Fraction = Fraction(1)
+    dearest: Fraction = NONE_ABOVE
 
     @property
     def share(self) -> Fraction:
@@ -97,24 +100,23 @@ class Charge:
     sort: Sort
     hold: int
     settled: int | None = None
-    excess: Fraction = Fraction(1)
+    excess: Fraction = NONE_ABOVE
 
 
 def learn(charges: Iterable[Charge]) -> History:
     """The history that charges make."""
-    history: dict[Sort, Experience] = {}
+    known: dict[Sort, tuple[int, int, int, Fraction]] = {}
     for charge in charges:
-        before = history.get(charge.sort, Experience())
-        after = replace(before, dearest=max(before.dearest, charge.excess))
+        renders, held, settled, dearest = known.get(charge.sort, (0, 0, 0, NONE_ABOVE))
         if charge.settled is not None and charge.hold > 0:
-            after = replace(
-                after,
-                renders=before.renders + 1,
-                held=before.held + charge.hold,
-                settled=before.settled + charge.settled,
-            )
-        history[charge.sort] = after
-    return history
+            renders, held, settled = renders + 1, held + charge.hold, settled + charge.settled
+        if charge.excess is not NONE_ABOVE:
+            dearest = max(dearest, charge.excess)
+        known[charge.sort] = renders, held, settled, dearest
+    return {
+        sort: Experience(renders=renders, held=held, settled=settled, dearest=dearest)
+        for sort, (renders, held, settled, dearest) in known.items()
+    }
 
 
 def calibrated(price: Estimate, sort: Sort, history: History) -> tuple[Estimate, str | None]:
@@ -131,7 +133,8 @@ def calibrated(price: Estimate, sort: Sort, history: History) -> tuple[Estimate,
         return replace(price, hold=hold, expected=max(price.expected, hold)), known.warning
     if known.renders < ENOUGH or price.low == price.hold:
         return price, None
-    expected = min(price.hold, max(price.low, math.ceil(price.hold * known.share)))
+    likely = -(-price.hold * known.settled // known.held)  # rounded up, and without a fraction for each job
+    expected = min(price.hold, max(price.low, likely))
     return replace(price, expected=expected), str(known)
 
 

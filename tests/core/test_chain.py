@@ -218,14 +218,45 @@ LOOKED = {
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def specs_of(text: str = CHAIN) -> dict[str, Spec]:
+def specs_of(
+    text: str = CHAIN, *, looked: Mapping[str, Inspected] = LOOKED, before: Mapping[str, Spec] | None = None
+) -> dict[str, Spec]:
     jobs = expand.with_ends(jobs_of(text), {})
     asked: dict[str, Spec] = {}
     for job in chain.ordered(jobs):
+        known = None if before is None else before[job.id]
         asked[job.id] = priced.spec_of(
-            job, LOOKED, places.load_catalog(None, None, {}), tier=None, history={}, asked=asked
+            job, looked, places.load_catalog(None, None, {}), tier=None, history={}, asked=asked, before=known
         )
     return {job.id: asked[job.id] for job in jobs}
+
+
+PAINTED = {"a.png": replace(LOOKED["a.png"], sha256="b" * 64)}
+
+
+@pytest.mark.parametrize(
+    ("text", "looked", "moved"),
+    [
+        (CHAIN, LOOKED, set()),
+        (CHAIN, PAINTED, {"third", "second", "first", "aside"}),
+        (CHAIN.replace("Ink", "Watercolor"), LOOKED, {"third", "second"}),
+        (CHAIN.replace("end_seconds: 2.4", "end_seconds: 2.3"), LOOKED, {"third", "second"}),
+        (
+            CHAIN.replace(
+                "{id: first, kind: image-to-video, input: a.png, end_seconds: 3",
+                "{id: first, kind: image-to-video, input: a.png, end_seconds: 5",
+            ),
+            LOOKED,
+            {"third", "second", "first"},
+        ),
+    ],
+    ids=["nothing", "an input's content", "a style", "a length", "the first of a chain"],
+)
+def test_what_is_on_record_hides_no_change(text: str, looked: Mapping[str, Inspected], moved: set[str]) -> None:
+    before = specs_of()
+    after = specs_of(text, looked=looked, before=before)
+    assert after == specs_of(text, looked=looked)
+    assert {job for job, spec in after.items() if spec.fingerprint != before[job].fingerprint} == moved
 
 
 def done(job_id: str, spec: Spec, *, project: str | None = None, made_from: str | None = None, attempt: int = 1) -> Job:
