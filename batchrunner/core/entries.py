@@ -196,7 +196,9 @@ class Jobs:
             self.left.note_files(draft, given)
             self.left.note(None if is_folder else job_id, draft.node, prefix, waits_for)
             return None
-        entry = replace(_job_entry(draft, given, job_id, output, folder), links=waits_for)
+        entry = _job_entry(draft, given, job_id, output, folder)
+        if waits_for:
+            entry = replace(entry, links=waits_for)
         return Read(_fed(entry, draft), draft, below.layers)
 
     def _checked(self, node: MapNode, kind: Kind | None, prefix: str, refused: list[Refused]) -> Checked:

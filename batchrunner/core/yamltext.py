@@ -12,6 +12,7 @@ such as `no` and `1:30` by the rules of YAML 1.1. This one works on PyYAML's eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 import re
 import sys
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -81,7 +82,13 @@ Node: TypeAlias = ScalarNode | ListNode | MapNode | StreamedNode
 
 def place_of(node: Node | Entry) -> Place:
     via = node.via if isinstance(node, ScalarNode) else None
-    return Place(source=node.source, line=node.line, column=node.column, via=via)
+    return _place(node.source, node.line, node.column, via)
+
+
+@lru_cache(maxsize=1024)
+def _place(source: str, line: int, column: int, via: str | None) -> Place:
+    """The many jobs of one matrix stand at the same few places, and keep them."""
+    return Place(source=source, line=line, column=column, via=via)
 
 
 def plain(node: Node) -> Any:
