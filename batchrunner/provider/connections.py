@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 import os
 import socket
 import ssl
@@ -48,6 +48,16 @@ AiohttpResponseStream.CHUNK_SIZE = BUFFER
 
 Transport = httpx.AsyncBaseTransport
 
+Opens = Callable[..., Connector]
+"""Makes what opens connections for a session, with the options of aiohttp's `TCPConnector`."""
+
+MOST = 64
+"""Connections of one purpose at the same time."""
+
+KEPT: Opens = partial(Connector, keepalive_timeout=30.0)
+CLOSED: Opens = partial(Connector, force_close=True)
+"""After a request, its connection waits for the next one; or is closed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transports:
@@ -65,11 +75,11 @@ class Connections:
         tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         proxies = proxies or Proxies()
         self._sessions = {
-            "api": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies),
-            "paid": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies),
-            # Fresh ones, too: aiohttp repeats a PUT on a kept connection that died, with a body already read.
-            "uploads": _Session(limit=64, tls=tls, is_kept=False, proxies=proxies, guard=guard),
-            "downloads": _Session(limit=64, tls=tls, is_kept=True, proxies=proxies, guard=guard),
+            "api": _Session(KEPT, tls=tls, proxies=proxies),
+            "paid": _Session(FreshConnector, tls=tls, proxies=proxies),
+            # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
+            "uploads": _Session(CLOSED, tls=tls, proxies=proxies, guard=guard),
+            "downloads": _Session(KEPT, tls=tls, proxies=proxies, guard=guard),
         }
         self._tls = tls
 
@@ -112,13 +122,11 @@ class _Session:
     any callable that gives a session, and asks it before each request; so this is both.
     """
 
-    def __init__(
-        self, *, limit: int, tls: ssl.SSLContext, is_kept: bool, proxies: Proxies, guard: Guard | None = None
-    ) -> None:
+    def __init__(self, opens: Opens, *, tls: ssl.SSLContext, proxies: Proxies, guard: Guard | None = None) -> None:
+        self._opens = opens
         self._guard = guard
         self._proxies = proxies
-        self._is_kept = is_kept
-        self._options: dict[str, Any] = {"limit": limit, "ssl": tls}
+        self._options: dict[str, Any] = {"limit": MOST, "ssl": tls}
         self._session: aiohttp.ClientSession | None = None
 
     def __call__(self) -> Any:
@@ -130,16 +138,11 @@ class _Session:
                     aiohttp.ThreadedResolver(), self._guard, unguarded=unguarded
                 )
             self._session = aiohttp.ClientSession(
-                connector=self._connector(),
+                connector=self._opens(**self._options),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=BUFFER,
             )
         return self
-
-    def _connector(self) -> aiohttp.TCPConnector:
-        if self._is_kept:
-            return Connector(keepalive_timeout=30.0, **self._options)
-        return FreshConnector(**self._options)
 
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
