@@ -30,12 +30,17 @@ AT_ONCE: Final = max(1, (os.cpu_count() or 1) // 2)
 TRIES: Final = 2
 """Programs that may die of one result: the first may have died of something else, as of a machine without memory."""
 
+PATIENCE_S = 300.0
+PATIENCE = 10.0
+"""Seconds for one look, and for each second that the result should have: a hundred times what it takes on a machine
+that has nothing else to do. A file that leads a decoder in circles would hold up the run for ever."""
+
 READY_S: Final = 60.0
 """Seconds for a program to start; a busy machine needs many."""
 
 END_S: Final = 5.0
 
-CRASHED: Final = "the program that looks into results crashed on it"
+CRASHED: Final = "the program that looks into results crashed on it, or came to no end"
 
 COMMAND: Final = (sys.executable or "", "-P", "-m", "batchrunner.viewer")
 """Without what lies in the working folder, which may be the person's."""
@@ -74,7 +79,7 @@ class Viewers:
         await asyncio.gather(*map(self._end, self._alive))
 
     async def see(self, question: Question, here: Callable[[], Doubt | None]) -> Doubt | None:
-        """What is doubtful about a result; that is also what crashes each program that looks into it.
+        """What is doubtful about a result; that is also what crashes, or holds up, each program that looks into it.
 
         Nobody can tell then whether it is a good one. It is paid for, so it is kept, and pointed out.
 
@@ -97,16 +102,17 @@ class Viewers:
             return _CRASHED
 
     async def _asked(self, program: Process, question: Question) -> Answer | None:
-        """Its answer; None where it died of the question.
+        """Its answer; None where it died of the question, or was ended since it comes to no end with it.
 
         One that is not waited for is ended: nobody else must take what it says for an answer to something else.
         """
         answer = None
         try:
-            with suppress(OSError, ValueError):  # it is gone; or said more than an answer can have
-                stdin, stdout = _pipes(program)
-                stdin.write(viewer.question_line(question))
-                answer = viewer.answer_of(await stdout.readline())
+            with suppress(OSError, ValueError):  # it is gone; takes too long; or said more than an answer can have
+                async with asyncio.timeout(PATIENCE_S + PATIENCE * question.seconds):
+                    stdin, stdout = _pipes(program)
+                    stdin.write(viewer.question_line(question))
+                    answer = viewer.answer_of(await stdout.readline())
         finally:
             if answer is None:
                 _kill(program)

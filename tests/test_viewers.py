@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import pytest
 
-from batchrunner import carrying, storage, viewer
+from batchrunner import carrying, storage, viewer, viewers as looking
 from batchrunner.carrying import Fetching, Here, Source
 from batchrunner.core.result import Doubt
 from batchrunner.core.space import Bound
@@ -188,7 +188,9 @@ def test_questions_and_answers_travel_as_they_are() -> None:
 
 
 async def test_an_error_that_is_no_matter_of_the_file_is_raised_where_it_can_be_told(clips: Path) -> None:
-    question = Question(path=clips / "good.mp4", seconds=cast("float", "two"), wants_sound=False, source=None)
+    good = clips / "good.mp4"
+    source = Original(path=good, size=good.stat().st_size, media="video", start_s=cast("float", "two"))
+    question = Question(path=clips / "black.mp4", seconds=2, wants_sound=False, source=source)
     async with viewing() as (viewers, said):
         with pytest.raises(ZeroDivisionError):
             await viewers.see(question, lambda: cast("None", 1 / 0))
@@ -254,6 +256,20 @@ async def test_a_result_that_kills_two_programs_is_on_disk_and_in_doubt(
         assert [each.name for each in (tmp_path / "out").iterdir()] == ["r.mp4"]
         assert (tmp_path / "out" / "r.mp4").read_bytes() == content
         # The next result has nothing to do with it.
+        assert await viewers.see(question_about(clips / "good.mp4", None), not_here) is None
+    assert said == []
+
+
+async def test_a_result_that_leads_two_programs_in_circles_is_in_doubt_and_holds_up_nobody(
+    clips: Path, stuck: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with viewing() as (viewers, said):
+        with monkeypatch.context() as hasty:
+            hasty.setattr(looking, "PATIENCE_S", 0.1)
+            hasty.setattr(looking, "PATIENCE", 0.0)
+            found = await viewers.see(question_about(clips / "black.mp4", stuck), not_here)
+        assert found == Doubt(words=CRASHED, at_s=0.0)
+        assert not viewers._alive
         assert await viewers.see(question_about(clips / "good.mp4", None), not_here) is None
     assert said == []
 
