@@ -188,9 +188,7 @@ def test_questions_and_answers_travel_as_they_are() -> None:
 
 
 async def test_an_error_that_is_no_matter_of_the_file_is_raised_where_it_can_be_told(clips: Path) -> None:
-    good = clips / "good.mp4"
-    source = Original(path=good, size=good.stat().st_size, media="video", start_s=cast("float", "two"))
-    question = Question(path=clips / "black.mp4", seconds=2, wants_sound=False, source=source)
+    question = question_about(clips / "black.mp4", clips / "no\0name.mp4")
     async with viewing() as (viewers, said):
         with pytest.raises(ZeroDivisionError):
             await viewers.see(question, lambda: cast("None", 1 / 0))
