@@ -25,8 +25,9 @@ def _need(what: str, *, found: bool, install: str) -> None:
     pytest.skip(said)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ended with its module: as long as it is there, an event loop runs in this thread, and no test can run its own."""
     path = shutil.which("chromium")
     _need("Chromium", found=path is not None, install="apt-get install chromium")
     with sync_playwright() as play:
