@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 import selectors
 from typing import Any, Final
 
@@ -64,15 +65,17 @@ class FreshConnector(Connector):
             connection = await super().connect(req, traces, timeout)
         # What goes through a proxy has that proxy's words written into the request that it is opened for.
         if self._ahead is None and self._asked_at - before <= AHEAD_S and req.proxy is None:
-            self._ahead = _Ahead(req.connection_key, super().connect(req, [], timeout))
+            self._ahead = _Ahead(req.connection_key, partial(super().connect, req, [], timeout))
         return connection
 
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close all connections, that without a request included."""
-        if self._ahead is not None:
-            await self._ahead.leave()
-            self._ahead = None
-        await super().close(abort_ssl=abort_ssl)
+        try:
+            await super().close(abort_ssl=abort_ssl)  # first: from then on, none is opened
+        finally:
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None:
+                await ahead.leave()
 
     async def _take(self, key: ConnectionKey) -> Connection | None:
         """The connection that was opened ahead, if it leads to that server and is as good as a new one."""
@@ -93,11 +96,11 @@ class _Ahead:
     the server has said anything on it, its farewell included.
     """
 
-    def __init__(self, key: ConnectionKey, connecting: Coroutine[Any, Any, Connection]) -> None:
+    def __init__(self, key: ConnectionKey, connect: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
         """Begin to open it; `key` says where it leads."""
         self._key = key
         self._expiry: asyncio.TimerHandle | None = None
-        self._opening = asyncio.create_task(self._open(connecting))
+        self._opening = asyncio.create_task(self._open(connect))
 
     async def take(self, key: ConnectionKey) -> Connection | None:
         """The connection; None where it is not to be had, leads elsewhere, or is not as good as a new one."""
@@ -112,17 +115,20 @@ class _Ahead:
         return None
 
     async def leave(self) -> None:
-        """Close it, or open it no further."""
+        """Close it, or open it no further; also where nobody waits until that is done."""
         self._opening.cancel()
+        self._opening.add_done_callback(self._close)
         await asyncio.wait([self._opening])
+
+    def _close(self, opening: asyncio.Task[Connection | None]) -> None:
         self._stop_waiting()
-        if not self._opening.cancelled() and (connection := self._opening.result()) is not None:
+        if not opening.cancelled() and (connection := opening.result()) is not None:
             connection.close()
 
-    async def _open(self, connecting: Coroutine[Any, Any, Connection]) -> Connection | None:
+    async def _open(self, connect: Callable[[], Coroutine[Any, Any, Connection]]) -> Connection | None:
         """The connection; None where it does not come about: the next request tries for itself, and tells why."""
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
-            connection = await connecting
+            connection = await connect()
             self._expiry = asyncio.get_running_loop().call_later(AHEAD_S, connection.close)
             return connection
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+import gc
 import json
 from pathlib import Path
 import ssl
@@ -318,6 +319,55 @@ async def test_a_request_that_is_cancelled_while_its_connection_is_opened_ahead_
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+
+
+async def test_closing_or_giving_up_at_any_moment_leaves_no_connection_open() -> None:
+    async with answers(chaos.answer(CREATED)) as server:
+        for turns in range(24):
+            await _closed_after(turns, server.url)
+            await _given_up_after(turns, server.url)
+            await _closed_in_vain_after(turns, server.url)
+        gc.collect()  # what was left open warns then
+
+
+async def _closed_after(turns: int, url: str) -> None:
+    provider = client(url)
+    await provider.create(KIND, {"name": "x"})
+    task = asyncio.create_task(provider.create(KIND, {"name": "x"}))
+    await _turns(turns)
+    await provider.aclose()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _given_up_after(turns: int, url: str) -> None:
+    """A request is cancelled, and cancelled again while it clears up."""
+    async with client(url) as provider:
+        for _ in range(2):
+            await provider.create(KIND, {"name": "x"})
+        task = asyncio.create_task(provider.create(KIND, {"name": "x"}))
+        await _turns(turns)
+        for _ in range(2):
+            task.cancel()
+            await _turns(1)
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _closed_in_vain_after(turns: int, url: str) -> None:
+    """Closing is cancelled itself."""
+    provider = client(url)
+    for _ in range(2):
+        await provider.create(KIND, {"name": "x"})
+    await _turns(turns)
+    task = asyncio.create_task(provider.aclose())
+    await _turns(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _turns(count: int) -> None:
+    """Let everyone else go on so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_reads_keep_their_connection() -> None:
