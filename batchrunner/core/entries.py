@@ -192,7 +192,8 @@ class Jobs:
         output = self._output(draft, given, is_folder=is_folder)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
         self._tell(checks.check_end(draft, given))
-        if self.found.errors_told > told or job_id is None:
+        # What is refused in the defaults is told of them, once; without its end, no job can be made of what is left.
+        if self.found.errors_told > told or job_id is None or draft.is_broken("end_seconds"):
             self.left.note_files(draft, given)
             self.left.note(None if is_folder else job_id, draft.node, prefix, waits_for)
             return None
