@@ -138,10 +138,14 @@ class _Ahead:
             self._expiry.cancel()
 
 
+_Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""One that takes no file descriptor: where none is left, a request that was never sent would count as lost."""
+
+
 def _is_untouched(connection: Connection) -> bool:
     """Whether nothing has come on it, neither read so far nor waiting to be."""
     if connection.transport is None or connection.protocol is None or connection.protocol.should_close:
         return False
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(connection.transport.get_extra_info("socket"), selectors.EVENT_READ)
         return not selector.select(timeout=0)

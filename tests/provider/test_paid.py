@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 import gc
 import json
+import os
 from pathlib import Path
+import resource
 import ssl
 from typing import Any
 from uuid import uuid4
@@ -319,6 +322,27 @@ async def test_a_request_that_is_cancelled_while_its_connection_is_opened_ahead_
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+
+
+async def test_a_connection_opened_ahead_serves_where_no_other_can_be_opened() -> None:
+    """Without a file descriptor that is free: to see that nothing has come on it takes none."""
+    async with answers(chaos.answer(CREATED)) as server, client(server.url) as provider:
+        for _ in range(2):
+            await provider.create(KIND, {"name": "x"})
+        await server.until_accepted(3)
+        await _turns(50)  # until the connections before it are closed, at both ends
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+            assert (await provider.create(KIND, {"name": "x"})).project_id == "cmtwmxasp02q7h401s1vslohu"
+        finally:
+            for each in taken:
+                os.close(each)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_closing_or_giving_up_at_any_moment_leaves_no_connection_open() -> None:
