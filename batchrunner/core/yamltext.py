@@ -232,14 +232,16 @@ class _Composer:
         next(self._events)
         first = next(self._events)
         if isinstance(first, yaml.StreamEndEvent):
-            raise Unreadable(
-                Problem(
-                    place=Place(source=self._source, line=1, column=1),
-                    code="empty",
-                    message="there is nothing in this file",
-                )
-            )
-        return next(self._events)
+            raise self._nothing(line=1)
+        opening = next(self._events)
+        if isinstance(opening, yaml.ScalarEvent) and opening.implicit[0] and not opening.value:
+            self._close()
+            raise self._nothing(line=first.start_mark.line + 1)
+        return opening
+
+    def _nothing(self, *, line: int) -> Unreadable:
+        place = Place(source=self._source, line=line, column=1)
+        return Unreadable(Problem(place=place, code="empty", message="there is nothing in this file"))
 
     def _close(self) -> None:
         """Make sure that nothing follows the first document."""

@@ -2,7 +2,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 import pytest
 import yaml
 
@@ -196,6 +196,8 @@ def test_any_text_is_a_manifest_or_explained(text: str) -> None:
     check_any(text)
 
 
+@example(text="---")
+@example(text="\n--- # nothing\n")
 @given(st.text(st.sampled_from("ab:- \n\t\r&*<>{}[]\"'#!|%@`?,0\u2028\x85\\"), max_size=60))
 def test_any_text_of_yaml_signs_is_a_manifest_or_explained(text: str) -> None:
     check_any(text)
