@@ -18,7 +18,7 @@ from batchrunner.errors import AddressExpired, DamagedFile, TransferError
 from batchrunner.partial import Partial
 from batchrunner.pieces import PIECE
 from batchrunner.provider.client import Client
-from batchrunner.provider.connections import Timeouts
+from batchrunner.provider.connections import BUFFER, Timeouts
 from batchrunner.transfer import Saved
 from tests.support.chaos import Connection, Request, Server, serving
 from tests.test_transfer import ANY_SIZE
@@ -27,7 +27,7 @@ PATIENT = Timeouts(connect_s=20, read_s=20, write_s=20, pool_s=20)
 FIRST = os.urandom(16 * PIECE + 5)
 SECOND = os.urandom(len(FIRST))
 CUT = 8 * PIECE + 11
-LOST = 4 * PIECE
+LOST = 2 * BUFFER + PIECE
 """Bytes that a connection may have read ahead when it breaks."""
 
 
@@ -137,7 +137,7 @@ async def test_the_next_try_asks_for_the_rest(client: Client, target: Path) -> N
 
 
 async def test_it_can_break_again_and_again(client: Client, target: Path) -> None:
-    storage = Storage(whole(FIRST, cut=CUT), go_on(FIRST, more=9), go_on(FIRST, more=5 * PIECE), go_on(FIRST))
+    storage = Storage(whole(FIRST, cut=CUT), go_on(FIRST, more=9), go_on(FIRST, more=LOST + PIECE), go_on(FIRST))
     async with serving(storage) as server:
         for _ in range(3):
             await broken(client, server, target)

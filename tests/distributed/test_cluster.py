@@ -23,6 +23,7 @@ from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError, UsageError
 from batchrunner.pictures import Wanted
 from batchrunner.provider import courier as couriers
+from batchrunner.provider.connections import BUFFER
 from batchrunner.provider.guard import Guard
 from batchrunner.provider.proxies import Proxies
 from batchrunner.traffic import Traffic
@@ -171,7 +172,8 @@ async def test_bytes_are_counted_once(tmp_path, calm, clip):
 
 
 async def test_a_break_is_gone_on_with_by_the_same_worker(tmp_path, calm, clip):
-    clip += (4_000_000).to_bytes(4, "big") + b"free" + bytes(4_000_000 - 8)  # larger than any buffer on the way
+    padding = 8 * BUFFER  # larger than any buffer on the way, of which as much is lost with a connection that breaks
+    clip += padding.to_bytes(4, "big") + b"free" + bytes(padding - 8)
     half = len(clip) // 2
     whole = chaos.answer(clip, headers='ETag: "one"\r\n')
 
