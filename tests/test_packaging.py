@@ -55,6 +55,17 @@ def test_nothing_is_kept_that_git_is_told_to_leave_out() -> None:
     """Such as packages of others, which are fetched, and pictures, which are made."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout")
-    words = ["git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard"]
-    kept = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert kept == ""
+    assert _kept("--ignored", "--exclude-standard") == []
+
+
+def test_nothing_lies_at_the_top_that_was_only_tried_out() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    folders = {".ci", "batchrunner", "benchmarks", "docs", "manifests", "tests"}
+    files = {".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "pyproject.toml"}
+    assert {name.partition("/")[0] for name in _kept()} == folders | files
+
+
+def _kept(*which: str) -> list[str]:
+    words = ["git", "-C", str(ROOT), "ls-files", "--cached", *which]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
