@@ -7,13 +7,12 @@ from pathlib import Path
 import random
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
-from tests.support.program import Ended, Program, Provider, check_books
+from tests.support.program import Ended, Program, Provider, check_books, ended
 
 TWO_JOBS = """\
 version: 1
@@ -36,16 +35,8 @@ def lay_out(program: Program, media: Path, name: str, text: str) -> Path:
 
 
 def crash_at(program: Program, manifest: Path, point: int | str) -> Ended:
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.support.crash_child", str(manifest), str(point)],
-        cwd=Path(__file__).parents[1],
-        env=program.environ(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return Ended(code=process.returncode, out=process.stdout, err=process.stderr)
+    words = (str(manifest), str(point))
+    return ended("tests.support.crash_child", *words, folder=Path(__file__).parents[1], env=program.environ())
 
 
 def test_the_points_reach_to_the_end_of_a_run(program, media):

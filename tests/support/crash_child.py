@@ -68,7 +68,7 @@ class Wire(httpx.AsyncBaseTransport):
         await self._real.aclose()
 
 
-async def main(manifest: Path, deadly: str) -> int:
+async def _run(manifest: Path, deadly: str) -> int:
     points = Points(deadly)
     read = batch.read(manifest)
     access = provider_access.access(os.environ)
@@ -96,5 +96,9 @@ async def main(manifest: Path, deadly: str) -> int:
     return schedule.exit_code(outcome.by_state, stop=outcome.stop, is_unreachable=outcome.is_unreachable)
 
 
+def main() -> None:
+    sys.exit(asyncio.run(_run(Path(sys.argv[1]), sys.argv[2])))
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), sys.argv[2])))
+    main()

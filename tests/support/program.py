@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import chdir, suppress
 from dataclasses import dataclass, field
 import json
@@ -22,6 +22,7 @@ import pytest
 from batchrunner.cli.app import main
 from batchrunner.media import check_video
 from batchrunner.sandbox.settings import API_KEY
+from tests.support import forked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,33 +82,14 @@ class Program:
         return self._started("-m", "batchrunner", *arguments)
 
     def _started(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environ(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        return _started(*arguments, folder=self.folder, env=self.environ())
 
     def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
-        return self._ended(self.start(*arguments), timeout_s)
+        return ended("batchrunner", *arguments, folder=self.folder, env=self.environ(), timeout_s=timeout_s)
 
     def python(self, code: str, *, timeout_s: float = 100) -> Ended:
         """Run Python code in the program's folder and environment."""
-        return self._ended(self._started("-c", code), timeout_s)
-
-    @staticmethod
-    def _ended(process: subprocess.Popen[str], timeout_s: float) -> Ended:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return Ended(code=process.returncode, out=out, err=err)
+        return _ended(self._started("-c", code), timeout_s)
 
     def here(self, *arguments: str) -> Ended:
         """Run a command that buys nothing, in this process: it is the same program, and Python is not started again.
@@ -126,6 +108,37 @@ class Program:
         assert ended.code == 0, ended.err
         shape: dict[str, Any] = ended.json()
         return shape
+
+
+def ended(module: str, *arguments: str, folder: Path, env: Mapping[str, str], timeout_s: float = 100) -> Ended:
+    """What `python -m module` comes to, in a process."""
+    if forked.can_run(env):
+        code, out, err = forked.run(module, arguments, folder=folder, env=env, timeout_s=timeout_s)
+        return Ended(code=code, out=out, err=err)
+    return _ended(_started("-m", module, *arguments, folder=folder, env=env), timeout_s)
+
+
+def _started(*arguments: str, folder: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def _ended(process: subprocess.Popen[str], timeout_s: float) -> Ended:
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return Ended(code=process.returncode, out=out, err=err)
 
 
 def _has_a_loop() -> bool:
