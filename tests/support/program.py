@@ -101,7 +101,7 @@ class Program:
         with chdir(self.folder), CliRunner().isolation(env=self.environ()) as (out, err, _):
             code = main(arguments)
             sys.stdout.flush()
-        return Ended(code=code, out=out.getvalue().decode(), err=err.getvalue().decode())
+            return Ended(code=code, out=out.getvalue().decode(), err=err.getvalue().decode())
 
     def status(self, manifest: Path) -> dict[str, Any]:
         ended = self.here("status", manifest.name, "--json")
