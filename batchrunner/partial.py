@@ -10,7 +10,6 @@ Everything here waits for the disk; call it off the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
@@ -129,20 +128,27 @@ class Partial:
 _OURS = re.compile(r"\.(?P<name>.*)\.(?P<mark>[^.-]+)(?:-\d+)?\.(?:part|etag)", re.DOTALL)
 
 
-def sweep(folder: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:
-    """Remove what is left in a folder of downloads that nobody goes on with, given as target's name, job and project.
+Left = dict[tuple[str, str], list[Path]]
+"""What unfinished downloads left in one folder, by the target's name, as far as theirs has it, and the mark."""
 
-    What has a number of its own (`-1` and so on) counts. With `only_own`, only what was of one try alone.
+
+def left_in(folder: Path, *, only_own: bool = False) -> Left:
+    """What is left in a folder of downloads; with `only_own`, only what was of one try alone.
+
+    What has a number of its own (`-1` and so on) counts.
     """
-    left = [(name, found) for name in _names_in(folder) if (found := _OURS.fullmatch(name)) is not None]
-    if only_own:
-        left = [(name, found) for name, found in left if outputs.has_own_mark(name)]
-    if not left:
-        return  # as nearly always, and there may be very many that ended
-    known = {(name[:NAME_PART], outputs.mark_of(job, project)) for name, job, project in ended}
-    for name, found in left:
-        if (found["name"], found["mark"]) in known:
-            _remove(folder / name)
+    left: Left = {}
+    for name in _names_in(folder):
+        found = _OURS.fullmatch(name)
+        if found is not None and (not only_own or outputs.has_own_mark(name)):
+            left.setdefault((found["name"], found["mark"]), []).append(folder / name)
+    return left
+
+
+def remove(left: Left, name: str, job_id: str, project_id: str) -> None:
+    """Remove what is left of one download, with which nobody goes on, given its target's name."""
+    for path in left.pop((name[:NAME_PART], outputs.mark_of(job_id, project_id)), ()):
+        _remove(path)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -190,16 +190,20 @@ def _at_rest(batch: Batch, order: Order, opened: Store, *, now: Instant) -> _AtR
         return None
     finished = opened.finished()
     gone = storage.missing(batch.root, {path: size for job in finished for path, size in job.files})
-    resting = [job for job in finished if _rests(job, gone, now=now)]
+    resting = [job for job in finished if _rests(job, now=now) and not (gone and _lacks(job, gone))]
     others = opened.jobs_not_done(*({job.id for job in finished} - {job.id for job in resting}))
     if any(job.spec.waits_for for job in others):
         return None  # what such a job waits for is told of it, and may be at rest
     return _AtRest(jobs=tuple(resting), others=others)
 
 
-def _rests(job: Finished, gone: AbstractSet[str], *, now: Instant) -> bool:
+def _rests(job: Finished, *, now: Instant) -> bool:
     is_settled = evidence.is_settled(charged=job.charged, ended_at=job.ended_at, decided_at=job.decided_at, now=now)
-    return is_settled and job.suspect is None and not any(path in gone for path, _ in job.files)
+    return is_settled and job.suspect is None
+
+
+def _lacks(job: Finished, gone: AbstractSet[str]) -> bool:
+    return any(path in gone for path, _ in job.files)
 
 
 def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job], *, tier: str | None) -> Plan:

@@ -59,8 +59,9 @@ def row(job: Job, *, is_current: bool, last_event: int) -> tuple[str | float | N
 
 def _sum_of(*columns: bytes | float | None) -> int:
     """Against accidents, not against people. `is_current` is added: another attempt's opening changes it alone."""
-    *head, body = columns
-    return zlib.crc32(body if isinstance(body, bytes) else b"", zlib.crc32(repr(head).encode()))
+    body = columns[-1]
+    head = zlib.crc32(repr([*columns[:-1]]).encode())
+    return zlib.crc32(body if isinstance(body, bytes) else b"", head)
 
 
 def last_events(connection: sqlite3.Connection) -> dict[tuple[str, int], int]:

@@ -142,6 +142,8 @@ def copied(root: Path, name: str) -> Path:
     for each in root.glob(f"{name}*"):
         each.unlink()
     shutil.copy(kept / name, root)
+    with (root / name).open("rb") as file:
+        os.fsync(file.fileno())  # else the run waits at its first commit for the disk to take in the copy
     return root / name
 
 

@@ -284,7 +284,14 @@ async def night(provider: Provider, folder: Path, media: Path, *, is_told: bool 
         account = await providers.account(client)
         with begin(batch.read(manifest), Order(), access=access, account=account) as session:
             engine, performer = assembly.engine(
-                session, client=client, access=access, account=account, till=Till(None), observe=observe, tell=print
+                session,
+                client=client,
+                access=access,
+                account=account,
+                till=Till(None),
+                charged=session.store.ledger(),
+                observe=observe,
+                tell=print,
             )
 
             async def perform(action: Action, job: Job) -> Event:

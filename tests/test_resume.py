@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from batchrunner import partial, transfer, viewers
+from batchrunner import partial, storage, transfer, viewers
 from batchrunner.core.outputs import mark_of
 from batchrunner.errors import AddressExpired, DamagedFile, TransferError
 from batchrunner.partial import Partial
@@ -362,6 +362,6 @@ def test_only_what_ended_is_swept(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    partial.sweep(tmp_path / "none", [("a.mp4", "intro", "project-1")])
-    partial.sweep(tmp_path, [("a.mp4", "intro", "project-1")])
+    ended = [("none/a.mp4", "intro", "project-1"), ("a.mp4", "intro", "project-1"), ("a.mp4", "intro", "project-1")]
+    storage.sweep(tmp_path, ended)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[3:])

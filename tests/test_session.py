@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+import sqlite3
 import time
 
 from PIL import Image
@@ -21,6 +22,7 @@ from batchrunner.core.manifest import Limits
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Output
+from batchrunner.errors import StateUnusable
 from batchrunner.planning import Preview
 from batchrunner.provider import wire
 from batchrunner.session import Goal
@@ -142,6 +144,13 @@ def lives(night: Batch, changes: Mapping[str, Change]) -> None:
             path.write_bytes(b"done")
 
 
+def unnamed_model(life: list[Event]) -> list[Event]:
+    """As records of before the model was kept."""
+    first = life[0]
+    assert isinstance(first, events.Opened)
+    return [replace(first, spec=replace(first.spec, model=None)), *life[1:]]
+
+
 def suspect(life: list[Event]) -> list[Event]:
     last = life[-1]
     assert isinstance(last, events.Downloaded)
@@ -221,7 +230,7 @@ def test_all_is_read_where_a_job_waits_for_another(tmp_path: Path, night: Batch)
 
 
 def test_what_is_told_of_a_finished_job_is_what_its_record_says(night: Batch) -> None:
-    lives(night, {"hero": suspect})
+    lives(night, {"hero": suspect, "tower": unnamed_model})
     with store.open_to_read(night.state) as view:
         assert view is not None
         told = {each.id: each for each in view.finished()}
@@ -232,6 +241,19 @@ def test_what_is_told_of_a_finished_job_is_what_its_record_says(night: Batch) ->
             assert (each.group, each.accepted_at, each.rendered_at) == next(looks.times_of([job]))
             assert (each.suspect, each.files) == (job.suspect, tuple((file.path, file.bytes) for file in job.outputs))
         assert not told
+
+
+def test_a_finished_job_that_makes_no_sense_is_named(night: Batch) -> None:
+    lives(night, {})
+    with sqlite3.connect(night.state) as database:
+        database.execute("UPDATE job SET body = json_set(body, '$.outputs', 'none') WHERE id = 'tower'")
+    database.close()
+    with (
+        store.open_to_read(night.state, is_known=True) as view,
+        pytest.raises(StateUnusable, match="'tower' makes no sense"),
+    ):
+        assert view is not None
+        view.finished()
 
 
 def test_the_limits_of_a_manifest_hold_for_collecting_whatever_is_wrong_with_its_jobs(night: Batch) -> None:

@@ -53,7 +53,7 @@ class Address:
 
 def is_object(text: str) -> bool:
     """Whether a text is written as the address of an object, right or wrong."""
-    return _OBJECT.fullmatch(text) is not None
+    return "://" in text and _OBJECT.fullmatch(text) is not None  # most are paths, and the first is told soon
 
 
 def read(text: str) -> Address:

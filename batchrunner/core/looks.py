@@ -56,6 +56,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 import math
+from operator import itemgetter
 
 from batchrunner.core.budget import group
 from batchrunner.core.durations import REMEMBERED, Durations
@@ -158,7 +159,7 @@ def times_of(attempts: Iterable[Job]) -> Iterator[Times]:
 def latest(renders: Iterable[Times]) -> dict[str, list[float]]:
     """The same as `past_of`, by the times alone."""
     past: dict[str, list[float]] = {}
-    for name, accepted_at, rendered_at in sorted(renders, key=lambda render: render[2]):
+    for name, accepted_at, rendered_at in sorted(renders, key=itemgetter(2)):
         past.setdefault(name, []).append(max(0.0, rendered_at - accepted_at))
     return {name: durations[-REMEMBERED:] for name, durations in past.items()}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 import importlib.util
 import os
 from pathlib import Path
@@ -83,15 +82,29 @@ def missing(root: Path, files: Mapping[str, int]) -> frozenset[str]:
         TransferError: of one in a bucket nobody can tell.
     """
     here = str(root)
+    objects = [each for each in files if addresses.is_object(each)]
+    sizes: dict[str, int | None] = _of_each(objects, lambda each: _size(at(root, each))) if objects else {}
+    gone = []
+    for each, size in files.items():
+        if (sizes[each] if each in sizes else _size_here(here, each)) != size:
+            gone.append(each)
+    return frozenset(gone)
 
-    def is_there(written: str) -> bool:
-        with suppress(OSError, ValueError):  # a path with a null byte, out of a state file
-            if not addresses.is_object(written):  # by itself: a place for each would take longer than the look
-                return os.stat(os.path.join(here, addresses.plain(written))).st_size == files[written]  # noqa: PTH116, PTH118
-            return at(root, written).seen().size == files[written]
-        return False
 
-    return frozenset(each for each, is_found in _of_each(files, is_there).items() if not is_found)
+def _size(place: Place) -> int | None:
+    """The bytes of what is at a place now; None where nothing is."""
+    try:
+        return place.seen().size
+    except (OSError, ValueError):  # a path with a null byte, out of a state file
+        return None
+
+
+def _size_here(root: str, written: str) -> int | None:
+    """The same of a file, by itself: a place for each of very many would take longer than the look."""
+    try:
+        return os.stat(os.path.join(root, addresses.plain(written))).st_size  # noqa: PTH116, PTH118
+    except (OSError, ValueError):  # as above
+        return None
 
 
 def _of_each(names: Iterable[str], look: Callable[[str], T]) -> dict[str, T]:
@@ -117,17 +130,22 @@ def listed(base: str) -> list[Found]:
 
 
 def sweep(root: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:
-    """Remove what is left of downloads that nobody goes on with, given as target, job and project: `partial.sweep`."""
-    near: dict[str, list[tuple[str, str, str]]] = {}
+    """Remove what is left of downloads that nobody goes on with, given as target, job and project.
+
+    With `only_own`, only what was of one try alone.
+    """
+    near: dict[str, partial.Left] = {}
     far = []
     for each, job, project in ended:
         if addresses.is_object(each):
             far.append((addresses.read(each), mark_of(job, project)))
-        else:
-            folder, slash, name = addresses.plain(each).rpartition("/")
-            near.setdefault(folder + slash, []).append((name, job, project))
-    for folder, downloads in near.items():
-        partial.sweep(root / folder, downloads, only_own=only_own)
+            continue
+        folder, slash, name = addresses.plain(each).rpartition("/")
+        left = near.get(folder + slash)
+        if left is None:
+            left = near[folder + slash] = partial.left_in(root / (folder + slash), only_own=only_own)
+        if left:  # hardly ever, and there may be very many that ended
+            partial.remove(left, name, job, project)
     if far:
         from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
 
