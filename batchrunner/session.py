@@ -82,6 +82,8 @@ class Session:
 
     Attributes:
         plan: what is done with each job; without entries where nothing is bought, since that asks no manifest.
+        jobs: those that the run looks after.
+        on_record: every job as it is on record, but for those at rest.
         at_rest: jobs that are done, with nothing left to do or to ask for, where they are not among `jobs`.
     """
 
@@ -90,11 +92,12 @@ class Session:
     plan: Plan
     store: Store
     jobs: tuple[Job, ...]
+    on_record: tuple[Job, ...]
     at_rest: tuple[Finished, ...] = ()
 
     def attempts(self) -> list[Job]:
         """Every attempt on record, but for the jobs that are at rest."""
-        return [*self.store.earlier(), *self.jobs] if self.at_rest else self.store.all_attempts()
+        return [*self.store.earlier(), *self.on_record]
 
     def every_job(self, moved: Mapping[str, Job]) -> tuple[Job, ...]:
         """Every job of the run as it is now, those at rest included; `moved` has the others."""
@@ -153,7 +156,14 @@ def _to_buy(batch: Batch, order: Order, opened: Store, *, tier: str | None, now:
     jobs = known | {job.id: job for _, job in entries}
     jobs |= _leave_to_a_person(opened, jobs.values(), manifest=batch.manifest.name, now=now)
     priorities = {job.id: job.priority for job in batch.jobs}
-    return Session(batch=batch, order=order, plan=made, store=opened, jobs=_to_run(made, jobs, priorities))
+    return Session(
+        batch=batch,
+        order=order,
+        plan=made,
+        store=opened,
+        jobs=_to_run(made, jobs, priorities),
+        on_record=tuple(jobs.values()),
+    )
 
 
 @collector.paused()
@@ -167,7 +177,15 @@ def _to_collect(batch: Batch, order: Order, opened: Store, *, now: Instant) -> S
     jobs = known | _leave_to_a_person(opened, known.values(), manifest=batch.manifest.name, now=now)
     chosen = tuple(job for job in jobs.values() if order.goal is Goal.COLLECT or job.state is State.SUBMITTING)
     resting = at_rest.jobs if at_rest is not None else ()
-    return Session(batch=batch, order=order, plan=Plan(entries=()), store=opened, jobs=chosen, at_rest=resting)
+    return Session(
+        batch=batch,
+        order=order,
+        plan=Plan(entries=()),
+        store=opened,
+        jobs=chosen,
+        on_record=tuple(jobs.values()),
+        at_rest=resting,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

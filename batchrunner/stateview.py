@@ -102,20 +102,12 @@ def _group_of(kind: str, model: str | None, request: str, seconds: float) -> str
     return looks.group_of(kind, str(budget.group_of(Kind(kind), model, request)), seconds=seconds)
 
 
-class _Row(NamedTuple):
-    """What says of a row that it is the one that was read: two that agree in it have the same body."""
+_MARK: Final = "id, attempt, last_event, checksum"
+"""What says of a row that it is the one that was read: two that agree in it have the same body."""
 
-    id: str
-    attempt: int
-    last_event: int
-    checksum: int
-
-
-_MARK: Final = ", ".join(_Row._fields)
-
-_READ: Final[WeakValueDictionary[tuple[Path, str, int, int, int], Job]] = WeakValueDictionary()
+_READ: Final[WeakValueDictionary[tuple[str, str, int, int, int], Job]] = WeakValueDictionary()
 """Jobs that were read and are still held by somebody, by file and row. To read 100,000 takes seconds, and a run needs
-them in several places: for the question, for the plan under the lock, for the money and for the times."""
+them in several places: for the question, and for the plan under the lock."""
 
 
 class View:
@@ -183,26 +175,29 @@ class View:
         """The attempts of some rows, in their order; those that somebody holds are not read again."""
         if not _READ:
             return self._read(which, *values)
-        marks = [_Row(*each) for each in self._rows(f"SELECT {_MARK} FROM job {which}", *values)]  # noqa: S608 - ours
-        held = [_READ.get((self.path, *mark)) for mark in marks]
+        name = str(self.path)  # a text, since two paths take long to be compared
+        held = [
+            _READ.get((name, *mark))
+            for mark in self._rows(f"SELECT {_MARK} FROM job {which}", *values)  # noqa: S608 - ours
+        ]
         if None not in held:
             return [job for job in held if job is not None]
         return self._read(which, *values)
 
     def _read(self, which: str, *values: str) -> list[Job]:
         # With their marks, once more or not, so that each is read as of the moment of its mark.
-        rows = self._rows(f"SELECT {_MARK}, body FROM job {which}", *values)  # noqa: S608 - as above
-        return [self._job(_Row(*mark), body) for *mark, body in rows]
+        name, rows = str(self.path), self._rows(f"SELECT {_MARK}, body FROM job {which}", *values)  # noqa: S608 - ours
+        return [self._job((name, *mark), body) for *mark, body in rows]
 
-    def _job(self, mark: _Row, body: str) -> Job:
-        held = _READ.get((self.path, *mark))
+    def _job(self, key: tuple[str, str, int, int, int], body: str) -> Job:
+        held = _READ.get(key)
         if held is not None:
             return held
         try:
             job = record.job_from_text(body)
         except ValueError as error:
             raise stateerrors.damaged(self.path, f"its jobs cannot be read: {error}") from error
-        _READ[(self.path, *mark)] = job
+        _READ[key] = job
         return job
 
     def events(self, job_id: str | None = None) -> Iterator[tuple[str, int, Event]]:

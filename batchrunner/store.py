@@ -315,12 +315,20 @@ def open_to_read(
         yield View(path, connection)
 
 
+_as_it_was: dict[Path, statefile.Stamp] = {}
+"""State files whose snapshots were found to be what their logs led to, by their stamp right before. To look again takes
+the longer, the more jobs there are, and a run opens its file several times: for the question, its prices and itself."""
+
+
 def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse to go by a snapshot that is not what its log led to: what it forgot would be bought again.
 
     Raises:
         StateUnusable: naming a job, and the command that helps.
     """
+    stamp = statefile.stamp_of(path)
+    if stamp is not None and _as_it_was.get(path) == stamp:
+        return
     wrong = snapshots.unlike_the_log(connection)
     if wrong:
         others = f", and of {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
@@ -328,6 +336,8 @@ def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
             f"what the state file {path} says of the job {wrong[0]!r}{others} is not what the log in it led to",
             hint="`batchrunner doctor MANIFEST --fix` rebuilds it from the log, if that is whole, and keeps a copy",
         )
+    if stamp is not None:
+        _as_it_was[path] = stamp
 
 
 def locked(path: Path) -> StateLocked:

@@ -95,7 +95,7 @@ def test_a_job_that_nobody_holds_is_not_kept(path):
     with open_run(path) as opened_store:
         opened_store.append_now(a_history())
         held = opened_store.all_attempts()
-        mine = {key for key in stateview._READ if key[0] == opened_store.path}
+        mine = {key for key in stateview._READ if key[0] == str(opened_store.path)}
         assert len(mine) == len(held) == 2
         held.clear()
         gc.collect()

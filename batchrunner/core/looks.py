@@ -55,6 +55,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 import math
 from operator import itemgetter
 
@@ -130,6 +131,7 @@ Due = list[tuple[str, Instant]]
 """Looks that are set: job id and time."""
 
 
+@lru_cache(maxsize=1024)
 def group_of(kind: str, model: str, *, seconds: float) -> str:
     """The name of the renders that take alike: of one kind and model, their output within one power of two seconds."""
     return f"{kind}/{model}/{math.ceil(math.log2(max(1.0, seconds)))}"

@@ -85,8 +85,9 @@ class Entry:
     @property
     def will_buy(self) -> bool:
         """Whether a run will submit it: a new attempt, or one that was opened and never submitted."""
-        is_open = self.known is not None and self.known.state in {State.READY, State.UPLOADED}
-        return self.action in BUYS or (self.action is Do.RESUME and is_open)
+        if self.action is not Do.RESUME:
+            return self.action in BUYS
+        return self.known is not None and self.known.state in {State.READY, State.UPLOADED}
 
     @property
     def is_in_question(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 import math
 from typing import Any
 
@@ -47,19 +48,20 @@ class Experience:
     settled: int = 0
     dearest: Fraction = NONE_ABOVE
 
-    @property
-    def share(self) -> Fraction:
-        """What was settled, as a share of what was held."""
-        return Fraction(self.settled, self.held)
-
     def __str__(self) -> str:
         """The basis of an estimate, as it is told."""
-        return f"{self.renders} settled renders: {float(self.share):.2f} of the hold"
+        return _basis(self.renders, self.settled, self.held)
 
     @property
     def warning(self) -> str:
         """The basis of a hold above the catalogue's, as it is told."""
         return f"a charge of {float(self.dearest):.2f} times the catalogue's hold"
+
+
+@lru_cache(maxsize=256)
+def _basis(renders: int, settled: int, held: int) -> str:
+    """In words that all jobs of a sort share, instead of a text and a fraction for each."""
+    return f"{renders} settled renders: {float(Fraction(settled, held)):.2f} of the hold"
 
 
 ENOUGH = 3
@@ -135,7 +137,7 @@ def calibrated(price: Estimate, sort: Sort, history: History) -> tuple[Estimate,
         return price, None
     likely = -(-price.hold * known.settled // known.held)  # rounded up, and without a fraction for each job
     expected = min(price.hold, max(price.low, likely))
-    return replace(price, expected=expected), str(known)
+    return Estimate(low=price.low, expected=expected, hold=price.hold), str(known)
 
 
 TYPICAL_FPS = 24

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import json
 from typing import Any
+
+from pydantic_core import from_json
 
 from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
@@ -91,7 +92,7 @@ class Spec:
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""
-        body: dict[str, Any] = json.loads(self.request)
+        body: dict[str, Any] = from_json(self.request)
         return body
 
 
