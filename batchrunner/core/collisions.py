@@ -60,12 +60,8 @@ def of_outputs(jobs: tuple[ResolvedJob, ...], *, root: str = "") -> Iterator[Pro
     Jobs of the same id have the same output as well; of those the id is told. `root` is the manifest's folder; without
     it, a relative path and an absolute one count as two.
     """
-    inputs_by_key = {
-        path_key(given.value, root=root): given.value
-        for job in jobs
-        for given in job.inputs
-        if given.source is Source.LOCAL
-    }
+    written = dict.fromkeys(given.value for job in jobs for given in job.inputs if given.source is Source.LOCAL)
+    inputs_by_key = {path_key(each, root=root): each for each in written}
     owners: dict[str, int] = {}
     folders: dict[str, int] = {}
     for index, job in enumerate(jobs):

@@ -20,6 +20,7 @@ from batchrunner.core import (
     folder as folders,
     naming,
     outputs,
+    templates,
     yamltext,
 )
 from batchrunner.core.facts import Media
@@ -248,9 +249,11 @@ def _job(entry: JobEntry, *, job_id: str, output: str) -> ResolvedJob:
 
 
 def _output(entry: JobEntry, *, index: int, template: str) -> str:
-    model = entry.fields.get("model")
-    values = naming.values_of(kind=entry.kind, index=index, model=model, given=entry.inputs)
-    return outputs.render(entry.output or template, {"id": entry.id, **values})
+    written, values = entry.output or template, {"id": entry.id}
+    if any(name != "id" for name in templates.names_in(written)):
+        model = entry.fields.get("model")
+        values |= naming.values_of(kind=entry.kind, index=index, model=model, given=entry.inputs)
+    return outputs.render(written, values)
 
 
 # --- folders -------------------------------------------------------------------------------------------------------

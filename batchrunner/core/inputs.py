@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 import re
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -67,8 +68,9 @@ class NotAnInput(ValueError):
         self.hint = hint
 
 
-def read_input(value: str, *, field: str, media: Media, extensions: Sequence[str]) -> Input:
-    """Return the input that an asset path stands for; raises NotAnInput."""
+@lru_cache(maxsize=1024)
+def read_input(value: str, *, field: str, media: Media, extensions: tuple[str, ...]) -> Input:
+    """Return the input that an asset path stands for; raises NotAnInput. Jobs of one matrix share theirs."""
     if field == "youtube_url":
         return _youtube(value, field)
     if not value.strip():

@@ -52,6 +52,8 @@ class Variant(NamedTuple):
     numbers: tuple[int, ...]
     at: Mapping[str, int]
     """Where the axis of a key stands among the axes."""
+    deciding: dict[Path, int | None]
+    """Where the axis that decides what stands at a path does; found out once for all combinations."""
 
     def chosen(self) -> Iterator[tuple[Axis, Node]]:
         for axis, number in zip(self.axes, self.numbers, strict=True):
@@ -67,10 +69,14 @@ class Variant(NamedTuple):
 
     def value_at(self, path: Path) -> Node | None:
         """Return the node that this combination puts at a path; None where it leaves it alone."""
-        for axis, number in zip(reversed(self.axes), reversed(self.numbers), strict=True):
-            if axis.path and path[: len(axis.path)] == axis.path:
-                return yamltext.exact(axis.values[number], path[len(axis.path) :])
-        return None
+        if path not in self.deciding:
+            deciding = (at for at, axis in enumerate(self.axes) if axis.path and path[: len(axis.path)] == axis.path)
+            self.deciding[path] = max(deciding, default=None)
+        at = self.deciding[path]
+        if at is None:
+            return None
+        axis = self.axes[at]
+        return yamltext.exact(axis.values[self.numbers[at]], path[len(axis.path) :])
 
     def shown(self) -> str:
         """Return the combination in a line, such as `model=kling-3.0, end_seconds=5`."""
@@ -96,19 +102,21 @@ class Matrix(NamedTuple):
                 for rule in self.excluded
             ]
             at = {axis.key: number for number, axis in enumerate(axes)}
+            deciding: dict[Path, int | None] = {}
             for numbers in product(*(range(len(axis.values)) for axis in axes)):
                 if not any(all(numbers[at] in among for at, among in rule) for rule in excluded):
-                    yield Variant(axes, numbers, at)
+                    yield Variant(axes, numbers, at, deciding)
 
     def singles(self) -> Iterator[Variant]:
         """Yield combinations in which each value comes at least once: as many as there are values, not combinations."""
         for axes in self.groups:
             at = {axis.key: number for number, axis in enumerate(axes)}
+            deciding: dict[Path, int | None] = {}
             first = (0,) * len(axes)
-            yield Variant(axes, first, at)
+            yield Variant(axes, first, at, deciding)
             for where, axis in enumerate(axes):
                 for number in range(1, len(axis.values)):
-                    yield Variant(axes, (*first[:where], number, *first[where + 1 :]), at)
+                    yield Variant(axes, (*first[:where], number, *first[where + 1 :]), at, deciding)
 
     def combinations(self) -> int:
         """Return the number of combinations, those left out counted, too."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 import re
 import unicodedata
@@ -176,12 +177,11 @@ def output_of_file(template: str, job_id: str, values: Mapping[str, str]) -> str
 
 def output_of(template: str, draft: Draft, given: Sequence[Input], *, is_folder: bool) -> str:
     """Return a template with the matrix' and the job's own values in it, and OF_OUTPUT still open; raises NoName."""
-    asked = frozenset(templates.names_in(template))
-    if not is_folder and (lacking := asked.intersection(OF_FILE)):
+    of_file, beyond = _asked_of(template)
+    if of_file and not is_folder:
         has = values_of(kind=draft.kind, index=0, model=None, given=given)
-        for name in sorted(lacking.difference(has)):
+        for name in sorted(of_file.difference(has)):
             raise NoName(_lacking(name, draft, OF_OUTPUT))
-    beyond = asked.difference(OF_OUTPUT)
     if not beyond:
         return template
 
@@ -194,6 +194,13 @@ def output_of(template: str, draft: Draft, given: Sequence[Input], *, is_folder:
         return outputs.in_one_part(value)
 
     return templates.fill_some(template, value_of)
+
+
+@lru_cache(maxsize=1024)
+def _asked_of(template: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What a template asks of a file, and what of neither OF_OUTPUT; the jobs of a manifest share most templates."""
+    asked = frozenset(templates.names_in(template))
+    return asked.intersection(OF_FILE), asked.difference(OF_OUTPUT)
 
 
 def _lacking(name: str, draft: Draft, names: tuple[str, ...]) -> Flaw:

@@ -133,8 +133,14 @@ def collision_key(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
+_SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?<!\.)")
+"""Most names, which need nothing more than a look at what is reserved and at their length."""
+
+
 def _safe(part: str) -> str:
-    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", part)).rstrip(" .") or "_"
+    name = part
+    if _SAFE.fullmatch(part) is None:
+        name = _UNSAFE.sub("_", unicodedata.normalize("NFC", part)).rstrip(" .") or "_"
     if name.partition(".")[0].rstrip().casefold() in _RESERVED:
         name = f"_{name}"
     return name if len(name.encode()) <= MAX_COMPONENT_BYTES else _shortened(name)

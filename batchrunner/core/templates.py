@@ -52,6 +52,7 @@ def parts_of(template: str) -> tuple[Part, ...] | None:
     return tuple(part for part in parts if part.text or part.is_name)
 
 
+@lru_cache(maxsize=1024)
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names of the placeholders, in order; none where the template is no template."""
     return tuple(part.text for part in parts_of(template) or () if part.is_name)
