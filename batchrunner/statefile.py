@@ -8,7 +8,8 @@ it is whole; an empty one is therefore damage, not a beginning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -170,10 +171,13 @@ def _refuse_orphan(path: Path) -> None:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.Connection:
+def connect_to_write(
+    path: Path, *, accepts_lost_log: bool = False, meanwhile: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> sqlite3.Connection:
     """The state file, opened by whoever holds its lock; made when missing, migrated when old, checked for damage.
 
-    Give it to `close` in the end.
+    Give it to `close` in the end. What is to be read in any case is read `meanwhile`, beside the look for damage,
+    unless it must be migrated first; what it finds counts for nothing where the file is damaged.
 
     Raises:
         StateUnusable: it cannot be trusted or written.
@@ -189,12 +193,17 @@ def connect_to_write(path: Path, *, accepts_lost_log: bool = False) -> sqlite3.C
     try:
         with translated(path):
             version = _version(path, connection)
-            _check_whole(path, connection)
+            is_newest = version == len(migrations())
+            with _looked_through(path):
+                if is_newest:
+                    meanwhile(connection)
             if version and not had_log and not accepts_lost_log:
                 refuse_lost_log(path, connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
+            if not is_newest:
+                meanwhile(connection)
             copy_back(connection)
     except BaseException:
         connection.close()
@@ -381,11 +390,31 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse a damaged file before anything is bought on its word."""
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise damaged(path, str(found).splitlines()[-1])
+@contextmanager
+def _looked_through(path: Path) -> Iterator[None]:
+    """Refuse a damaged file before anything is bought on its word; it is looked through beside what is done inside.
+
+    Each takes as long as reading all of the file, and SQLite lets Python go on meanwhile. Of what goes wrong inside,
+    damage is the cause where there is any.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="check") as thread:
+        looking = thread.submit(_damage_in, path)
+        try:
+            yield
+        finally:
+            if (found := looking.result()) is not None:
+                raise damaged(path, found)
+
+
+def _damage_in(path: Path) -> str | None:
+    """What is wrong with the pages of a file; None where nothing is. Reads through a connection of its own."""
+    connection = sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None, timeout=PATIENCE_S)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    finally:
+        connection.close()
+    return None if found == "ok" else str(found).splitlines()[-1]
 
 
 def refuse_lost_log(path: Path, connection: sqlite3.Connection) -> None:

@@ -257,10 +257,11 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
     if lock is None:
         raise locked(path)
     try:
-        connection = statefile.connect_to_write(path)
+        wrong: list[str] = []
+        connection = statefile.connect_to_write(path, meanwhile=lambda opened: wrong.extend(_unlike(path, opened)))
         try:
+            _refuse_other_snapshots(path, wrong)
             with stateerrors.translated(path):
-                _refuse_other_snapshots(path, connection)
                 _note_run(connection, run_id, now)
         except BaseException:
             statefile.close(path, connection)
@@ -311,7 +312,8 @@ def open_to_read(
                 raise
         if not is_known:
             with stateerrors.translated(path):
-                _refuse_other_snapshots(path, connection)
+                wrong = _unlike(path, connection)
+            _refuse_other_snapshots(path, wrong)
         yield View(path, connection)
 
 
@@ -320,24 +322,29 @@ _as_it_was: dict[Path, statefile.Stamp] = {}
 the longer, the more jobs there are, and a run opens its file several times: for the question, its prices and itself."""
 
 
-def _refuse_other_snapshots(path: Path, connection: sqlite3.Connection) -> None:
+def _unlike(path: Path, connection: sqlite3.Connection) -> Sequence[str]:
+    """Jobs whose snapshot is not what its log led to; none where that was seen of the very same file."""
+    stamp = statefile.stamp_of(path)
+    if stamp is not None and _as_it_was.get(path) == stamp:
+        return ()
+    wrong = snapshots.unlike_the_log(connection)
+    if stamp is not None and not wrong:
+        _as_it_was[path] = stamp
+    return wrong
+
+
+def _refuse_other_snapshots(path: Path, wrong: Sequence[str]) -> None:
     """Refuse to go by a snapshot that is not what its log led to: what it forgot would be bought again.
 
     Raises:
         StateUnusable: naming a job, and the command that helps.
     """
-    stamp = statefile.stamp_of(path)
-    if stamp is not None and _as_it_was.get(path) == stamp:
-        return
-    wrong = snapshots.unlike_the_log(connection)
     if wrong:
         others = f", and of {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
         raise StateUnusable(
             f"what the state file {path} says of the job {wrong[0]!r}{others} is not what the log in it led to",
             hint="`batchrunner doctor MANIFEST --fix` rebuilds it from the log, if that is whole, and keeps a copy",
         )
-    if stamp is not None:
-        _as_it_was[path] = stamp
 
 
 def locked(path: Path) -> StateLocked:

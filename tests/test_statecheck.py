@@ -240,6 +240,20 @@ def test_a_snapshot_that_forgot_what_the_log_tells_is_not_bought_by(path, statem
         assert [job.attempt for job in opened.jobs()] == [2]
 
 
+def test_damage_is_told_before_what_it_led_to(path: Path) -> None:
+    """Both are looked for at the same time."""
+    with changed(path) as db:
+        db.execute("UPDATE job SET state = 'ready' WHERE attempt = 2")
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'baseline'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * 16)
+    with pytest.raises(StateUnusable, match="cannot be used") as caught:
+        open_run(path)
+    assert "is not what the log in it led to" not in str(caught.value)
+
+
 LONG_AGO = (1_000_000, 1_000_000)
 
 
