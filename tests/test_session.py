@@ -243,6 +243,20 @@ def test_what_is_told_of_a_finished_job_is_what_its_record_says(night: Batch) ->
         assert not told
 
 
+@pytest.mark.parametrize(
+    "order",
+    [sessions.Order(), sessions.Order(wishes=Wishes(redo=frozenset({"hero"}))), sessions.Order(goal=Goal.JUDGE)],
+    ids=["a run", "a run with another attempt", "a judgement"],
+)
+def test_a_session_has_every_attempt_as_it_is_on_record(night: Batch, order: sessions.Order) -> None:
+    lives(night, {"tower": lambda life: life[:1]})
+    access = Access(base_url="http://127.0.0.1:1", key="k")
+    with sessions.begin(night, order, access=access, account=ACCOUNT) as session:
+        recorded = {(job.id, job.attempt): job for job in session.store.all_attempts()}
+        assert {(job.id, job.attempt): job for job in session.attempts()} == recorded
+        assert len(session.attempts()) == len(recorded) == (3 if order.wishes.redo else 2)
+
+
 def test_a_finished_job_that_makes_no_sense_is_named(night: Batch) -> None:
     lives(night, {})
     with sqlite3.connect(night.state) as database:
