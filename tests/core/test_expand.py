@@ -93,6 +93,11 @@ def test_every_part_of_an_output_is_safe_on_every_system(part: str, expected: An
     assert outputs.render("{id}", {"id": rendered}) == rendered
 
 
+@given(st.text(alphabet="aZ0._- :é", min_size=1, max_size=8))
+def test_a_name_is_mended_where_it_must_be_and_else_left_as_it_is(part: str) -> None:
+    assert outputs.render("{stem}", {"stem": part}) == (part.replace(":", "_").rstrip(" .") or "_")
+
+
 def test_names_that_are_cut_at_the_same_place_stay_different() -> None:
     one, two = (outputs.render("{id}", {"id": "x" * 300 + end + ".mp4"}) for end in "ab")
     assert one != two
