@@ -19,7 +19,6 @@ import shlex
 import shutil
 import sqlite3
 import tempfile
-import time
 import urllib.parse
 
 from batchrunner import private
@@ -74,26 +73,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-Stamp = tuple[int, ...]
-"""What changes with every write to a state file: which file it is, and how long and how old it and its log are."""
-
-_UNSETTLED_NS = 2_000_000_000
-"""A file that was written so short a while ago may be written again within one tick of its disk's clock."""
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """The stamp of a state file; None where that would not tell of the next write."""
-    try:
-        files = [path.stat()]
-        if size_of(log_of(path)):
-            files.append(log_of(path).stat())
-    except OSError:
-        return None
-    if time.time_ns() - max(each.st_mtime_ns for each in files) < _UNSETTLED_NS:
-        return None
-    return tuple(n for each in files for n in (each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns))
 
 
 # --- before SQLite ---------------------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
         raise locked(path)
     try:
         wrong: list[str] = []
-        connection = statefile.connect_to_write(path, meanwhile=lambda opened: wrong.extend(_unlike(path, opened)))
+        connection = statefile.connect_to_write(path, meanwhile=lambda db: wrong.extend(snapshots.unlike_the_log(db)))
         try:
             _refuse_other_snapshots(path, wrong)
             with stateerrors.translated(path):
@@ -312,25 +312,9 @@ def open_to_read(
                 raise
         if not is_known:
             with stateerrors.translated(path):
-                wrong = _unlike(path, connection)
+                wrong = snapshots.unlike_the_log(connection)
             _refuse_other_snapshots(path, wrong)
         yield View(path, connection)
-
-
-_as_it_was: dict[Path, statefile.Stamp] = {}
-"""State files whose snapshots were found to be what their logs led to, by their stamp right before. To look again takes
-the longer, the more jobs there are, and a run opens its file several times: for the question, its prices and itself."""
-
-
-def _unlike(path: Path, connection: sqlite3.Connection) -> Sequence[str]:
-    """Jobs whose snapshot is not what its log led to; none where that was seen of the very same file."""
-    stamp = statefile.stamp_of(path)
-    if stamp is not None and _as_it_was.get(path) == stamp:
-        return ()
-    wrong = snapshots.unlike_the_log(connection)
-    if stamp is not None and not wrong:
-        _as_it_was[path] = stamp
-    return wrong
 
 
 def _refuse_other_snapshots(path: Path, wrong: Sequence[str]) -> None:

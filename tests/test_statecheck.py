@@ -254,56 +254,6 @@ def test_damage_is_told_before_what_it_led_to(path: Path) -> None:
     assert "is not what the log in it led to" not in str(caught.value)
 
 
-LONG_AGO = (1_000_000, 1_000_000)
-
-
-def damaged_after_a_look(path: Path, *, written: tuple[int, int] | None, then: tuple[int, int] | None) -> None:
-    """Look into a file that was `written` then, change it behind the log's back, and set its time; None leaves it."""
-    if written is not None:
-        os.utime(path, written)
-    with store.open_to_read(path):
-        pass
-    before = path.stat()
-    with changed(path) as db:
-        db.execute("UPDATE job SET state = 'ready' WHERE attempt = 2")
-    if then is not None:
-        os.utime(path, then)
-    elif written is None:
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def test_a_file_that_is_as_it_was_is_not_held_against_its_log_once_more(path: Path) -> None:
-    damaged_after_a_look(path, written=LONG_AGO, then=LONG_AGO)
-    with store.open_to_read(path) as view:
-        assert view is not None
-
-
-@pytest.mark.parametrize(
-    ("written", "then"), [(LONG_AGO, None), (None, None)], ids=["by its time", "written a moment ago, at a same time"]
-)
-def test_a_file_that_changed_since_it_was_looked_into_is_held_against_its_log(
-    path: Path, written: tuple[int, int] | None, then: tuple[int, int] | None
-) -> None:
-    damaged_after_a_look(path, written=written, then=then)
-    for opened in (open_run, lambda path: store.open_to_read(path).__enter__()):
-        with pytest.raises(StateUnusable, match="is not what the log in it led to"):
-            opened(path)
-
-
-def test_what_stands_in_the_log_alone_is_looked_at_anew(path: Path) -> None:
-    os.utime(path, LONG_AGO)
-    with store.open_to_read(path):
-        pass
-    writer = sqlite3.connect(path)
-    writer.execute("UPDATE job SET state = 'ready' WHERE attempt = 2")
-    writer.commit()
-    os.utime(path, LONG_AGO)
-    assert statefile.size_of(statefile.log_of(path))
-    with pytest.raises(StateUnusable, match="is not what the log in it led to"), store.open_to_read(path):
-        pass
-    writer.close()
-
-
 def test_a_snapshot_that_is_written_over_and_over_stays_what_its_log_led_to(path):
     """Late news of an earlier attempt, an attempt that follows another, and many events at once."""
     with open_run(path) as opened:
