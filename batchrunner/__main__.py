@@ -16,9 +16,10 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
         from batchrunner import collector  # noqa: PLC0415 - nothing is loaded before Ctrl-C can be heard
+
+        collector.seldom()  # first: what is loaded stays, too
         from batchrunner.cli.app import main as run  # noqa: PLC0415
 
-        collector.seldom()
         sys.setswitchinterval(SWITCH_S)
         code = run()
     except KeyboardInterrupt:  # before, or after, there was anything to interrupt

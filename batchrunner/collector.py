@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import gc
 from typing import Final
 
-SELDOM: Final = 50_000
-"""Values that were made and not dropped, after which the youngest are looked at."""
+SELDOM: Final = 100_000
+"""Values that were made and not dropped, after which the youngest are looked at. More than the 60,000 of the modules of
+a run, which are left out for good once its manifest was read (`paused`)."""
 
 
 @contextmanager

@@ -5,11 +5,12 @@ Reading runs in the caller's thread and can take a while; call it off the event 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, assert_never
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TypeAlias, assert_never
 
 import av
 from av.container import InputContainer
@@ -55,11 +56,15 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 pictures, which it takes for videos of one frame."""
 
 
-def check_video(path: Readable) -> Video:
+See: TypeAlias = Callable[[Video, float, VideoFrame], None]
+"""Is shown a picture of a video, with the seconds from its first one on; must not raise."""
+
+
+def check_video(path: Readable, see: See = lambda *_: None) -> Video:
     """What the file holds, after reading it to its end.
 
     Every packet is read, and those from the last key picture on are decoded, so that a file that was cut short is
-    noticed, or one whose tail is not its own.
+    noticed, or one whose tail is not its own. `see` is shown what is decoded.
 
     Raises:
         DamagedFile: it is no video that can be played.
@@ -68,22 +73,23 @@ def check_video(path: Readable) -> Video:
         # Edit lists are left out of account, since they hide pictures, and the number found could not be compared
         # with the number announced.
         with opened(path, ignore_editlist="1") as container:
-            return _video(container, path)
+            return _video(container, path, see)
     except TransferError:  # ours already: damaged, or it cannot be read any more
         raise
     except Exception as error:  # whatever it is, a file did it: FFmpeg's errors, and PyAV's own on odd streams
         raise DamagedFile(f"{path.name} cannot be played: {words(error)}") from error
 
 
-def _video(container: InputContainer, path: Readable) -> Video:
+def _video(container: InputContainer, path: Readable, see: See) -> Video:
     stream, first, span = _whole(container, path)
-    if span.last_key is not None:
-        container.seek(span.last_key, stream=stream)
-    for _ in container.decode(stream):
-        pass
-    return Video(
+    video = Video(
         seconds=_seconds(span, stream), width=first.width, height=first.height, fps=float(stream.average_rate or 0)
     )
+    if span.last_key is not None:
+        container.seek(span.last_key, stream=stream)
+    for frame in container.decode(stream):
+        see(video, float(((frame.pts or 0) - span.begin) * (stream.time_base or 0)), frame)
+    return video
 
 
 def _read_through(container: InputContainer, path: Readable) -> tuple[VideoStream, VideoFrame, _Span]:

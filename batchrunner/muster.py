@@ -17,10 +17,10 @@ from batchrunner.core.inputs import Source
 from batchrunner.core.workers import Workers
 from batchrunner.errors import TransferError
 from batchrunner.provider.guard import guard_of
-from batchrunner.worker import Sights
 
 if TYPE_CHECKING:
     from batchrunner.distributed import Cluster
+    from batchrunner.worker import Sights
 
 MOST_LOOKED_AT: Final = 64
 """Folders of inputs, and of results in buckets, into which each worker looks before it is used."""
@@ -48,6 +48,8 @@ async def mustered(
 
 
 def _sights(batch: Batch) -> Sights:
+    from batchrunner import worker  # noqa: PLC0415 - as above
+
     inputs: dict[str, str] = {}
     outputs: dict[str, str] = {}
     for job in batch.jobs:
@@ -60,7 +62,7 @@ def _sights(batch: Batch) -> Sights:
     for written in list(inputs.values())[:MOST_LOOKED_AT]:
         with suppress(OSError, TransferError):  # what is not there even here is told by the plan
             sizes.append((written, storage.at(batch.root, written).seen().size))
-    return Sights(
+    return worker.Sights(
         root=batch.root,
         marker=f".batchrunner.{secrets.token_hex(6)}.marker",
         content=secrets.token_hex(16),

@@ -1,7 +1,7 @@
 """Files read and written piece by piece, in threads, while other pieces are on their way.
 
 A visit to a thread costs more than what it does for a small file. So a small file is read in one, with its checksum,
-and written in two: the opening, and the writing with its syncing.
+and opened, written and synced in another.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 import hashlib
-from io import RawIOBase
+from io import FileIO
 import os
 from pathlib import Path
 from types import TracebackType
@@ -103,28 +103,23 @@ class Reading:
 class Writing:
     """Writes pieces behind what is kept, in a thread: each while the next is on its way, the last with the syncing.
 
+    The file is opened with the first; where none comes, what is there of an earlier try stays as it is.
+
     Attributes:
         size: bytes of the file with all pieces that were added.
         digest: SHA-256 of those that are written.
     """
 
-    def __init__(self, folder: Path, kept: Kept | None) -> None:
-        """Nothing is opened yet; `folder` is where the room is needed."""
+    def __init__(self, partial: Partial, kept: Kept | None, *, etag: str | None, total: int | None) -> None:
+        """Go on behind what is `kept`, or begin with a file of that version and so many bytes, where that is told."""
         self.digest = hashlib.sha256() if kept is None else kept.digest
         self.size = 0 if kept is None else kept.size
-        self._claim = Claim(folder)
-        self._file: RawIOBase | None = None
+        self._partial, self._kept, self._etag, self._total = partial, kept, etag, total
+        self._missing = max(0, (total or 0) - self.size)
+        self._claim = Claim(partial.path.parent)
+        self._file: FileIO | None = None
         self._held = b""
         self._writing: asyncio.Future[None] | None = None
-
-    def open(self, partial: Partial, kept: Kept | None, etag: str | None, total: int | None) -> None:
-        """Claim the room for the rest of `total` bytes, and open the file; waits for the disk.
-
-        Raises:
-            DiskFull: there is no such room.
-        """
-        self._claim.add(max(0, (total or 0) - self.size))
-        self._file = partial.begin(etag=etag, total=total) if kept is None else partial.go_on(kept)
 
     async def add(self, piece: bytes) -> None:
         """Take a piece, and begin to write the one before it when the one before that is written.
@@ -146,7 +141,8 @@ class Writing:
         """
         await self._settle()
         held, self._held = self._held, b""
-        await asyncio.to_thread(self._write, held, is_last=True)
+        if held or self._file is not None:
+            await asyncio.to_thread(self._write, held, is_last=True)
 
     async def __aenter__(self) -> Self:
         self._claim.__enter__()
@@ -180,11 +176,18 @@ class Writing:
         Raises:
             DiskFull: there is no room for it.
         """
-        assert self._file is not None
+        file = self._file = self._file or self._opened()
         self.digest.update(piece)
         rest = memoryview(piece)
         with self._claim.writing(len(piece)):
             while rest:
-                rest = rest[self._file.write(rest) or 0 :]
+                rest = rest[file.write(rest) or 0 :]
         if is_last:
-            os.fsync(self._file.fileno())
+            os.fsync(file.fileno())
+
+    def _opened(self) -> FileIO:
+        """The file to write into, once the room for all that is missing is claimed."""
+        self._claim.add(self._missing)
+        if self._kept is not None:
+            return self._partial.go_on(self._kept)
+        return self._partial.begin(etag=self._etag, total=self._total)

@@ -246,12 +246,11 @@ def is_the_rest(reply: Reply, kept: Kept) -> bool:
 
 async def _store(reply: Reply, partial: Partial, kept: Kept | None, bound: Bound, *, meter: Meter) -> tuple[str, int]:
     """Write what comes, behind what is kept or from the beginning; SHA-256 and size of the whole."""
-    writer = Writing(partial.path.parent, kept)
+    writer = Writing(partial, kept, etag=reply.etag, total=reply.total)
     announced = reply.total or 0
     check_bound(announced, bound)
     try:
         async with aclosing(reply.chunks()) as chunks, aclosing(gathered(chunks)) as pieces, writer:
-            await asyncio.to_thread(writer.open, partial, kept, reply.etag, reply.total)
             async for piece in pieces:
                 check_bound(writer.size + len(piece), bound)
                 meter(len(piece))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 import threading
 from typing import TYPE_CHECKING, Final, cast
@@ -52,15 +52,16 @@ def clip(path: media.Readable, *, start_s: float = 0.0, seconds: float, listens:
         return Seen()
 
 
-def render(path: media.Readable, *, seconds: float, listens: bool = False) -> Seen:
+def render(path: media.Readable, *, seconds: float, listens: bool = False, middle: Sequence[Shot] = ()) -> Seen:
     """The same of a whole result; where its middle settles that something is to be seen, that alone.
 
-    Most results are as they should be, and decoding is dear: of those, half is enough, or a few key pictures.
+    Most results are as they should be, and decoding is dear: of those, half is enough, or a few key pictures; and
+    nothing more where `middle`, what was seen of them before, has all of it.
     """
     with suppress(Exception):  # as above
-        middle = _shots(path, 0.0, seconds, _MIDDLE)
-        if is_settled(middle):
-            return Seen(shots=middle, is_silent=is_silent(path, start_s=0.0, seconds=seconds) if listens else None)
+        shots = tuple(middle) if len(middle) == len(_MIDDLE) else _shots(path, 0.0, seconds, _MIDDLE)
+        if is_settled(shots):
+            return Seen(shots=shots, is_silent=is_silent(path, start_s=0.0, seconds=seconds) if listens else None)
     return clip(path, seconds=seconds, listens=listens)
 
 
@@ -93,8 +94,9 @@ def doubt(
     Raises:
         DamagedFile: it is no video.
     """
-    video = media.check_video(path)
-    seen = render(path, seconds=video.seconds, listens=wants_sound)
+    middle = _Middle()
+    video = media.check_video(path, middle.see)
+    seen = render(path, seconds=video.seconds, listens=wants_sound, middle=middle.shots)
     found = Found(seconds=video.seconds, fps=video.fps, seen=seen)
     of_source = source() if result.asks_for_input(found) else None
     return result.doubt(asked_s=seconds, found=found, wants_sound=wants_sound, source=of_source)
@@ -105,9 +107,30 @@ def doubt(
 
 def _shots(path: media.Readable, start_s: float, seconds: float, which: range) -> tuple[Shot, ...]:
     """What some of the moments show that are spread evenly over the part."""
-    moments = [start_s + (number + 0.5) * seconds / MOMENTS for number in which]
+    measuring = _Measuring()
     with media.opened(path) as container:
-        return tuple(_measured(_pictures(container, start_s, seconds, moments)))
+        pictures = _pictures(container, start_s, seconds, _moments(start_s, seconds, which))
+        return tuple(measuring.shot(at_s, frame) for at_s, frame in pictures)
+
+
+def _moments(start_s: float, seconds: float, which: range) -> list[float]:
+    return [start_s + (number + 0.5) * seconds / MOMENTS for number in which]
+
+
+class _Middle:
+    """Shots about the middle of a result, of the pictures that its check decodes anyway: of a short one all."""
+
+    def __init__(self) -> None:
+        self.shots: list[Shot] = []
+        self._due: deque[float] | None = None
+        self._measuring = _Measuring()
+
+    def see(self, video: media.Video, at_s: float, frame: VideoFrame) -> None:
+        if self._due is None:
+            self._due = deque(_moments(0.0, video.seconds, _MIDDLE))
+        if _is_due(self._due, at_s):
+            with suppress(Exception):  # as above; it is then looked for once more
+                self.shots.append(self._measuring.shot(at_s, frame))
 
 
 def _pictures(
@@ -131,12 +154,18 @@ def _in_a_row(
     due = deque(moments)
     for number, frame in enumerate(container.decode(stream)):
         at_s = _time(frame, stream)
-        if at_s >= due[0]:
+        if _is_due(due, at_s):
             yield at_s, frame
-        while due and due[0] <= at_s:
-            due.popleft()
         if not due or number >= 2 * MOST_DECODED:  # where the last picture that needs no other lies far back
             return
+
+
+def _is_due(due: deque[float], at_s: float) -> bool:
+    """Whether a picture of that time is the first of a moment; what it is late for is due no more."""
+    is_due = bool(due) and due[0] <= at_s
+    while due and due[0] <= at_s:
+        due.popleft()
+    return is_due
 
 
 def _keys(container: InputContainer, stream: VideoStream, moments: list[float]) -> Iterator[tuple[float, VideoFrame]]:
@@ -159,16 +188,19 @@ def _time(frame: VideoFrame, stream: VideoStream) -> float:
     return float(((frame.pts or 0) - (stream.start_time or 0)) * (stream.time_base or 0))
 
 
-def _measured(pictures: Iterator[tuple[float, VideoFrame]]) -> Iterator[Shot]:
-    before: Image | None = None
-    scaler = _scaler()
-    for at_s, frame in pictures:
+class _Measuring:
+    """Measures pictures one after the other, each against the one before."""
+
+    def __init__(self) -> None:
+        self._before: Image | None = None
+
+    def shot(self, at_s: float, frame: VideoFrame) -> Shot:
         # In this thread: as many as there are cores take longer to wake than so small a picture takes.
-        scaled = scaler.reformat(frame, *_SPOTS, format="rgb24", interpolation="AREA", threads=1)
-        small = scaled.to_image()  # type: ignore[no-untyped-call]
+        scaled = _scaler().reformat(frame, *_SPOTS, format="rgb24", interpolation="AREA", threads=1)
+        small: Image = scaled.to_image()  # type: ignore[no-untyped-call]
+        before, self._before = self._before, small
         changed, spot = (None, None) if before is None else _difference(before, small)
-        yield Shot(at_s=max(0.0, at_s), black=_blackness(small), changed=changed, spot=spot)
-        before = small
+        return Shot(at_s=max(0.0, at_s), black=_blackness(small), changed=changed, spot=spot)
 
 
 def _scaler() -> VideoReformatter:

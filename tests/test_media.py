@@ -72,6 +72,19 @@ def test_a_good_file(tmp_path: Path, name: str, options: dict[str, str], contain
     assert found.seconds == pytest.approx(2.0, abs=0.01)
 
 
+@pytest.mark.parametrize("options", [{}, {"bf": "3", "b-adapt": "0", "preset": "medium"}])
+@pytest.mark.parametrize("container", [{}, {"use_editlist": "0"}])
+def test_what_is_decoded_is_shown_with_its_time(
+    tmp_path: Path, options: dict[str, str], container: dict[str, str]
+) -> None:
+    path = write_noise(tmp_path / "a.mp4", options=options, container=container)
+    shown: list[tuple[Video, float]] = []
+    found = media_module.check_video(path, lambda video, at_s, _: shown.append((video, at_s)))
+    assert [video for video, _ in shown] == [found] * len(shown)
+    times = [at_s for _, at_s in shown]
+    assert times == pytest.approx([number / 24 for number in range(48 - len(times), 48)], abs=0.001)
+
+
 def test_clips_of_the_sandbox_and_of_the_tests_are_good(media: Path) -> None:
     assert media_module.check_video(media / "a.mp4") == Video(seconds=1.0, width=160, height=96, fps=24.0)
     assert media_module.check_video(media / "b.mp4").fps == 30.0

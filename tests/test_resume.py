@@ -171,6 +171,17 @@ async def test_a_new_version_that_breaks_is_gone_on_with_by_its_own_tag(client: 
     assert target.read_bytes() == SECOND
 
 
+async def test_a_new_version_of_which_nothing_comes_costs_nothing_that_came(client: Client, target: Path) -> None:
+    storage = Storage(whole(FIRST, cut=CUT), whole(SECOND, etag='"v2"', cut=0), go_on(FIRST))
+    async with serving(storage) as server:
+        await broken(client, server, target)
+        kept = (target.parent / ".a.mp4.m1.part").read_bytes()
+        await broken(client, server, target)
+        saved, came = await download(client, server, target)
+    assert [tag for _, tag in storage.asked] == [None, '"v1"', '"v1"']
+    assert (saved.sha256, came) == (sha(FIRST), len(FIRST) - len(kept))
+
+
 END = len(FIRST) - 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ import av
 from PIL import Image
 import pytest
 
-from batchrunner import watch
+from batchrunner import media, watch
 from batchrunner.core import result
 from batchrunner.core.result import Doubt, Found
 from batchrunner.sandbox import movie
@@ -20,16 +21,22 @@ FPS = 24
 
 
 def write(
-    path: Path, picture: Callable[[float], Image.Image], *, seconds: float, sound: float | None = None, gop: int = 250
+    path: Path,
+    picture: Callable[[float], Image.Image],
+    *,
+    seconds: float,
+    sound: float | None = None,
+    gop: int = 250,
+    fps: int = FPS,
 ) -> Path:
     """A clip of the pictures at each time, with a note of that loudness or none."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "g": str(gop)})
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "g": str(gop)})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
         track = None if sound is None else container.add_stream("aac", rate=44_100, layout="stereo")
-        for number in range(round(seconds * FPS)):
-            frame = av.VideoFrame.from_image(picture(number / FPS))
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+        for number in range(round(seconds * fps)):
+            frame = av.VideoFrame.from_image(picture(number / fps))
+            frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if track is not None:
@@ -175,6 +182,41 @@ def test_of_a_result_whose_middle_settles_nothing_all_is_looked_at(tmp_path, pic
     path = write(tmp_path / "a.mp4", picture, seconds=4)
     assert watch.render(path, seconds=4) == watch.clip(path, seconds=4)
     assert len(watch.render(path, seconds=4).shots) == watch.MOMENTS
+
+
+def opened_for(path, monkeypatch, *, seconds):
+    """What is doubtful about a result, and how often it was opened to find out."""
+    opened: Counter[Path] = Counter()
+
+    def counted(path, really=media.opened, **options):
+        opened[path] += 1
+        return really(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(media, "opened", counted)
+        doubt = watch.doubt(path, seconds=seconds, wants_sound=False, source=lambda: None)
+    return doubt, opened[path]
+
+
+@pytest.mark.parametrize(("seconds", "fps"), [(1, 12), (1, 24), (4, 24)])
+def test_the_middle_of_a_short_result_is_seen_while_it_is_checked(tmp_path, monkeypatch, seconds, fps):
+    path = write(tmp_path / "a.mp4", lambda at_s: scene(4 * at_s / seconds), seconds=seconds, fps=fps)
+    assert opened_for(path, monkeypatch, seconds=seconds) == (None, 1)
+
+
+def test_where_the_check_decodes_none_of_the_middle_it_is_looked_for(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4", scene, seconds=4, gop=12)
+    assert opened_for(path, monkeypatch, seconds=4) == (None, 2)
+
+
+@pytest.mark.parametrize("gop", [12, 250])
+def test_a_middle_that_settles_nothing_is_no_verdict(tmp_path, monkeypatch, gop):
+    frozen, opened = opened_for(
+        write(tmp_path / "a.mp4", lambda _: scene(1), seconds=4, gop=gop), monkeypatch, seconds=4
+    )
+    assert frozen is not None
+    assert frozen.words == "it stands still"
+    assert opened == (2 if gop == 250 else 3)
 
 
 def test_a_result_that_cannot_be_looked_at_shows_nothing(tmp_path):

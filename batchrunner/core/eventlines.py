@@ -6,7 +6,7 @@ The shape is documented in docs/events.md. Fields may be added; none is renamed 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 import re
 from typing import Any, Final
@@ -80,7 +80,16 @@ class JobEvent:
 
     def line(self) -> dict[str, Any]:
         """The event in figures and words that JSON can hold, as `run --events` writes it."""
-        return asdict(self) | {"outputs": [asdict(each) for each in self.outputs]}
+        return _fields(self) | {
+            "credits": _fields(self.credits),
+            "failure": None if self.failure is None else _fields(self.failure),
+            "outputs": [_fields(each) for each in self.outputs],
+        }
+
+
+def _fields(value: JobEvent | Credits | Reason | Output) -> dict[str, Any]:
+    """A value's fields as they are; `asdict` copies all that is in them, which takes ten times as long."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def told_of(event: Event, job: Job, *, run: str) -> JobEvent:
