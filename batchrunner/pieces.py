@@ -131,7 +131,7 @@ class Writing:
         held, self._held = self._held, piece
         await self._settle()
         if held:
-            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, held)
+            self._begin(held)
 
     async def end(self) -> None:
         """Write what is left, and return when all of it is on disk.
@@ -142,7 +142,8 @@ class Writing:
         await self._settle()
         held, self._held = self._held, b""
         if held or self._file is not None:
-            await asyncio.to_thread(self._write, held, is_last=True)
+            self._begin(held, is_last=True)
+            await self._settle()
 
     async def __aenter__(self) -> Self:
         self._claim.__enter__()
@@ -164,13 +165,18 @@ class Writing:
                 if self._file is not None:
                     self._file.close()
 
+    def _begin(self, piece: bytes, *, is_last: bool = False) -> None:
+        """Have a thread write a piece; it is to be waited for by `_settle`, also where all else is broken off."""
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, lambda: self._write(piece, is_last=is_last))
+
     async def _settle(self) -> None:
         """Wait for the piece that is being written; a thread cannot be broken off, and needs the file to be open."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
             self._writing = None
 
-    def _write(self, piece: bytes, *, is_last: bool = False) -> None:
+    def _write(self, piece: bytes, *, is_last: bool) -> None:
         """Write all of a piece.
 
         Raises:

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import errno
 from functools import partial
 import hashlib
+from io import FileIO
 import os
 from pathlib import Path
+import threading
 import tracemalloc
 
 import pytest
@@ -18,7 +20,8 @@ import pytest
 from batchrunner import pieces, transfer, viewers
 from batchrunner.core.space import Bound
 from batchrunner.errors import AddressExpired, DamagedFile, InputProblem, TransferError
-from batchrunner.pieces import PIECE
+from batchrunner.partial import Partial
+from batchrunner.pieces import PIECE, Writing
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from batchrunner.transfer import Saved
@@ -480,6 +483,44 @@ async def test_a_cancelled_download_leaves_no_file_under_the_name(client: Client
     async with answers(chaos.answer(CONTENT)) as server:
         await download(client, server.url, folder / "a.mp4")
     assert files(folder) == ["a.mp4"], "what was left behind is used up by the next try"
+
+
+class Slow(Partial):
+    """Opens its file when it may."""
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(target, "m1")
+        self.is_asked, self.may_go = threading.Event(), threading.Event()
+        self.opened: list[FileIO] = []
+
+    def begin(self, *, etag: str | None, total: int | None) -> FileIO:
+        self.is_asked.set()
+        self.may_go.wait()
+        self.opened.append(super().begin(etag=etag, total=total))
+        return self.opened[-1]
+
+
+async def test_what_is_broken_off_as_it_is_written_waits_for_the_thread_and_closes_the_file(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    slow = Slow(folder / "a.mp4")
+
+    async def write() -> None:
+        async with Writing(slow, None, etag=None, total=len(CONTENT)) as writer:
+            await writer.add(CONTENT)
+            await writer.end()
+
+    task = asyncio.create_task(write())
+    try:
+        await asyncio.to_thread(slow.is_asked.wait)
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done(), "two tries in one partial file"
+    finally:
+        slow.may_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [file.closed for file in slow.opened] == [True]
 
 
 async def test_a_large_download_is_not_held_in_memory(client: Client, folder: Path) -> None:
