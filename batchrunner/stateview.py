@@ -145,7 +145,7 @@ class View:
                         job_id, project, charged, output, ended, decided, accepted, rendered, group, suspect, files
                     )
                 )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise stateerrors.damaged(self.path, f"its jobs cannot be read: {job_id!r} makes no sense") from error
         return jobs
 

@@ -257,10 +257,15 @@ def test_a_session_has_every_attempt_as_it_is_on_record(night: Batch, order: ses
         assert len(session.attempts()) == len(recorded) == (3 if order.wishes.redo else 2)
 
 
-def test_a_finished_job_that_makes_no_sense_is_named(night: Batch) -> None:
-    lives(night, {})
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("outputs", '"none"'), ("spec.request", "1"), ("spec.request", '"[1]"'), ("spec.seconds", "1e400")],
+)
+def test_a_finished_job_that_makes_no_sense_is_named(night: Batch, field: str, value: str) -> None:
+    lives(night, {"tower": unnamed_model})
     with sqlite3.connect(night.state) as database:
-        database.execute("UPDATE job SET body = json_set(body, '$.outputs', 'none') WHERE id = 'tower'")
+        values = (f"$.{field}", value)
+        database.execute("UPDATE job SET body = json_set(body, ?, json(?)) WHERE id = 'tower'", values)
     database.close()
     with store.open_to_read(night.state, is_known=True) as view:
         assert view is not None
