@@ -301,7 +301,7 @@ class Performer:
         return output, None if doubt is None else doubt.words
 
     def sweep(self, jobs: Iterable[Job], *, only_own: bool = False) -> None:
-        """Remove what unfinished downloads of these jobs left; `only_own` as in `partial.sweep`. Waits for the disk."""
+        """Remove what unfinished downloads of these jobs left; `only_own` as in `storage.sweep`. Waits for the disk."""
         self.sweep_renders(((job.spec.output, job.id, job.project_id) for job in jobs), only_own=only_own)
 
     def sweep_renders(self, renders: Iterable[tuple[str, str, str | None]], *, only_own: bool = False) -> None:
