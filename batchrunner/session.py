@@ -207,7 +207,7 @@ def _at_rest(batch: Batch, order: Order, opened: Store, *, now: Instant) -> _AtR
     if order.goal is not Goal.COLLECT or order.wishes.selection != EVERYTHING or opened.lost_log() is not None:
         return None
     finished = opened.finished()
-    gone = storage.missing(batch.root, {path: size for job in finished for path, size in job.files})
+    gone = storage.missing(batch.root, (file for job in finished for file in job.files))
     resting = [job for job in finished if _rests(job, now=now) and not (gone and _lacks(job, gone))]
     others = opened.jobs_not_done(*({job.id for job in finished} - {job.id for job in resting}))
     if any(job.spec.waits_for for job in others):
@@ -220,8 +220,8 @@ def _rests(job: Finished, *, now: Instant) -> bool:
     return is_settled and job.suspect is None
 
 
-def _lacks(job: Finished, gone: AbstractSet[str]) -> bool:
-    return any(path in gone for path, _ in job.files)
+def _lacks(job: Finished, gone: AbstractSet[tuple[str, int]]) -> bool:
+    return not gone.isdisjoint(job.files)
 
 
 def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job], *, tier: str | None) -> Plan:
@@ -348,8 +348,8 @@ def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
         TransferError: of a file in a bucket nobody can tell.
     """
     done = [job for job in jobs if job.state is State.DONE]
-    gone = storage.missing(batch_root, {each.path: each.bytes for job in done for each in job.outputs})
-    return [job for job in done if any(each.path in gone for each in job.outputs)]
+    gone = storage.missing(batch_root, ((each.path, each.bytes) for job in done for each in job.outputs))
+    return [job for job in done if any((each.path, each.bytes) in gone for each in job.outputs)]
 
 
 def selected(session: Session) -> list[Job]:

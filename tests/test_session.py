@@ -213,6 +213,29 @@ def test_what_is_done_and_lacks_its_file_is_taken_up(night: Batch, how: Callable
     assert taken_up(night) == (["hero"], ["tower"])
 
 
+def under_the_name_of_hero(size: int) -> Change:
+    """As when the one was taken away, and what came next found its name free."""
+
+    def change(life: list[Event]) -> list[Event]:
+        last = life[-1]
+        assert isinstance(last, events.Downloaded)
+        output = Output(path="renders/hero.mp4", bytes=size, sha256=f"{size:064}")
+        return [*life[:-1], replace(last, outputs=(output,))]
+
+    return change
+
+
+@pytest.mark.parametrize("sizes", [(4, 9), (9, 4)])
+def test_of_two_results_of_one_name_the_one_that_is_not_there_is_taken_up(night: Batch, sizes: tuple[int, int]) -> None:
+    lives(night, dict(zip(("hero", "tower"), map(under_the_name_of_hero, sizes), strict=True)))
+    (night.root / "renders/hero.mp4").write_bytes(b"done")
+    gone = "tower" if sizes[0] == 4 else "hero"
+    assert taken_up(night)[0] == [gone]
+    with store.open_to_read(night.state) as view:
+        assert view is not None
+        assert [job.id for job in sessions.missing_outputs(night.root, view.jobs())] == [gone]
+
+
 def test_all_is_read_where_some_are_selected(night: Batch) -> None:
     lives(night, {})
     with collecting(night, Wishes(selection=Selection(only=("hero",)))) as session:

@@ -147,8 +147,8 @@ def _record(view: View, root: Path, selection: Selection) -> Record:
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         lines = [line for line in lines if line.job in chosen]
         log = [each for each in log if each[0] in chosen]
-    files = {output.path: output.bytes for job in jobs for output in job.outputs}
-    missing: frozenset[str] = frozenset()
+    files = ((output.path, output.bytes) for job in jobs for output in job.outputs)
+    missing: frozenset[tuple[str, int]] = frozenset()
     with suppress(TransferError):  # a bucket that cannot be reached says nothing of what is in it
         missing = storage.missing(root, files)
     return Record(jobs=jobs, earlier=earlier, log=log, lines=lines, missing=missing)

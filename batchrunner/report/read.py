@@ -53,14 +53,14 @@ class Record:
     """What is on record of the jobs that a report is of.
 
     Attributes:
-        missing: paths of results that are not where they were put.
+        missing: results that are not where they were put, by path and bytes.
     """
 
     jobs: Sequence[Job]
     earlier: Sequence[Job]
     log: Log
     lines: Sequence[Line]
-    missing: frozenset[str] = frozenset()
+    missing: frozenset[tuple[str, int]] = frozenset()
 
 
 def read(record: Record, *, origin: Origin, cap: int | None, words: Words, clean: Callable[[str], str]) -> Report:
@@ -98,7 +98,7 @@ class _Reader:
 
     words: Words
     clean: Callable[[str], str]
-    missing: frozenset[str]
+    missing: frozenset[tuple[str, int]]
 
     def card(self, job: Job, before: Iterable[Job]) -> Card:
         body = job.spec.body()
@@ -139,7 +139,7 @@ class _Reader:
                     path=each.path,
                     shown=self.clean(each.path),
                     bytes=each.bytes,
-                    is_there=each.path not in self.missing,
+                    is_there=(each.path, each.bytes) not in self.missing,
                     suspect_at_s=each.suspect_at_s,
                 )
                 for each in job.outputs

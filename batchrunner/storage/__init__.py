@@ -7,7 +7,7 @@ no key to the provider's API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 import importlib.util
 import os
@@ -75,20 +75,18 @@ def facts_of(root: Path, names: Iterable[str]) -> dict[str, FileFact]:
     return _of_each(names, lambda each: at(root, each).fact())
 
 
-def missing(root: Path, files: Mapping[str, int]) -> frozenset[str]:
-    """Those of some results that are not where they were put, or have another size in bytes now.
+def missing(root: Path, files: Iterable[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    """Those of some results, by path and bytes, that are not where they were put, or have another size now.
 
     Raises:
         TransferError: of one in a bucket nobody can tell.
     """
-    here = str(root)
-    objects = [each for each in files if addresses.is_object(each)]
+    here, asked = str(root), dict.fromkeys(files)
+    objects = dict.fromkeys(path for path, _ in asked if addresses.is_object(path))
     sizes: dict[str, int | None] = _of_each(objects, lambda each: _size(at(root, each))) if objects else {}
-    gone = []
-    for each, size in files.items():
-        if (sizes[each] if each in sizes else _size_here(here, each)) != size:
-            gone.append(each)
-    return frozenset(gone)
+    return frozenset(
+        (path, size) for path, size in asked if (sizes[path] if path in sizes else _size_here(here, path)) != size
+    )
 
 
 def _size(place: Place) -> int | None:
