@@ -155,7 +155,7 @@ def _names_in(folder: Path) -> list[str]:
     """The names in a folder that begin as ours do."""
     try:
         return [name for name in os.listdir(folder) if name[0] == "."]  # noqa: PTH208 - a hundred thousand, by name only
-    except OSError:
+    except (OSError, ValueError):  # a path with a null byte, out of a state file
         return []
 
 

@@ -373,6 +373,6 @@ def test_only_what_ended_is_swept(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    ended = [("none/a.mp4", "intro", "project-1"), ("a.mp4", "intro", "project-1"), ("a.mp4", "intro", "project-1")]
-    storage.sweep(tmp_path, ended)
+    targets = ("none/a.mp4", "no\0folder/a.mp4", "a.mp4", "a.mp4")
+    storage.sweep(tmp_path, [(target, "intro", "project-1") for target in targets])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[3:])
