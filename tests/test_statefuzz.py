@@ -50,6 +50,7 @@ def path(tmp_path: Path) -> Path:
 def read_all(view: stateview.View) -> None:
     """Everything that a command asks a state file for."""
     view.jobs(), view.all_attempts(), view.attempts("a")
+    view.finished(), view.earlier(), view.jobs_not_done("a")
     list(view.events()), view.book()
     view.ledger(), view.totals(), view.baselines(), view.baseline(), view.balance_moves()
     view.fact("account"), view.last_run(), view.files(), view.uploads(), view.learned("pauses")
