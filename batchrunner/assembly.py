@@ -85,7 +85,6 @@ def engine(
     access: Access,
     account: wire.Account,
     till: Till,
-    charged: int,
     observe: Callable[[Event, Job], None],
     tell: Callable[[str], None],
     near_cap: Callable[[str], None] | None = None,
@@ -95,9 +94,8 @@ def engine(
 ) -> tuple[Engine, Performer]:
     """The engine of a session with the real parts in it.
 
-    `account` is as it was just read, with the till taken by whoever means to buy; `charged` are the credits of every
-    attempt on record. `viewers` are the programs that look into results, which end with the run; without them a thread
-    does.
+    `account` is as it was just read, with the till taken by whoever means to buy. `viewers` are the programs that look
+    into results, which end with the run; without them a thread does.
     """
     if session.order.buys:
         _tell_waiting(session.plan, tell)
@@ -121,7 +119,7 @@ def engine(
             observe=observe,
         ),
         settings=settings,
-        money=_money(session, attempts, account, till, charged=charged),
+        money=_money(session, attempts, account, till),
         purse=_purse(session, attempts, account, till, tell=tell, near_cap=near_cap),
         governor=governor,
         timetable=_timetable(session, governor),
@@ -188,14 +186,14 @@ def _performer(session: Session, client: Client, policy: Policy, following: Foll
     )
 
 
-def _money(session: Session, attempts: Iterable[Job], account: wire.Account, till: Till, *, charged: int) -> Money:
+def _money(session: Session, attempts: Iterable[Job], account: wire.Account, till: Till) -> Money:
     """What the balance is held against."""
     opened = session.store
     return Money(
         credits=account.credits,
         moves=opened.balance_moves(),
         baseline=opened.baseline(),
-        ledger=charged,
+        ledger=opened.ledger(),
         past=_past(attempts, session.jobs),
         elsewhere=_elsewhere(session, account, till),
     )

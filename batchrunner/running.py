@@ -241,7 +241,6 @@ class _Run:
             access=self.access,
             account=account,
             till=self.till,
-            charged=self.charged_before,
             observe=onlooker.observe if self.herald is None else _both(onlooker.observe, self.herald.observe),
             tell=self.recorder.tell,
             near_cap=None if self.herald is None else self.herald.near_cap,

@@ -289,7 +289,6 @@ async def night(provider: Provider, folder: Path, media: Path, *, is_told: bool 
                 access=access,
                 account=account,
                 till=Till(None),
-                charged=session.store.ledger(),
                 observe=observe,
                 tell=print,
             )

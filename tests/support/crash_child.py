@@ -86,7 +86,6 @@ async def _run(manifest: Path, deadly: str) -> int:
                 till=Till(None),
                 access=access,
                 account=account,
-                charged=session.store.ledger(),
                 observe=lambda _event, _job: None,
                 tell=lambda _text: None,
             )
