@@ -31,11 +31,8 @@ READ_AT_START: Final = ("PYTHON", "LC_", "LANG", "LD_", "SSL_", "COVERAGE_")
 
 def can_run(env: Mapping[str, str]) -> bool:
     """Whether a process with that environment is the same as one that was started with it."""
-    return _is_there() and _read_at_start(env) == _read_at_start(os.environ)
-
-
-def _is_there() -> bool:
-    return "forkserver" in multiprocessing.get_all_start_methods()
+    is_there = "forkserver" in multiprocessing.get_all_start_methods()
+    return is_there and _read_at_start(env) == _read_at_start(os.environ)
 
 
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
