@@ -13,7 +13,7 @@ from batchrunner.core import (
 )
 from batchrunner.core.job import Job
 from batchrunner.environ import KEYS
-from batchrunner.errors import KeyRefused, Rejected, UsageError
+from batchrunner.errors import KeyRefused, NeverSent, NoAnswer, Rejected, UsageError
 from batchrunner.provider import LIBRARY, wire
 from batchrunner.provider.client import BASE_URL, Client
 from batchrunner.provider.proxies import Proxies, proxies_of
@@ -26,6 +26,9 @@ FORBIDDEN_HINT = (
 )
 """The provider's quick start (2026-08) gives 403 to a key whose plan lacks what was asked for, no specification has it,
 and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
+
+REFUSED_HINT = "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
+UNREACHABLE_HINT = "check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ def access(environ: Mapping[str, str]) -> Access:
     if not key:
         raise UsageError(
             "there is no API key",
-            hint="set MAGIC_HOUR_API_KEY (keys are made at https://magichour.ai/developer), or try --sandbox",
+            hint="set MAGIC_HOUR_API_KEY (keys are made at https://magichour.ai/developer); `run --sandbox` needs none",
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
@@ -128,9 +131,13 @@ async def account(client: Client) -> wire.Account:
     """
     try:
         return await client.account()
+    except (NeverSent, NoAnswer) as error:
+        raise type(error)(str(error), hint=UNREACHABLE_HINT) from error
     except Rejected as error:
-        if error.status == 403:
-            raise KeyRefused(str(error), status=403, code=error.code, hint=FORBIDDEN_HINT) from error
+        if error.status in {401, 403}:
+            hint = FORBIDDEN_HINT if error.status == 403 else REFUSED_HINT
+            text = f"the key is refused: {error}"
+            raise KeyRefused(text, status=error.status, code=error.code, hint=hint) from error
         if error.status != 404:
             raise
         return wire.Account(id="", tier=None, credits=None)

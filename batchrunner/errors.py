@@ -110,8 +110,15 @@ class NoAnswer(ProviderError):
     `project_id` is set when the unreadable answer still contained an id: it must never be lost.
     """
 
-    def __init__(self, message: str, *, project_id: str | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        project_id: str | None = None,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.project_id = project_id
         self.retry_after_s = retry_after_s
 

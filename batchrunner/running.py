@@ -66,6 +66,7 @@ class Report:
         exit_code: what that comes to.
         jobs: every job as it is now, but for those that are done and were not asked for.
         at_rest: how many these are; nothing is to be told of one.
+        changed: ids of finished jobs that the manifest asks for otherwise now, and that were left as they are.
         earlier: the attempts that were followed by another.
         totals: credits over every attempt on record.
         charged_before: credits of every attempt on record when it began.
@@ -82,6 +83,7 @@ class Report:
     named: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[Job, ...] = field(default=(), repr=False)
     at_rest: int = 0
+    changed: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -277,6 +279,7 @@ class _Run:
             named=named,
             earlier=tuple(opened.earlier()),
             at_rest=0 if tells_all else len(self.session.at_rest),
+            changed=tuple(entry.id for entry in self.session.plan.changed() if entry.is_selected),
         )
 
 

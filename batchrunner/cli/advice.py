@@ -132,6 +132,10 @@ MOST_SUSPECTS = 10
 """Suspect results that are named after a run; the rest is counted."""
 
 
+MOST_CHANGED = 5
+"""Finished jobs that changed since and are named after a run; the rest is counted."""
+
+
 MOST_WAITING = 10
 """Jobs that wait for what came to nothing and are named after a run; the rest is counted."""
 
@@ -161,12 +165,23 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
         yield "hint: top up the account and run again; what was bought is on disk"
     elif outcome.stop is Stop.DISK_FULL:
         yield "hint: make room and run again; the provider keeps what was bought"
+    yield from _about_changed(report.changed, typed)
     yield from _about_suspects(report.jobs, typed)
     for job in report.jobs:
         if job.state is State.UNCERTAIN:
             yield from doubts.lines(job, typed, project_id=report.named.get(job.name or ""))
     yield from _about_waiting(report.jobs)
     yield from _next_command(report, typed)
+
+
+def _about_changed(ids: Sequence[str], typed: Typed) -> Iterator[str]:
+    """What was left as it is though the manifest says otherwise now: else a run that did nothing looks as if it had."""
+    if not ids:
+        return
+    more = f" and {len(ids) - MOST_CHANGED:,} more" if len(ids) > MOST_CHANGED else ""
+    changed = f"{show.plural(len(ids), 'finished job')} changed since, and left: {', '.join(ids[:MOST_CHANGED])}{more}"
+    it = "it" if len(ids) == 1 else "them"
+    yield f"{changed}; {typed.command('run', rerender=True)}    renders {it} again"
 
 
 def _about_waiting(jobs: Sequence[Job]) -> Iterator[str]:

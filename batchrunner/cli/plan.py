@@ -112,6 +112,8 @@ def _plan(manifest: Path, given: Mapping[str, Any]) -> int:
             typed = Typed.of(manifest, given)
             again = {"rerender": wishes.rerender, "retry_failed": wishes.retry_failed, "plan": given["save"]}
             show.say(f"next: {typed.command('run', **again)}")
+        elif seen.plan.changed():
+            show.say(f"next: {Typed.of(manifest, given).command('plan', rerender=True)}    prices what changed")
     has_changes = any(entry.action is not Do.SKIP for entry in seen.plan.entries)
     return 2 if given["detailed_exitcode"] and has_changes else Exit.OK
 
@@ -134,6 +136,8 @@ def _account() -> wire.Account | None:
         return asyncio.run(account_of(access(os.environ)))
     except ProviderError as error:
         show.say(f"warning: the account could not be read: {error}")
+        if error.hint:
+            show.say(f"hint: {error.hint}")
         return None
 
 

@@ -174,9 +174,8 @@ def about_contact(found: Contact) -> list[Finding]:
     if found.skew_s is not None:
         findings.append(_clock(found.skew_s))
     if found.exit_code is Exit.KEY_REFUSED:
-        advice = found.advice or "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
-        text = f"the key is refused: {found.trouble}"
-        return [*findings, _problem("key", text, advice=advice, exit_code=Exit.KEY_REFUSED)]
+        text = found.trouble or "the key is refused"
+        return [*findings, _problem("key", text, advice=found.advice, exit_code=Exit.KEY_REFUSED)]
     if found.trouble is not None:
         return findings
     findings.append(Finding(subject="key", text="there is a key, and it is accepted"))
@@ -189,9 +188,8 @@ def about_contact(found: Contact) -> list[Finding]:
 
 def _reach(found: Contact) -> Finding:
     if found.latency_s is None or (found.trouble and found.exit_code is not Exit.KEY_REFUSED):
-        advice = "check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL"
         text = f"{found.base_url}: {found.trouble or 'no answer'}"
-        return _problem("provider", text, advice=advice, exit_code=Exit.UNREACHABLE)
+        return _problem("provider", text, advice=found.advice, exit_code=Exit.UNREACHABLE)
     text = f"{found.base_url} answers in {found.latency_s * 1000:,.0f} ms"
     return _warning("provider", text) if found.latency_s > SLOW_S else Finding(subject="provider", text=text)
 

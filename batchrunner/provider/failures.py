@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+import os
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -109,8 +110,17 @@ def _words(error: BaseException, *, secret: str) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
     deepest = error.__cause__ or error
+    if isinstance(deepest, aiohttp.ClientConnectorError) and not isinstance(deepest, aiohttp.ClientSSLError):
+        return by_form(_unreached(deepest))
     text = str(deepest) or str(error) or type(deepest).__name__
     return by_form(text.replace(secret, "…") if secret else text)
+
+
+def _unreached(error: aiohttp.ClientConnectorError) -> str:
+    """Which host could not be connected to, and why: in the system's words where it has a number for it."""
+    number, said = error.os_error.errno, error.os_error.strerror
+    why = os.strerror(number) if number is not None and number > 0 else said or str(error.os_error)
+    return f"{error.host}:{error.port}: {why}"
 
 
 @contextmanager

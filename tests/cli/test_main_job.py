@@ -145,9 +145,14 @@ def test_a_changed_prompt_is_shown_and_bought_only_when_asked_for(program, batch
     (clip,) = [job for job in plan["jobs"] if job["id"] == "clip"]
     assert clip["action"] == "skip"
     assert 'style.art_style: "Ink" -> "Comic"' in clip["reason"]
-    assert program.run("run", batch.name).code == 0
+    left = program.run("run", batch.name)
+    assert left.code == 0
+    again = f"batchrunner run {batch.name} --rerender    renders it again"
+    assert f"1 finished job changed since, and left: clip; {again}" in left.err
     assert len(program.provider.creates(batch.stem)) == 2
-    assert program.run("run", batch.name, "--rerender").code == 0
+    assert "changed since" not in program.run("run", batch.name, "--only", "still").err
+    rendered = program.run("run", batch.name, "--rerender")
+    assert (rendered.code, "changed since" in rendered.err) == (0, False)
     assert len(program.provider.creates(batch.stem)) == 3
     assert (batch.parent / "out" / "clip.mp4").exists(), "the old render was paid for and stays"
     (clip,) = [job for job in program.status(batch)["jobs"] if job["id"] == "clip"]
@@ -233,7 +238,17 @@ def test_a_refused_key_stops_before_a_single_upload(program, batch):
     assert ended.code == 6
     after = program.provider.requests()
     assert {route for route in after if after[route] != before.get(route)} == {"GET /v1/account"}
+    assert "error: the key is refused: HTTP 401" in ended.err
+    assert "hint: make a key at " in ended.err
     assert "mhk_wrong_key_of_somebody" not in ended.err + ended.out
+
+
+def test_no_way_to_the_provider_says_which_host_and_what_to_look_at(program, batch):
+    program.env["MAGIC_HOUR_BASE_URL"] = "http://127.0.0.1:1"
+    ended = program.run("run", batch.name)
+    assert ended.code == 5
+    assert "error: cannot connect to /v1/account: 127.0.0.1:1: Connection refused\n" in ended.err
+    assert "hint: check the network, " in ended.err
 
 
 def test_the_key_is_in_no_file_and_in_no_output(program, batch):
