@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+import shlex
 import sys
 
 from batchrunner import zones
-from batchrunner.core import catalog as catalogue, reader
+from batchrunner.core import catalog as catalogue, findings, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.reader import Around
 from batchrunner.errors import UsageError
@@ -116,7 +117,34 @@ def text_of(path: Path, *, what: str = "") -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
-        raise UsageError(f"cannot read {what}{path}: {error.strerror or error}") from error
+        is_lacking = isinstance(error, FileNotFoundError) and not what
+        hint = hint_for_no_manifest(path) if is_lacking else None
+        raise UsageError(f"cannot read {what}{path}: {error.strerror or error}", hint=hint) from error
+
+
+def hint_for_no_manifest(path: Path) -> str:
+    """What may have been meant by a manifest that is not there: one of a name like it, or none that exists yet."""
+    near = findings.nearest(path.name, _manifests_in(path.parent))
+    if near is not None:
+        return f"did you mean {path.with_name(near)}?"
+    return "`batchrunner init FOLDER` writes one for the clips and stills in a folder"
+
+
+def hint_for_a_folder(folder: Path) -> str:
+    """What may have been meant by a folder where a manifest is wanted."""
+    there = _manifests_in(folder)
+    if there:
+        more = f", or another of {len(there):,}" if len(there) > 1 else ""
+        return f"did you mean {folder / there[0]}{more}?"
+    return f"`batchrunner init {shlex.quote(str(folder))}` writes one for the clips and stills in it"
+
+
+def _manifests_in(folder: Path) -> tuple[str, ...]:
+    """The names in a folder that manifests have, sorted; none where it cannot be listed."""
+    try:
+        return tuple(sorted(each.name for each in folder.iterdir() if each.suffix in {".yaml", ".yml"}))
+    except OSError:
+        return ()
 
 
 def _is_no_file(path: Path) -> bool:

@@ -8,7 +8,7 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit
 
 
-@click.command()
+@click.command(short_help="Show plan and credits; says whether the key is accepted.")
 @options.as_json
 def account(*, as_json: bool) -> int:
     """Show the plan and the credits of the account; spends nothing, and says whether the key is accepted."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 import io
+from pathlib import Path
 import platform
+from shlex import quote
 import sys
 import tempfile
 import traceback
@@ -57,14 +59,43 @@ class Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        for option in command.params:
+            if isinstance(option, click.Option) and option.envvar is None:
+                option.envvar = _variable(cmd_name, option)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed, and its arguments; what is none is told with what was probably meant."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r} ({_meant(args[0])})")
+        return super().resolve_command(ctx, args)
+
+
+def _variable(command: str, option: click.Option) -> str:
+    """The environment variable of an option: its flag as it is typed, where click takes the name of the argument."""
+    flag = max(option.opts, key=len).lstrip("-")
+    return f"BATCHRUNNER_{command}_{flag}".replace("-", "_").upper()
+
+
+def _meant(word: str) -> str:
+    """What may have been meant by a word that is no command."""
+    from batchrunner.core import findings
+
+    if (near := findings.nearest(word, tuple(COMMANDS))) is not None:
+        return f"did you mean {near}?"
+    if Path(word).exists():
+        return f"a command comes first, such as: batchrunner {'init' if Path(word).is_dir() else 'run'} {quote(word)}"
+    return "`batchrunner --help` shows all"
 
 
 @click.group(
     cls=Program,
     context_settings={"auto_envvar_prefix": "BATCHRUNNER", "help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 usage or manifest, 3 incomplete, 4 jobs failed, 5 unreachable, 6 key refused, "
-    "7 out of credits, 8 budget reached, 9 uncertain, 10 window over, 11 locked, 12 state unusable, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 unexpected error, 2 usage or manifest, 3 incomplete, 4 jobs failed, 5 unreachable, "
+    "6 key refused, 7 out of credits, 8 budget reached, 9 uncertain, 10 window over, 11 locked, 12 state unusable, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="batchrunner")
 def program() -> None:

@@ -35,7 +35,7 @@ UNCERTAIN: Final = "uncertain"
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-@click.command()
+@click.command(short_help="Print the script that lets a shell complete with Tab.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> int:

@@ -10,7 +10,7 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit
 
 
-@click.command()
+@click.command(short_help="Show a manifest with everything filled in.")
 @options.manifest
 @click.option("--origin", is_flag=True, help="Say beside each value where it came from.")
 @options.allow_unlisted

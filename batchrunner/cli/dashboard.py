@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from batchrunner.pictures import Pictures
 
 
-@click.command()
+@click.command(short_help="Follow runs in a browser.")
 @click.argument("place", metavar="[MANIFEST|FOLDER]", type=click.Path(path_type=Path), default=Path())
 @options.state
 @options.variables
-@options.max_credits
+@options.max_credits("each retry from the page")
 @options.max_credits_per_job
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need the token to read.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port.")

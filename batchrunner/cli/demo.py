@@ -11,7 +11,7 @@ from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 
-@click.command()
+@click.command(short_help="See real video come out of a manifest: no key, no credits.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"))
 def demo(folder: Path) -> int:
     """Make a few clips and stills in FOLDER, write a manifest for them, and render it on a sandbox.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from batchrunner.core.doctor import Finding
 
 
-@click.command()
-@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.command(short_help="Check the set-up; with a manifest, its state file as well.")
+@click.argument("manifest", type=options.ManifestFile(), required=False)
 @options.state
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend; never while a run goes on.")
 @click.option(

@@ -11,7 +11,7 @@ from batchrunner.cli import options, recorder, show
 from batchrunner.cli.advice import Typed
 
 
-@click.command()
+@click.command(short_help="Fetch what was paid for and is not on disk; buys nothing.")
 @options.manifest
 @options.selecting
 @options.sandbox

@@ -13,7 +13,7 @@ from batchrunner.errors import Exit
 MOST_LEFT_OUT = 10
 
 
-@click.command()
+@click.command(short_help="Write a first manifest for the clips and stills in a folder.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
     "-o",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.core.ledger import Drift, Line
 
 
-@click.command()
+@click.command(short_help="Show where every credit went, and refunds that are due.")
 @options.manifest
 @options.state
 @click.option("--csv", "as_csv", is_flag=True, help="Print the lines as CSV on standard output.")

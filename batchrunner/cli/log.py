@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchrunner.core.eventlines import JobEvent
 
 
-@click.command()
+@click.command(short_help="Show all that happened to one job.")
 @options.manifest
 @click.argument("job", shell_complete=completion.jobs)
 @options.state

@@ -11,7 +11,7 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit, UsageError
 
 
-@click.command()
+@click.command(short_help="Show where notices of runs go, or send one.")
 @click.option("--test", "tests", is_flag=True, help="Send a notice to each address.")
 @options.as_json
 def notify(*, tests: bool, as_json: bool) -> int:

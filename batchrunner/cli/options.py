@@ -20,7 +20,25 @@ if TYPE_CHECKING:
 
 Decorated = Callable[..., Any]
 
-manifest = click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False))
+
+class ManifestFile(click.Path):
+    """A manifest, which need not be there: its state file may be. A folder is told with what was probably meant."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if Path(value).is_dir():
+            from batchrunner import places
+
+            self.fail(
+                f"{str(value)!r} is a folder, not a manifest ({places.hint_for_a_folder(Path(value))})", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
+manifest = click.argument("manifest", type=ManifestFile())
 
 state = click.option(
     "--state",
@@ -166,7 +184,12 @@ workers = click.option(
     " processes on this machine.",
 )
 
-max_credits = click.option("--max-credits", type=click.IntRange(min=0), help="Most that this run may spend.")
+
+def max_credits(of: str = "this run") -> Callable[[Decorated], Decorated]:
+    """The cap `of` what is begun."""
+    return click.option("--max-credits", type=click.IntRange(min=0), help=f"Most that {of} may spend.")
+
+
 max_credits_per_job = click.option(
     "--max-credits-per-job", type=click.IntRange(min=0), help="Most that one job may cost."
 )
@@ -184,7 +207,7 @@ BUYING = (
         metavar="MANIFEST",
         help="Begin when no run of this other manifest goes on any more. May be repeated.",
     ),
-    max_credits,
+    max_credits(),
     max_credits_per_job,
     click.option(
         "--cutoff",
@@ -281,14 +304,17 @@ class _StateOrFile(click.ParamType):  # type: ignore[type-arg]  # generic since 
         return path
 
 
-SELECTING = (
-    click.option(
+def _only(more: str = "") -> Callable[[Decorated], Decorated]:
+    return click.option(
         "--only",
         multiple=True,
         metavar="ID",
         shell_complete=completion.jobs,
-        help="Only these jobs, by id or pattern; a changed job named by its id is bought again. May be repeated.",
-    ),
+        help=f"Only these jobs, by id or pattern{more}. May be repeated.",
+    )
+
+
+SELECTING = (
     click.option(
         "--exclude",
         multiple=True,
@@ -320,14 +346,22 @@ SELECTING = (
 
 def selecting(command: Decorated) -> Decorated:
     """Let a command be for some of the jobs: it is given `selection`, and `state` for the state file."""
+    return _selecting(command, _only())
 
+
+def selecting_to_buy(command: Decorated) -> Decorated:
+    """The same for a command that renders jobs once more that are done, changed since and named by their id."""
+    return _selecting(command, _only("; a changed job named by its id is bought again"))
+
+
+def _selecting(command: Decorated, only: Callable[[Decorated], Decorated]) -> Decorated:
     @wraps(command)
     def told(manifest: Path, **given: Any) -> Any:
         words = {name: given.pop(name) for name in ("only", "exclude", "tag", "kind", "limit", "sample", "seed")}
         states = given.pop("state")
         return command(manifest, selection=_selection(words, states), state=_state_file(states), **given)
 
-    return _with(SELECTING, told)
+    return _with((only, *SELECTING), told)
 
 
 def _selection(words: dict[str, Any], states: Sequence[str | Path]) -> Selection:

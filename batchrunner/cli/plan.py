@@ -51,16 +51,22 @@ class _Detailed(click.Command):
             raise
 
 
-@click.command(cls=_Detailed)
+@click.command(cls=_Detailed, short_help="Show what a run would do, why, and what it would cost.")
 @options.manifest
-@options.selecting
+@options.selecting_to_buy
 @options.rerender
 @options.retry_failed
 @options.allow_unlisted
 @options.history
 @options.variables
 @options.window
-@click.option("-o", "save", type=click.Path(path_type=Path, dir_okay=False), help="Save it for `run --plan`.")
+@click.option(
+    "-o",
+    "--output",
+    "save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Save it for `run --plan`.",
+)
 @click.option(
     "--detailed-exitcode",
     is_flag=True,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.traffic import Traffic
 
 
-@click.command()
+@click.command(short_help="Find out what became of lost submissions; buys nothing.")
 @options.manifest
 @options.state
 @options.sandbox

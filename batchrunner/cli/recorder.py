@@ -28,10 +28,13 @@ def recording(
     With `events` as `-`, they are all that goes to standard output.
 
     Raises:
-        UsageError: a file that was named cannot be written.
+        UsageError: a file that was named cannot be written, or one is named and none is wanted.
     """
     from batchrunner import telemetry
     from batchrunner.recorder import Recorder, keeping
+
+    if no_log and log is not None:
+        raise UsageError("--log and --no-log contradict each other", hint="leave one of them out")
 
     with _events_to(events) as lines:
         sends = telemetry.opened(os.environ, tell=show.say)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchrunner.core.plan import Plan
 
 
-@click.command()
+@click.command(short_help="Make another take of one job, beside the old file.")
 @options.manifest
 @click.argument("job", shell_complete=completion.jobs)
 @click.option(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", "md", "json", "csv", "junit")
 
 
-@click.command()
+@click.command(short_help="Make a page of a batch; also md, json, csv, junit.")
 @options.manifest
 @options.selecting
 @click.option(

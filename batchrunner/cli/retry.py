@@ -23,7 +23,7 @@ MOST_IDS = 5
 """Jobs of a group that are named; the rest is counted."""
 
 
-@click.command()
+@click.command(short_help="Try again what failed or was canceled.")
 @options.manifest
 @options.selecting
 @click.option("--code", multiple=True, metavar="CODE", help="Only jobs that failed for this reason. May be repeated.")

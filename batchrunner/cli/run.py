@@ -44,9 +44,9 @@ class _Run(click.Command):
         return super().parse_args(ctx, [f"{CANARY}=go" if word == CANARY else word for word in args])
 
 
-@click.command(cls=_Run)
+@click.command(cls=_Run, short_help="Render what is missing and bring every clip to disk.")
 @options.manifest
-@options.selecting
+@options.selecting_to_buy
 @options.sandbox
 @options.scale
 @options.rerender

@@ -11,15 +11,23 @@ from batchrunner.cli import show
 from batchrunner.errors import Exit
 
 
-@click.command()
-@click.option("--port", default=0, show_default="a free one", help="Port on 127.0.0.1.")
+@click.command(short_help="Run the provider's stand-in on this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port on 127.0.0.1.")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep its state here between starts.")
 @click.option("--scale", default=1.0, show_default=True, help="Size of the pictures; 0.25 is quick.")
-@click.option("--latency", default=0.0, show_default=True, help="Seconds a render takes at least.")
+@click.option(
+    "--latency", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Seconds a render takes at least."
+)
 @click.option("--latency-spread", default=0.0, show_default=True, help="Share by which the latency differs, 0 to 1.")
 @click.option("--no-render", is_flag=True, help="Tiny ready-made clips instead of renders, any number at once.")
 @click.option("--credits", "balance", default=100_000, show_default=True, help="Balance of a new account.")
-@click.option("--tier", type=click.Choice(["free", "creator", "pro", "business"]), default="creator", show_default=True)
+@click.option(
+    "--tier",
+    type=click.Choice(["free", "creator", "pro", "business"]),
+    default="creator",
+    show_default=True,
+    help="Plan of the account: the default model, the sizes of clips and uploads.",
+)
 @click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="JSON file of rules of misbehaviour.")
 @click.option("--chaos", type=click.Choice(["mild", "wild"]), help="Misbehave at random.")
 @click.option("--webhook-url", help="Post notices there, signed with SANDBOX_WEBHOOK_SECRET; only this machine.")

@@ -10,9 +10,13 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit, UsageError
 
 
-@click.command()
+@click.command(short_help="Print the manifest's format for editors (JSON Schema).")
 @click.option(
-    "-o", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file and not to standard output."
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it to a file and not to standard output.",
 )
 @click.option(
     "--catalog",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
 
 
-@click.command()
+@click.command(short_help="Name the project that a lost submission became.")
 @options.manifest
 @click.argument("job", shell_complete=completion.uncertain)
 @click.argument("project_id")
@@ -40,7 +40,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
     return Exit.OK
 
 
-@click.command()
+@click.command(short_help="Decide about a lost submission.")
 @options.manifest
 @click.argument("job", shell_complete=completion.uncertain)
 @click.option("--not-created", "verdict", flag_value="not created", help="It was not accepted: submit it again.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.telling import Now
 
 
-@click.command()
+@click.command(short_help="Show how far a batch is: jobs, credits, files.")
 @options.manifest
 @options.selecting
 @options.as_json
@@ -39,7 +39,9 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         return _watch(manifest, selection, state, as_json=as_json)
     path = state or store.path_for(manifest)
     if not path.exists() and not manifest.exists():
-        raise UsageError(f"there is neither {manifest} nor {path}")
+        from batchrunner import places
+
+        raise UsageError(f"there is neither {manifest} nor {path}", hint=places.hint_for_no_manifest(manifest))
     with store.open_to_read(path) as view:
         everything = jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []

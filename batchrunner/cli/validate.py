@@ -10,7 +10,7 @@ from batchrunner.cli import options, show
 from batchrunner.errors import Exit, ManifestError
 
 
-@click.command()
+@click.command(short_help="Check a manifest and the files it names.")
 @options.manifest
 @options.allow_unlisted
 @options.variables

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 import uvicorn
 
-from batchrunner.errors import BatchrunnerError
+from batchrunner.errors import UsageError
 from batchrunner.sandbox import (
     answers,
     assets,
@@ -391,7 +391,8 @@ def _listen(settings: Settings) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise BatchrunnerError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        raise UsageError(why, hint="name another --port, or none for a free one") from error
     return listener
 
 

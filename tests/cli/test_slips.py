@@ -1,0 +1,72 @@
+"""What a person types who has not read the documentation, and what it is answered with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from batchrunner.cli.app import COMMANDS, main, program
+from tests.support import nights
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to type commands in, with a manifest and another folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "night.yaml").write_text("version: 1\njobs: []\n")
+    nights.write_state(tmp_path / "night.yaml", [nights.done("a")])
+    (tmp_path / "clips").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["statsu", "night.yaml"], "there is no command 'statsu' (did you mean status?)"),
+        (["night.yaml"], "(a command comes first, such as: batchrunner run night.yaml)"),
+        (["clips"], "(a command comes first, such as: batchrunner init clips)"),
+        (["xyzzy"], "there is no command 'xyzzy' (`batchrunner --help` shows all)"),
+        (["run", "nihgt.yaml"], "hint: did you mean night.yaml?"),
+        (["validate", "elsewhere.yml"], "hint: `batchrunner init FOLDER` writes one"),
+        (["status", "nigth.yaml"], "hint: did you mean night.yaml?"),
+        (["run", "clips"], "'clips' is a folder, not a manifest (`batchrunner init clips` writes one"),
+        (["doctor", "."], "'.' is a folder, not a manifest (did you mean night.yaml?)"),
+        (["sandbox", "--port", "65536"], "65536 is not in the range 0<=x<=65535"),
+        (["sandbox", "--latency", "-1"], "-1.0 is not in the range x>=0"),
+        (["download", "night.yaml", "--log", "a", "--no-log"], "--log and --no-log contradict each other"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(folder, capsys, words, said):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_list_of_commands_has_a_whole_sentence_for_each(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS), "each on one line"
+    assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in listed), listed
+
+
+def test_every_flag_has_its_variable(folder, capsys, monkeypatch):
+    context = click.Context(program, info_name="batchrunner", auto_envvar_prefix="BATCHRUNNER")
+    for name in COMMANDS:
+        command = program.get_command(context, name)
+        assert command is not None
+        for option in (each for each in command.params if isinstance(each, click.Option)):
+            flag = max(option.opts, key=len).removeprefix("--").replace("-", "_")
+            assert option.envvar == f"BATCHRUNNER_{name}_{flag}".upper()
+    monkeypatch.setenv("BATCHRUNNER_VALIDATE_JSON", "1")
+    assert main(["validate", "night.yaml"]) == 2
+    assert json.loads(capsys.readouterr().out)["jobs"] == 0
+
+
+def test_who_buys_nothing_is_not_told_what_naming_a_job_would_buy(capsys):
+    for name, buys in (("plan", True), ("run", True), ("status", False), ("download", False), ("report", False)):
+        assert main([name, "--help"]) == 0
+        assert ("is bought again" in " ".join(capsys.readouterr().out.split())) is buys, name
