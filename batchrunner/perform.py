@@ -283,7 +283,8 @@ class Performer:
         except TransferError as error:
             return self._step_failed(Step.DOWNLOAD, job, retry.failure_of(error))
         outputs = tuple(output for output, _ in fetched)
-        doubts = [f"{output.path}: {doubt}" for output, doubt in fetched if doubt is not None]
+        is_one = len(fetched) == 1  # whatever names the doubt names the file of it already
+        doubts = [doubt if is_one else f"{output.path}: {doubt}" for output, doubt in fetched if doubt is not None]
         return events.Downloaded(at=self._now(), outputs=outputs, suspect="; ".join(doubts) or None)
 
     async def _fetch(self, job: Job, number: int, address: wire.Download) -> tuple[Output, str | None]:

@@ -199,7 +199,8 @@ def _about_waiting(jobs: Sequence[Job]) -> Iterator[str]:
 def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:
     suspects = [job for job in jobs if job.suspect is not None]
     for job in suspects[:MOST_SUSPECTS]:
-        yield f"suspect: {job.id}: {job.suspect}"
+        files = ", ".join(addresses.beneath(typed.manifest.parent, each.path) for each in job.outputs)
+        yield f"suspect: {job.id} ({files}): {job.suspect}"
     if suspects:
         more = f"{len(suspects) - MOST_SUSPECTS:,} more; " if len(suspects) > MOST_SUSPECTS else ""
         yield f"hint: {more}`{typed.command('ledger', refunds_due=True)}` lists what to send to support"
@@ -253,6 +254,14 @@ def _go_on(report: Report, typed: Typed, again: str) -> Iterator[str]:
     yield f"{is_next}: {again}    goes on where it was{when}"
 
 
+def _has_failed(report: Report) -> bool:
+    """Whether jobs came to nothing, which may be so beside a submission that a person has to decide about."""
+    from batchrunner.core.job import State
+
+    is_told = report.exit_code in {Exit.JOBS_FAILED, Exit.UNCERTAIN}
+    return is_told and any(job.state in {State.FAILED, State.CANCELED} for job in report.jobs)
+
+
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     from batchrunner.core.job import BOUGHT
     from batchrunner.core.selection import OPEN
@@ -274,7 +283,7 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
         yield f"next: raise the cap, then {again}    goes on with what is left"
     elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED, Exit.WINDOW_OVER}:
         yield from _go_on(report, typed, again)
-    elif report.exit_code is Exit.JOBS_FAILED:
+    elif _has_failed(report):
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
         if any(job.state in OPEN for job in report.jobs):
             yield f"then: {again}    goes on with what waits for them"

@@ -53,9 +53,9 @@ def _print(done: Sequence[str], findings: Sequence[Finding]) -> None:
     for text in done:
         show.line(f"fixed    {plain.cell(text)}")
     for finding in findings:
-        show.line(f"{finding.grade:<8} {finding.subject:<11} {plain.cell(finding.text)}")
+        show.hanging(f"{finding.grade:<8} {finding.subject:<11} ", plain.cell(finding.text))
         if finding.advice:
-            show.line(f"{'':<20} -> {plain.cell(finding.advice)}")
+            show.hanging(f"{'':<20} -> ", plain.cell(finding.advice))
 
 
 def _shape(finding: Finding) -> dict[str, str | None]:

@@ -125,8 +125,23 @@ def _print_csv(lines: list[Line]) -> None:
     writer.writerows(_row(line) for line in lines)
 
 
+WIDE = 110
+"""Characters on the line of a terminal from which on there is room for all columns. On a narrower one the year, and
+what tells least, make room for the project, which is what one wants to copy."""
+
+
+def _is_narrow() -> bool:
+    room = show.terminal_width()
+    return room is not None and room < WIDE
+
+
+def _short(time: str) -> str:
+    """A time without its year."""
+    return time[5:19].replace("T", " ")
+
+
 def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: bool) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             _time(line.at),
             line.job,
@@ -138,7 +153,11 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: boo
         )
         for line in lines
     ]
-    show.table(("time", "job", "attempt", "move", "credits", "source", "project"), rows, right=frozenset({2, 4}))
+    headings: tuple[str, ...] = ("time", "job", "attempt", "move", "credits", "source", "project")
+    if _is_narrow():
+        rows = [(_short(row[0]), *row[1:5], row[6]) for row in rows]
+        headings = (*headings[:5], headings[6])
+    show.table(headings, rows, right=frozenset({2, 4}))
     summed = totals_shape(lines)
     show.line(
         f"\n{summed['net']:,} credits net: {summed['charged']:,} charged, {summed['settled']:+,} settled,"
@@ -177,6 +196,9 @@ def _print_due(due: list[Job], *, as_json: bool, as_csv: bool) -> None:
     told = (
         {**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(due_shape, due)
     )
-    rows = [tuple(str(each[column] or "") for column in columns) for each in told]
-    headings = ("project", "credits", "accepted", "ended", "job", "error", "reason")
+    rows: list[tuple[str, ...]] = [tuple(str(each[column] or "") for column in columns) for each in told]
+    headings: tuple[str, ...] = ("project", "credits", "accepted", "ended", "job", "error", "reason")
+    if _is_narrow():
+        rows = [(row[0], row[1], _short(row[3])[:-3], row[4], row[6] or row[5]) for row in rows]
+        headings = ("project", "credits", "ended", "job", "reason")
     show.table(headings, rows, right=frozenset({1}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchrunner.cli import completion, options, show
+from batchrunner.core import plain
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _words(told: JobEvent) -> str:
     if told.event in _CHARGES and told.credits.charged is not None:
         parts.append(f"{told.credits.charged:,} credits")
     if told.failure is not None:
-        parts.append(f"{told.failure.code}: {told.failure.message}")
+        parts.append(f"{told.failure.code}: {plain.clause(told.failure.message)}")
     if told.evidence is not None:
         parts.append(told.evidence)
     if told.then is not None:

@@ -67,10 +67,11 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
         case events.Canceled():
             return "canceled at the provider"
         case events.RenderFailed():
-            said = f"{event.failure.code}: {event.failure.message}"
+            said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
             return f"failed: {said}" if isinstance(event.verdict, GiveUp) else f"{said}; refunded, it starts over"
         case events.RefundAwaited():
-            return f"{event.failure.code}: {event.failure.message}; it starts over when its refund is seen"
+            said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
+            return f"{said}; it starts over when its refund is seen"
         case events.Refused() | events.StepFailed():
             return show.next_try(job) or event.failure.message
         case events.AddressExpired():

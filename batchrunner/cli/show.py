@@ -41,6 +41,16 @@ def words(text: str) -> None:
     click.echo(_fitting(plain.shown(text), sys.stdout))
 
 
+def hanging(head: str, text: str) -> None:
+    """A sentence behind its head, on lines that begin where it begins; one with a command stays whole."""
+    room = terminal_width()
+    if room is None or room < 2 * len(head):
+        line(head + text)
+        return
+    for number, each in enumerate(_wrapped_line(text, room - len(head), indent="")):
+        line((" " * len(head) if number else head) + each)
+
+
 def _fitting(text: str, stream: TextIO | None) -> str:
     if stream is None or not stream.isatty():
         return text
@@ -52,12 +62,12 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(each for part in text.split("\n") for each in _wrapped_line(part, width))
 
 
-def _wrapped_line(text: str, width: int) -> list[str]:
+def _wrapped_line(text: str, width: int, *, indent: str = "  ") -> list[str]:
     if len(text) <= width or "batchrunner " in text:
         return [text]
     from textwrap import wrap
 
-    return wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def is_of_output(error: Exception) -> bool:
@@ -134,7 +144,7 @@ def _problem_shape(problem: Problem) -> dict[str, Any]:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print a table on standard output; the last column takes what is left of the line on a terminal.
+    """Print a table on standard output; on a terminal the last column takes what is left of the line, and more lines.
 
     Args:
         headings: one a column.
@@ -143,17 +153,27 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: froz
     """
     cells = [tuple(headings), *(tuple(map(plain.cell, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    room = terminal_width()
     if room is not None:
         widths = _fitted(widths, room)
-        cells = [tuple(_shortened(cell, width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+        cells = [each for row in cells for each in _fitting_lines(row, widths)]
     for number, row in enumerate(cells):
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(padded).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+        click.echo(click.style(line, bold=True) if number == 0 and room is not None and _takes_styles() else line)
+
+
+def terminal_width() -> int | None:
+    """Characters on a line of standard output; None where it is no terminal, and a line has no end."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _takes_styles() -> bool:
+    """Whether the terminal knows more than letters: who says `dumb` would read the codes of a bold one."""
+    return os.environ.get("TERM") != "dumb"
 
 
 NARROWEST = 8
@@ -172,6 +192,26 @@ def _fitted(widths: Sequence[int], room: int) -> list[int]:
         widest = max(range(len(fitted)), key=lambda column: (fitted[column], -column))
         fitted[widest] -= 1
     return fitted
+
+
+MOST_LINES = 6
+"""Lines that a cell of the last column takes at most."""
+
+
+def _fitting_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """A row on as many lines as its last cell needs, which says why; the other cells are cut short."""
+    from textwrap import wrap
+
+    first = tuple(_shortened(cell, width) for cell, width in zip(row[:-1], widths[:-1], strict=True))
+    blank = ("",) * len(first)
+    is_whole = len(row[-1]) <= widths[-1]
+    lines = (
+        [row[-1]]
+        if is_whole
+        else wrap(row[-1], widths[-1], break_on_hyphens=False, max_lines=MOST_LINES, placeholder="…")
+    )
+    for number, line in enumerate(lines or [""]):
+        yield (*(blank if number else first), line)
 
 
 def _shortened(cell: str, width: int) -> str:

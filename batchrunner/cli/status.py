@@ -77,15 +77,15 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 def _print_waiting(jobs: Sequence[Job], pauses: Mapping[str, str], now: Now | None, typed: Typed) -> None:
     """Why nothing starts, and what waits for a person."""
     for step, words in pauses.items():
-        show.line(plain.cell(f"{step}: {words}"))
+        show.words(plain.cell(f"{step}: {words}"))
     for wait in now.waits if now else ():
-        show.line(plain.cell(f"waiting: {show.plural(wait.jobs, 'job')} ({wait.step}): {wait.why}"))
+        show.words(plain.cell(f"waiting: {show.plural(wait.jobs, 'job')} ({wait.step}): {wait.why}"))
     for why in now.stalls if now else ():
-        show.line(plain.cell(f"waiting: {why}"))
+        show.words(plain.cell(f"waiting: {why}"))
     for job in jobs:
         if job.state == "uncertain":
             for line in doubts.lines(job, typed):
-                show.line(line)
+                show.words(line)
 
 
 def _watch(manifest: Path, selection: Selection, state: Path | None, *, as_json: bool) -> int:
@@ -156,7 +156,8 @@ def note(job: Job, known: Mapping[str, Job]) -> str:
     if waiting is not None:
         return waiting
     if job.broke_at is not None and job.trouble is not None:
-        return f"{job.trouble.code}: {job.trouble.message}; it starts over when its refund is seen"
+        said = f"{job.trouble.code}: {plain.clause(job.trouble.message)}"
+        return f"{said}; it starts over when its refund is seen"
     if job.trouble is not None:
         return f"{job.trouble.code}: {job.trouble.message}"
     return f"project {job.project_id}" if job.project_id else ""

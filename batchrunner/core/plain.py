@@ -29,6 +29,11 @@ def cell(text: str) -> str:
     return _UNSAFE_IN_CELL.sub(_escaped, text)
 
 
+def clause(text: str) -> str:
+    """A sentence of somebody else's without its full stop, where ours goes on behind it."""
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
 def json_line(value: Any) -> str:
     """A value as JSON on one line, with the same characters escaped in its strings, as JSON escapes them."""
     return _UNSAFE.sub(_escaped_as_json, _ON_ONE_LINE.encode(value))

@@ -55,7 +55,7 @@ def _needed(report: Report) -> Iterator[str]:
     for one in report.uncertain:
         yield f"## Uncertain: {plain(one.id)}"
         yield ""
-        yield f"{plain(one.message)} Look in {one.library} for {plain(one.sent_as)}; then type one of:"
+        yield f"{plain(one.message)}. Look in {one.library} for {plain(one.sent_as)}; then type one of:"
         yield from _commands(one.adopt, one.resolve)
     for group in report.groups:
         yield f"## {len(group.ids):,} came to nothing: {plain(group.code)}"

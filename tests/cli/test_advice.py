@@ -73,3 +73,19 @@ def test_what_is_advised_goes_on_with_the_same_state_file(own):
     (own.folder / "renders" / "clip.mp4").unlink()
     assert advised(own.run("run", *where)) == ["download", *where]
     assert sorted(path.name for path in own.folder.rglob("*.state.db")) == ["y.state.db"]
+
+
+BROKEN_AND_LOST = [
+    {"step": "render", "job": "two/clip *", "render_error": {"code": "bad_clip", "message": "It cannot be read."}},
+    {"step": "create", "job": "two/still *", "count": 1, "drop": "after"},
+]
+
+
+@pytest.mark.parametrize("own", [BROKEN_AND_LOST], indirect=True)
+def test_what_failed_beside_a_lost_submission_has_its_command_too(own):
+    manifest = own.folder / "two.yaml"
+    manifest.write_text(TWO_JOBS)
+    ended = own.run("run", manifest.name)
+    assert (ended.code, ended.out) == (9, ""), ended.err
+    assert "clip: failed: bad_clip: It cannot be read\n" in ended.err, "no full stop where a line goes on"
+    assert ended.err.splitlines()[-1] == "next: batchrunner retry two.yaml"

@@ -153,9 +153,9 @@ def test_a_result_of_half_the_length_is_done_and_suspect(own: Start) -> None:
     manifest = written(program, TWO)
     ended = program.run("run", manifest.name)
     assert ended.code == 0, ended.err
-    reason = "out/one.mp4: it is 1.50 s long where 3 s were asked for"
+    reason = "it is 1.50 s long where 3 s were asked for"
     assert "2 jobs: 2 done; 288 credits charged; 1 suspect" in ended.err
-    assert f"suspect: one: {reason}" in ended.err
+    assert f"suspect: one (out/one.mp4): {reason}" in ended.err
     jobs = {job["id"]: job for job in program.status(manifest)["jobs"]}
     assert (jobs["one"]["state"], jobs["one"]["suspect"]) == ("done", reason)
     assert jobs["two"]["suspect"] is None
@@ -172,7 +172,7 @@ def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own
     manifest = written(program, TWO)
     assert program.run("run", manifest.name).code == 0
     jobs = {job["id"]: job for job in program.status(manifest)["jobs"]}
-    assert jobs["one"]["suspect"] == "out/one.mp4: it is black"
+    assert jobs["one"]["suspect"] == "it is black"
     assert jobs["two"]["suspect"] is None
     (downloaded,) = (
         event["body"]

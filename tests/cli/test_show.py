@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 from pathlib import Path
 import pty
@@ -37,9 +38,38 @@ def test_only_a_terminal_gets_lines_of_its_width(tmp_path: Path) -> None:
     environ = os.environ | {"COLUMNS": "40"}
     piped = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert piped.stdout == SENTENCE + "\n"
-    ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, "-c", code], env=environ, stdout=theirs, check=True)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as screen:
-        lines = screen.read(len(SENTENCE)).decode().splitlines()
+    lines = on_a_screen(code, COLUMNS="40")
     assert max(map(len, lines)) <= 40
+    assert " ".join(line.strip() for line in lines) == SENTENCE
+
+
+def on_a_screen(code: str, **environ: str) -> list[str]:
+    """The lines that Python code writes to a terminal, without spaces at their ends."""
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], env=os.environ | environ, stdout=theirs, check=True)
+    os.close(theirs)
+    written = b""
+    with os.fdopen(ours, "rb", buffering=0) as screen, suppress(OSError):  # Linux's word for its end
+        while more := screen.read(4096):
+            written += more
+    return [line.rstrip() for line in written.decode().splitlines()]
+
+
+REASONS = f"""
+from batchrunner.cli import show
+show.table(("job", "reason"), [("a", "{SENTENCE}"), ("b", "x" * 300), ("c", "")])
+"""
+
+
+def test_the_last_column_says_why_on_as_many_lines_as_it_needs() -> None:
+    heading, *lines = on_a_screen(REASONS, COLUMNS="40", TERM="xterm")
+    assert heading == "\x1b[1mjob  reason\x1b[0m"
+    assert max(map(len, lines)) <= 40
+    assert lines[:2] == ["a    12 jobs: 4 done, 8 ready; 1,440", "     credits charged, and 2 charges not"]
+    assert [line[:6] for line in lines if not line.startswith(" ")] == ["a    1", "b    x", "c"]
+    assert len(lines) == 3 + show.MOST_LINES + 1
+    assert lines[-2].endswith("…")
+
+
+def test_a_dumb_terminal_gets_letters_alone() -> None:
+    assert on_a_screen(REASONS, COLUMNS="40", TERM="dumb")[0] == "job  reason"
