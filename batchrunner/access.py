@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchrunner.core import (
@@ -147,6 +148,29 @@ async def account_of(access: Access) -> wire.Account:
     """The same by a connection of its own, for those who ask for nothing else."""
     async with client(access) as opened:
         return await account(opened)
+
+
+def owners(access: Access, account: wire.Account) -> tuple[tuple[str, str], ...]:
+    """What a state file is bound to, by the names under which it keeps that; empty where it is not told."""
+    return (("provider", access.provider), ("account", account.id))
+
+
+def refusal_of(
+    state: Path, fact: Callable[[str], str | None], access: Access, account: wire.Account
+) -> UsageError | None:
+    """Why no run of this account may use a state file, by the facts in it; None where one may."""
+    for name, mine in owners(access, account):
+        recorded = fact(name)
+        if recorded is None or not mine or recorded == mine:
+            continue
+        is_rehearsal = (name, recorded) == ("provider", settings.PROVIDER)
+        whose = "this was a rehearsal:" if is_rehearsal else "use the key they were made with, or"
+        return UsageError(
+            f"{state} records renders of the {name} {recorded!r}, and this run would use {mine!r}",
+            hint=f"{whose} move it (with its -wal and -shm, if they are there) and its renders away, or name another"
+            " state file with --state",
+        )
+    return None
 
 
 async def find_project(access: Access, job: Job, project_id: str) -> wire.Project:

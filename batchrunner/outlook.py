@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from batchrunner import caps, clock, places, prediction, private, room, store, waiting
-from batchrunner.access import Access
+from batchrunner.access import Access, refusal_of
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting, pins as pinning, remarks
 from batchrunner.core.forecast import Forecast
@@ -40,6 +40,7 @@ class Outlook:
         disks: where the results go, and how much room there is.
         hours: when a run that begins now may buy.
         forecast: when it will be done; None where nothing is to be done.
+        refusal: why no run would begin with this key; None where one would, or nobody knows.
     """
 
     balance: int | None
@@ -49,6 +50,7 @@ class Outlook:
     disks: tuple[Room, ...]
     hours: Hours
     forecast: Forecast | None
+    refusal: UsageError | None = None
 
 
 def of(
@@ -76,6 +78,9 @@ def of(
     for job_id, text in remarks.fast_clips(made, batch.catalog).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
+        refusal = None
+        if view is not None and access is not None and account is not None:
+            refusal = refusal_of(batch.state, view.fact, access, account)
         counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
     wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
     limits = caps.caps(batch if known.tier else _without_usd(batch), caps.Flags(), tier=known.tier)
@@ -91,6 +96,7 @@ def of(
         disks=room.look(batch.root, made),
         hours=hours,
         forecast=prediction.of_plan(batch, made, account, access=access, history=history, hours=hours),
+        refusal=refusal,
     )
 
 

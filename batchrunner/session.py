@@ -15,7 +15,7 @@ from pathlib import Path
 import secrets
 
 from batchrunner import collector, room, storage, store
-from batchrunner.access import Access
+from batchrunner.access import Access, owners, refusal_of
 from batchrunner.batch import Batch
 from batchrunner.caps import Flags, refuse_vain_caps
 from batchrunner.clock import WallClock
@@ -26,7 +26,7 @@ from batchrunner.core.pins import Pins
 from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import EVERYTHING, Selection, facts_of, refuse_unmatched
-from batchrunner.errors import PlanMoved, UsageError
+from batchrunner.errors import PlanMoved
 from batchrunner.planning import Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.provider import wire
 from batchrunner.stateview import Finished
@@ -257,16 +257,12 @@ def _claim(opened: Store, access: Access, account: wire.Account) -> None:
 
     Renders of the sandbox must never pass for paid ones, and a balance is evidence for its own account only.
     """
-    for name, mine in (("provider", access.provider), ("account", account.id)):
-        recorded = opened.fact(name)
-        if recorded is None and mine:
+    refusal = refusal_of(opened.path, opened.fact, access, account)
+    if refusal is not None:
+        raise refusal
+    for name, mine in owners(access, account):
+        if opened.fact(name) is None and mine:
             opened.note_fact(name, mine)
-        elif recorded is not None and mine and recorded != mine:
-            raise UsageError(
-                f"{opened.path} records renders of the {name} {recorded!r}, and this run would use {mine!r}",
-                hint="use the key they were made with, name another state file with --state, or move this one"
-                " (with its -wal and -shm, if they are there) and its renders away",
-            )
 
 
 def _refuse_other(agreed: Pins, made: Plan) -> None:

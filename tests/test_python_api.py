@@ -91,6 +91,8 @@ def test_what_the_plan_shows_is_bought_and_brought_to_disk(tmp_path, media, acce
     looked_at = plan(batch, access=access)
     assert looked_at.to_render == 2
     assert looked_at["one"].action == "render"
+    with pytest.raises(KeyError, match="elsewhere"):
+        looked_at["elsewhere"]
     assert looked_at.balance is not None
     told: list[JobEvent] = []
     threads = set()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from batchrunner import outlook as outlooks
 from batchrunner.batch import Batch
@@ -21,6 +22,25 @@ from batchrunner.errors import Exit
 from batchrunner.room import Room
 from batchrunner.running import Report
 from batchrunner.store import Totals
+
+
+class _Named(Protocol):
+    """What has an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+_AnyJob = TypeVar("_AnyJob", bound=_Named)
+
+
+def _by_id(jobs: Iterable[_AnyJob], job_id: str) -> _AnyJob:
+    """One of the jobs; raises `KeyError`: a `StopIteration` would end a generator of the caller's in silence."""
+    for job in jobs:
+        if job.id == job_id:
+            return job
+    raise KeyError(job_id)
+
 
 # --- a plan ----------------------------------------------------------------------------------------------------------
 
@@ -93,8 +113,12 @@ class Plan:
     text_hash: str = field(repr=False)
 
     def __getitem__(self, job_id: str) -> PlannedJob:
-        """One job by its id."""
-        return next(job for job in self.jobs if job.id == job_id)
+        """One job by its id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return _by_id(self.jobs, job_id)
 
     @property
     def has_changes(self) -> bool:
@@ -198,8 +222,12 @@ class Status:
     pauses: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, job_id: str) -> JobStatus:
-        """One job by its id."""
-        return next(job for job in self.jobs if job.id == job_id)
+        """One job by its id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return _by_id(self.jobs, job_id)
 
     @property
     def by_state(self) -> dict[str, int]:
@@ -286,8 +314,12 @@ class RunResult:
     missed_events: int = 0
 
     def __getitem__(self, job_id: str) -> JobStatus:
-        """One job by its id."""
-        return next(job for job in self.jobs if job.id == job_id)
+        """One job by its id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return _by_id(self.jobs, job_id)
 
     @property
     def is_complete(self) -> bool:

@@ -172,9 +172,17 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         show.line(line)
     for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
         show.line(f"learned from {basis}")
+    _print_warnings(outlook)
+
+
+def _print_warnings(outlook: Outlook) -> None:
+    """What to think about before it is carried out, and why it could not be."""
     for job_id, words in outlook.warnings.items():
         for text in words:
             show.say(f"warning: {job_id}: {text}")
+    if outlook.refusal is not None:
+        show.say(f"warning: a run would not begin: {outlook.refusal}")
+        show.say(f"hint: {outlook.refusal.hint}")
     for disk in outlook.disks:
         if disk.words is not None:
             show.say(f"warning: {disk.words}")

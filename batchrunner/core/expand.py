@@ -26,7 +26,7 @@ from batchrunner.core import (
 from batchrunner.core.facts import Media
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
-from batchrunner.core.inputs import Input, Inspected, Source
+from batchrunner.core.inputs import Input, Inspected, Source, for_each_file
 from batchrunner.core.kind import Kind
 from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut, Needed
 from batchrunner.core.manifest import JobEntry, Link, Manifest
@@ -378,9 +378,9 @@ def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
     shown = yamltext.quoted(path, limit=200)
     match fact.kind:
         case FileState.MISSING:
-            return "missing-file", f"there is no file {shown}", _nearest_file(path, fact.siblings)
+            return "missing-file", f"there is no file {shown}", _instead(path, fact.siblings)
         case FileState.FOLDER:
-            return "not-a-file", f"{shown} is a folder, not a file", None
+            return "not-a-file", f"{shown} is a folder, not a file", for_each_file(f"{path.rstrip('/')}/*")
         case FileState.SPECIAL:
             return "not-a-file", f"{shown} is no regular file", "such as a pipe or a device; name a file"
         case FileState.UNREADABLE:
@@ -389,6 +389,18 @@ def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
             return "unreadable-file", f"{shown} cannot be read", "look at its permissions"
         case FileState.FILE:
             return ("empty-file", f"{shown} is empty", None) if fact.size == 0 else None
+
+
+def _instead(path: str, siblings: tuple[str, ...]) -> str | None:
+    """What was probably meant by a path at which nothing is."""
+    if "*" in path or "?" in path:
+        return for_each_file(path)
+    if path.startswith("~"):
+        return "write the whole path: ~ is not filled in"
+    with_slashes = path.replace("\\", "/")
+    if with_slashes != path:
+        return f"write / between folders on every system: {with_slashes}"
+    return _nearest_file(path, siblings)
 
 
 def _nearest_file(path: str, siblings: tuple[str, ...]) -> str | None:

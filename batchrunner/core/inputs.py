@@ -85,6 +85,11 @@ def read_input(value: str, *, field: str, media: Media, extensions: tuple[str, .
     elif "://" in value:
         return _remote(value, field=field, media=media, extensions=extensions)
     source = Source.UPLOADED if value.startswith(_UPLOADED) else Source.LOCAL
+    if source is Source.LOCAL and "." not in _SEPARATORS.split(value)[-1]:
+        raise NotAnInput(
+            f"{yamltext.quoted(value)} has no extension that can be used",
+            hint=f"possible: {', '.join(extensions)}; {for_each_file(value.rstrip('/') + '/*')}",
+        )
     extension = _known_extension(value, media=media, extensions=extensions)
     return Input(field=field, source=source, value=value, media=media, extension=extension)
 
@@ -161,6 +166,11 @@ def _shown(address: str) -> str:
 
 _WEB = frozenset({"http", "https"})
 _OBJECTS = "an object is written s3://bucket/key, gs://bucket/key or az://container/key"
+
+
+def for_each_file(pattern: str) -> str:
+    """Return the hint for a path that was probably meant to name many files."""
+    return f"for a job of each file write input: {{glob: {yamltext.quoted(pattern)}}}"
 
 
 def _known_extension(path: str, *, media: Media, extensions: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from batchrunner.core import job as machine
 from batchrunner.core.job import State
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import API_KEY, Settings
+from tests.support import nights
 from tests.support.program import Program, Provider, check_books, wait_for
 
 BATCH = """\
@@ -249,6 +250,20 @@ def test_no_way_to_the_provider_says_which_host_and_what_to_look_at(program, bat
     assert ended.code == 5
     assert "error: cannot connect to /v1/account: 127.0.0.1:1: Connection refused\n" in ended.err
     assert "hint: check the network, " in ended.err
+
+
+def test_a_plan_says_that_a_rehearsals_state_file_is_of_no_use_for_the_real_thing(program, batch):
+    state = store.path_for(batch)
+    with store.open_for_run(state, run_id="rehearsal", now=nights.START) as file:
+        file.note_fact("account", "somebody")
+        file.end_run(at=nights.START, exit_code=0)
+    ended = program.here("plan", batch.name)
+    assert ended.code == 0
+    told = f"{state} records renders of the account 'somebody', and this run would use "
+    assert f"warning: a run would not begin: {told}" in ended.err
+    assert "hint: use the key they were made with, or move it (with its -wal and -shm" in ended.err
+    refused = program.run("run", batch.name)
+    assert (refused.code, told in refused.err) == (2, True)
 
 
 def test_the_key_is_in_no_file_and_in_no_output(program, batch):

@@ -70,3 +70,33 @@ def test_who_buys_nothing_is_not_told_what_naming_a_job_would_buy(capsys):
     for name, buys in (("plan", True), ("run", True), ("status", False), ("download", False), ("report", False)):
         assert main([name, "--help"]) == 0
         assert ("is bought again" in " ".join(capsys.readouterr().out.split())) is buys, name
+
+
+MISNAMED = """\
+version: 1
+defaults: {image-to-video: {end_seconds: 5, model: kling-3.0}}
+jobs:
+  - {id: folder, kind: image-to-video, input: stills}
+  - {id: pattern, kind: image-to-video, input: "stills/*.png"}
+  - {id: home, kind: image-to-video, input: "~/a.png"}
+  - {id: windows, kind: image-to-video, input: 'stills\\a.png'}
+  - {id: named, kind: image-to-video, input: dir.png}
+"""
+
+
+def test_an_input_that_names_no_file_is_told_with_how_it_is_written(folder, capsys):
+    (folder / "dir.png").mkdir()
+    (folder / "misnamed.yaml").write_text(MISNAMED)
+    assert main(["validate", "misnamed.yaml"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    many = 'for a job of each file write input: {glob: "'
+    hints = [
+        f'{many}stills/*"}}',
+        f'{many}stills/*.png"}}',
+        "the whole path: ~ is not",
+        "system: stills/a.png",
+        f"{many}dir.png/*",
+    ]
+    assert len(said) == len(hints)
+    for line, hint in zip(said, hints, strict=True):
+        assert hint in line
