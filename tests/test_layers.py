@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+import re
 
 import pytest
 
@@ -52,3 +53,15 @@ def test_no_import_is_relative_to_its_place():
     """Else the test above could not read it."""
     nodes = (node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8"))))
     assert not [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+
+
+def test_the_map_of_the_modules_has_each_of_them_and_no_other():
+    """Each of `api`, `cli` and `sandbox` is told as a whole."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
+    chart = page.split("```")[1]
+    whole = {"api", "cli", "sandbox"}
+    ours = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    told = [path for path in ours if path.parts[0] not in whole]
+    assert [str(path) for path in told if not re.search(rf"\b{path.stem}\b", chart)] == []
+    tests = (PACKAGE.parent / "tests").rglob("*.py")
+    assert set(re.findall(r"(\w+)\.py\b", page)) - {path.stem for path in (*ours, *tests)} - {"__init__"} == set()

@@ -101,8 +101,13 @@ def _shape(manifest: Path, lines: list[Line], due: list[Job], drift: Drift | Non
         "lines": [_row(line) for line in lines],
         "totals": totals_shape(lines),
         "refunds_due": [due_shape(job) for job in due],
-        "drift": None if drift is None else asdict(drift) | {"unexplained": drift.unexplained},
+        "drift": None if drift is None else _drift_shape(drift),
     }
+
+
+def _drift_shape(drift: Drift) -> dict[str, Any]:
+    times = {"since": _time(drift.since), "until": _time(drift.until)}
+    return asdict(drift) | times | {"unexplained": drift.unexplained}
 
 
 DUE = ("job", "attempt", "project_id", "credits", "accepted_at", "ended_at", "error", "message")
