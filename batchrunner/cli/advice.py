@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
     from batchrunner.running import Report
+    from batchrunner.seams import Outcome
 
 _BUYING = (
     "allow_unlisted",
@@ -132,6 +133,10 @@ MOST_SUSPECTS = 10
 """Suspect results that are named after a run; the rest is counted."""
 
 
+MOST_FAILED = 10
+"""Jobs that came to nothing and are named after a run; the rest is counted."""
+
+
 MOST_CHANGED = 5
 """Finished jobs that changed since and are named after a run; the rest is counted."""
 
@@ -157,6 +162,22 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
     if report.missing:
         lacking = f"{show.plural(report.missing, 'finished job')} without a file on disk"
         yield f"{lacking}; {typed.command('download')}    fetches it"
+    yield from _about_stop(outcome)
+    if outcome.stop is not Stop.COLLECTING:
+        yield from _about_failed(report.jobs)
+    yield from _about_changed(report.changed, typed)
+    yield from _about_suspects(report.jobs, typed)
+    for job in report.jobs:
+        if job.state is State.UNCERTAIN:
+            yield from doubts.lines(job, typed, project_id=report.named.get(job.name or ""))
+    yield from _about_waiting(report.jobs)
+    yield from _next_command(report, typed)
+
+
+def _about_stop(outcome: Outcome) -> Iterator[str]:
+    """Why the buying stopped, and what helps."""
+    from batchrunner.core.schedule import Stop
+
     if outcome.trouble is not None:
         yield f"stopped: {outcome.trouble.message}"
     if outcome.stop is Stop.KEY_REFUSED:
@@ -165,13 +186,6 @@ def after_run(report: Report, typed: Typed) -> Iterator[str]:
         yield "hint: top up the account and run again; what was bought is on disk"
     elif outcome.stop is Stop.DISK_FULL:
         yield "hint: make room and run again; the provider keeps what was bought"
-    yield from _about_changed(report.changed, typed)
-    yield from _about_suspects(report.jobs, typed)
-    for job in report.jobs:
-        if job.state is State.UNCERTAIN:
-            yield from doubts.lines(job, typed, project_id=report.named.get(job.name or ""))
-    yield from _about_waiting(report.jobs)
-    yield from _next_command(report, typed)
 
 
 def _about_changed(ids: Sequence[str], typed: Typed) -> Iterator[str]:
@@ -194,6 +208,18 @@ def _about_waiting(jobs: Sequence[Job]) -> Iterator[str]:
         yield f"not bought: {job.id} {awaited.words(job, known)}"
     if len(stuck) > MOST_WAITING:
         yield f"{len(stuck) - MOST_WAITING:,} more jobs wait for such"
+
+
+def _about_failed(jobs: Sequence[Job]) -> Iterator[str]:
+    """Which jobs came to nothing, and why: where all is quiet, or much went by, nothing else has told it."""
+    from batchrunner.core.job import State
+
+    failed = [job for job in jobs if job.state in {State.FAILED, State.CANCELED}]
+    for job in failed[:MOST_FAILED]:
+        why = f": {job.trouble.code}: {job.trouble.message}" if job.trouble else ""
+        yield f"{job.state}: {job.id}{why}"
+    if len(failed) > MOST_FAILED:
+        yield f"{len(failed) - MOST_FAILED:,} more came to nothing"
 
 
 def _about_suspects(jobs: Sequence[Job], typed: Typed) -> Iterator[str]:

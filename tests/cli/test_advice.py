@@ -88,4 +88,5 @@ def test_what_failed_beside_a_lost_submission_has_its_command_too(own):
     ended = own.run("run", manifest.name)
     assert (ended.code, ended.out) == (9, ""), ended.err
     assert "clip: failed: bad_clip: It cannot be read\n" in ended.err, "no full stop where a line goes on"
+    assert "failed: clip: bad_clip: It cannot be read.\n" in ended.err.partition("2 jobs: ")[2], "after the summary"
     assert ended.err.splitlines()[-1] == "next: batchrunner retry two.yaml"
