@@ -109,7 +109,9 @@ def _ids(entries: tuple[Entry, ...]) -> str:
 def _words(bill: Bill) -> str:
     from batchrunner.cli import plan
 
-    text = f"{show.plural(bill.jobs, 'job')} for {bill.expected:,} credits, {bill.hold:,} at the most"
+    text = f"{show.plural(bill.jobs, 'job')} for {bill.expected:,} credits"
+    if bill.hold > bill.expected:
+        text += f", {bill.hold:,} at the most"
     if bill.unpriced:
         text += f", and {bill.unpriced} of them without a known price"
     return text + plan.question(bill)

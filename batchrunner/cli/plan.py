@@ -149,6 +149,7 @@ def _account() -> wire.Account | None:
 
 def print_plan(made: Plan, outlook: Outlook) -> None:
     """The plan as a table on standard output, its totals, and what to think about first."""
+    from batchrunner.core import remarks
     from batchrunner.core.plan import Do
 
     listed = [entry for entry in made.entries if entry.is_selected or entry.action is not Do.SKIP]
@@ -173,6 +174,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     for basis in sorted({entry.spec.basis for entry in made.entries if entry.spec and entry.spec.basis}):
         show.line(f"learned from {basis}")
     _print_warnings(outlook)
+    if bill.unpriced:
+        show.say(f"hint: {remarks.hint_for_unpriced(knows_plan=outlook.tier is not None)}")
 
 
 def _print_warnings(outlook: Outlook) -> None:
@@ -228,7 +231,9 @@ def _words(bill: Bill, outlook: Outlook) -> str:
     price = f"at most {bill.hold:,} credits"
     if bill.expected < bill.hold:
         price = f"about {bill.expected:,} and {price}"
-    if bill.unpriced:
+    if bill.unpriced and bill.unpriced == bill.jobs:
+        price = "at a price that is not known"
+    elif bill.unpriced:
         price += f", plus {bill.unpriced:,} without a known price"
     if outlook.usd is not None:
         price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"

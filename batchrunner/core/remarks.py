@@ -45,6 +45,18 @@ def far_dearer(made: Plan) -> dict[str, str]:
     return pointed
 
 
+OTHER_PRICE = "choose another model, add its price to a catalogue file, or write budget: {unpriced: allow} and a hold:"
+
+
+def hint_for_unpriced(*, knows_plan: bool) -> str:
+    """What helps where a job has no known price; `knows_plan` says whether the account's plan is known."""
+    if knows_plan:
+        return f"{OTHER_PRICE} on each such job"
+    return (
+        "name model: and resolution: of each such job; what is left open the account's plan decides, and a key tells it"
+    )
+
+
 def refuse_unpriced(made: Plan, budget: Budget) -> None:
     """Refuse to buy what has no known price, unless the manifest takes the risk in figures.
 
@@ -57,8 +69,7 @@ def refuse_unpriced(made: Plan, budget: Budget) -> None:
     if without and not budget.allows_unpriced:
         raise UsageError(
             f"no price is known for {_names(without)}, and a limit that cannot be computed is not a limit",
-            hint="choose another model, add its price to a catalogue file, or write budget: {unpriced: allow}"
-            " and a hold: on each such job",
+            hint=hint_for_unpriced(knows_plan=True),
         )
     vague = [
         entry.id for entry in bought if entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT

@@ -287,6 +287,12 @@ def test_what_has_no_price_is_counted_and_makes_no_sum_of_dollars(program, batch
     assert "$" not in plan.out
     totals = program.here("plan", batch.name, "--json").json()["totals"]
     assert (totals["unpriced"], totals["usd"]) == (1, None)
+    assert "hint: choose another model, add its price to a catalogue file, or write budget: " in plan.err
+    program.env["MAGIC_HOUR_API_KEY"] = ""
+    batch.write_text(batch.read_text().replace("model: wan-3.0, resolution: 720p", "model: kling-3.0"))
+    plan = program.here("plan", batch.name, "--only", "still")
+    assert "1 to render, at a price that is not known" in plan.out
+    assert "hint: name model: and resolution: of each such job; what is left open the account's plan" in plan.err
 
 
 def test_a_selection_that_selects_nothing_is_refused(program, batch):
