@@ -51,6 +51,7 @@ class Books:
         self._ending = ending
         self._amend = amend
         self._charges: dict[str, int] = {}
+        self._statuses: dict[str, str] = {}
         self._open: dict[tuple[str, int], Job] = {}
 
     def saw(self, job: Job) -> None:
@@ -136,7 +137,7 @@ class Books:
         """What the provider says of these jobs, of all whose charge may still change by default, and of the balance."""
         known, ledger = self._unsettled() if asked is None else asked, self._inquiry.ledger
         reading = await self._witness([job.project_id for job in known if job.project_id is not None])
-        self._charges = dict(reading.charges)
+        self._charges, self._statuses = dict(reading.charges), dict(reading.statuses)
         spent = ledger + sum(
             reading.charges.get(job.project_id or "", job.charged or 0) - (job.charged or 0) for job in known
         )
@@ -160,9 +161,20 @@ class Books:
     async def _correct(self) -> None:
         """Record what the last reading told of renders that are over; the others' next look tells it anyway."""
         for before in self._unsettled():
-            if before.is_final and before.project_id in self._charges:
-                event = events.Corrected(at=self._clock.now(), credits=self._charges[before.project_id])
-                after = self._amend(before, event)
-                if after is not before:
-                    self._unwritten.add(event, after)
+            event = self._told_late(before)
+            if event is None:
+                continue
+            after = self._amend(before, event)
+            if after is not before:
+                self._unwritten.add(event, after)
         await self._unwritten.write()
+
+    def _told_late(self, job: Job) -> Event | None:
+        """What the last reading says of an attempt that is over, if anything."""
+        project_id, now = job.project_id, self._clock.now()
+        if not job.is_final or project_id is None:
+            return None
+        credits, status = self._charges.get(project_id), self._statuses.get(project_id)
+        if status is not None and evidence.has_come_back(job, status):
+            return events.Reappeared(at=now, project_id=project_id, status=status, credits=credits)
+        return None if credits is None else events.Corrected(at=now, credits=credits)
