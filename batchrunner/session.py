@@ -267,7 +267,7 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
     remarks.refuse_unpriced(made, batch.manifest.budget)
     if not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
-    room.refuse_if_closed(made)
+    room.refuse_if_closed(batch.root, made)
     if order.agreed is not None:
         _refuse_other(order.agreed, made)
 
