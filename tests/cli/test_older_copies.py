@@ -1,4 +1,4 @@
-"""An older copy of the state file is put back: nothing is bought by it that was bought since."""
+"""The state file is an older one, or another: what was bought is not bought again unnoticed."""
 
 from __future__ import annotations
 
@@ -55,3 +55,33 @@ def test_the_newest_copy_goes_on(own):
     ended = own.run("run", manifest.name)
     assert ended.code == 0, ended.err
     assert own.provider.creates_by_job("newest") == {"clip": 1, "still": 1}
+
+
+TAKEN = "to be bought, and there is"
+
+
+def test_renders_that_are_there_already_are_pointed_out_before_they_are_bought_again(own):
+    manifest = own.folder / "night.yaml"
+    manifest.write_text(MANIFEST)
+    fresh = own.here("plan", manifest.name)
+    assert TAKEN not in fresh.err
+    assert own.run("run", manifest.name).code == 0
+    renamed = manifest.rename(own.folder / "monday.yaml")
+
+    told = own.here("plan", renamed.name)
+    assert f'monday.yaml:4:5: warning: 2 new jobs are {TAKEN} "out/clip.mp4", "out/still.mp4" already' in told.err
+    ended = own.run("run", renamed.name, "--max-credits", "0")
+    assert (ended.code, ended.err.count(TAKEN)) == (8, 1)
+    assert TAKEN in own.here("plan", renamed.name).err, "what was opened and never submitted is as new"
+    told = own.here("plan", renamed.name, "--state", "night.state.db", "--json")
+    assert (told.json()["problems"], told.json()["totals"]["to_render"]) == ([], 0)
+
+
+def test_of_one_new_job_one_file_is_named(own):
+    manifest = own.folder / "one.yaml"
+    manifest.write_text(MANIFEST)
+    (own.folder / "out").mkdir()
+    (own.folder / "out" / "still.mp4").touch()
+    (problem,) = own.here("plan", manifest.name, "--json").json()["problems"]
+    assert problem["code"] == "output-taken"
+    assert problem["message"].startswith(f'1 new job is {TAKEN} "out/still.mp4" already')
