@@ -8,6 +8,7 @@ of renders that are over is put on record.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,6 +22,9 @@ from batchrunner.errors import ProviderError
 from batchrunner.inquiry import Inquiry
 from batchrunner.seams import Outside, Settings
 from batchrunner.unwritten import Unwritten
+
+MOST_RETURNS = 3
+"""How often in a run an attempt is taken up again that the provider says is there after all, where it then is not."""
 
 READINGS = 5
 """How often the evidence is read again until two readings in a row agree."""
@@ -52,6 +56,7 @@ class Books:
         self._amend = amend
         self._charges: dict[str, int] = {}
         self._statuses: dict[str, str] = {}
+        self._returns: Counter[tuple[str, int]] = Counter()
         self._open: dict[tuple[str, int], Job] = {}
 
     def saw(self, job: Job) -> None:
@@ -175,6 +180,8 @@ class Books:
         if not job.is_final or project_id is None:
             return None
         credits, status = self._charges.get(project_id), self._statuses.get(project_id)
-        if status is not None and evidence.has_come_back(job, status):
+        key = (job.id, job.attempt)
+        if status is not None and evidence.has_come_back(job, status) and self._returns[key] < MOST_RETURNS:
+            self._returns[key] += 1
             return events.Reappeared(at=now, project_id=project_id, status=status, credits=credits)
         return None if credits is None else events.Corrected(at=now, credits=credits)

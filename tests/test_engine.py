@@ -1064,6 +1064,17 @@ def test_a_project_that_comes_back_while_others_render_is_collected_by_the_same_
     assert table.world.times(Action.SUBMIT) == {"j1": 1}
 
 
+def test_a_provider_that_contradicts_itself_does_not_hold_a_run_up_for_ever():
+    table = bench([lost_for_good()], money=Money(credits=10_000, moves=True, ledger=100))
+    say(table, lambda: "complete")
+    table.world.overrides[Action.POLL] = lambda _job: events.RenderFailed(
+        at=table.clock.now(), failure=GONE, credits=100, verdict=GiveUp()
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.FAILED] == 1
+    assert table.memory.names("j0") == ["Reappeared", "RenderFailed"] * 3
+
+
 def test_what_was_tried_again_is_not_taken_up_beside_its_next_attempt():
     table = bench(
         [replace(a_job(0), attempt=2)], money=Money(credits=10_000, moves=True, ledger=100, past=(lost_for_good(),))
