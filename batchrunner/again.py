@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 import re
 
-from batchrunner import batch as batches, planning, store
+from batchrunner import batch as batches, places, planning, store
 from batchrunner.batch import Batch
 from batchrunner.core import address as addresses, emit, findings
 from batchrunner.core.job import Job, State
@@ -110,6 +110,7 @@ def _refuse_to_overwrite(file: Path, batch: Batch, *, is_forced: bool) -> None:
     if file.exists() and file.samefile(batch.path):
         raise UsageError(f"--write {file}: that is the manifest itself", hint="write to another file")
     if is_forced:
+        places.refuse_to_replace(file, what="manifest")
         return
     state = store.path_for(file)
     for there, what in ((file, "is there already"), (state, "would belong to it, and is there already")):

@@ -15,7 +15,7 @@ from batchrunner.access import Access
 from batchrunner.caps import bought_with, caps, spending
 from batchrunner.carrying import Carrier, Here
 from batchrunner.clock import WallClock, time_of
-from batchrunner.core import canary, forecast, looks, pace as pacing
+from batchrunner.core import canary, forecast, looks, pace as pacing, retry
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
 from batchrunner.core.job import BOUGHT, Job
@@ -49,6 +49,7 @@ class Patience:
         grace_s: after its answer was lost, or its sender died, a submission may still be taken in for so long.
         life_s: from its submission to the end of the slowest render, its refund included.
         refund_wait_s: the refund of a failed render is waited for; None leaves it to the manifest's policy.
+        unknown_project: how a project is asked for that the provider does not know.
         top_up_check_s: between two looks at the balance of an account that ran out of credits.
         between_readings_s: between the two readings of the evidence that must agree.
         hints: renders are said to take so long, by kind.
@@ -57,6 +58,7 @@ class Patience:
     grace_s: float
     life_s: float
     refund_wait_s: float | None
+    unknown_project: retry.Patience
     top_up_check_s: float
     between_readings_s: float
     hints: Mapping[str, float]
@@ -66,6 +68,7 @@ PROVIDER = Patience(
     grace_s=120.0,
     life_s=2 * 3600.0,
     refund_wait_s=None,
+    unknown_project=retry.UNKNOWN_PROJECT,
     top_up_check_s=180.0,
     between_readings_s=3.0,
     hints=looks.HINTS,
@@ -73,7 +76,15 @@ PROVIDER = Patience(
 """Longer than gateways wait for what is behind them. The provider's median renders take 74 s and 772 s, and its queue
 is longer at its worst."""
 
-SANDBOX = Patience(grace_s=3.0, life_s=10.0, refund_wait_s=10.0, top_up_check_s=0.5, between_readings_s=0.3, hints={})
+SANDBOX = Patience(
+    grace_s=3.0,
+    life_s=10.0,
+    refund_wait_s=10.0,
+    unknown_project=replace(retry.UNKNOWN_PROJECT, first_s=0.1, longest_s=0.5),
+    top_up_check_s=0.5,
+    between_readings_s=0.3,
+    hints={},
+)
 """A sandbox on this machine is done in a moment; at its worst it takes a submission in after two seconds."""
 
 
@@ -154,7 +165,7 @@ def _tell_waiting(made: Plan, tell: Callable[[str], None]) -> None:
 
 def _settings(session: Session, patience: Patience) -> Settings:
     manifest = session.batch.manifest
-    policy = manifest.retry
+    policy = replace(manifest.retry, unknown_project=patience.unknown_project)
     if patience.refund_wait_s is not None:
         policy = replace(policy, refund_wait_s=patience.refund_wait_s)
     return Settings(

@@ -8,6 +8,7 @@ of renders that are over is put on record.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,6 +22,9 @@ from batchrunner.errors import ProviderError
 from batchrunner.inquiry import Inquiry
 from batchrunner.seams import Outside, Settings
 from batchrunner.unwritten import Unwritten
+
+MOST_RETURNS = 3
+"""How often in a run an attempt is taken up again that the provider says is there after all, where it then is not."""
 
 READINGS = 5
 """How often the evidence is read again until two readings in a row agree."""
@@ -51,6 +55,8 @@ class Books:
         self._ending = ending
         self._amend = amend
         self._charges: dict[str, int] = {}
+        self._statuses: dict[str, str] = {}
+        self._returns: Counter[tuple[str, int]] = Counter()
         self._open: dict[tuple[str, int], Job] = {}
 
     def saw(self, job: Job) -> None:
@@ -136,7 +142,7 @@ class Books:
         """What the provider says of these jobs, of all whose charge may still change by default, and of the balance."""
         known, ledger = self._unsettled() if asked is None else asked, self._inquiry.ledger
         reading = await self._witness([job.project_id for job in known if job.project_id is not None])
-        self._charges = dict(reading.charges)
+        self._charges, self._statuses = dict(reading.charges), dict(reading.statuses)
         spent = ledger + sum(
             reading.charges.get(job.project_id or "", job.charged or 0) - (job.charged or 0) for job in known
         )
@@ -160,9 +166,22 @@ class Books:
     async def _correct(self) -> None:
         """Record what the last reading told of renders that are over; the others' next look tells it anyway."""
         for before in self._unsettled():
-            if before.is_final and before.project_id in self._charges:
-                event = events.Corrected(at=self._clock.now(), credits=self._charges[before.project_id])
-                after = self._amend(before, event)
-                if after is not before:
-                    self._unwritten.add(event, after)
+            event = self._told_late(before)
+            if event is None:
+                continue
+            after = self._amend(before, event)
+            if after is not before:
+                self._unwritten.add(event, after)
         await self._unwritten.write()
+
+    def _told_late(self, job: Job) -> Event | None:
+        """What the last reading says of an attempt that is over, if anything."""
+        project_id, now = job.project_id, self._clock.now()
+        if not job.is_final or project_id is None:
+            return None
+        credits, status = self._charges.get(project_id), self._statuses.get(project_id)
+        key = (job.id, job.attempt)
+        if status is not None and evidence.has_come_back(job, status) and self._returns[key] < MOST_RETURNS:
+            self._returns[key] += 1
+            return events.Reappeared(at=now, project_id=project_id, status=status, credits=credits)
+        return None if credits is None else events.Corrected(at=now, credits=credits)

@@ -226,9 +226,10 @@ class Engine:
             if self._underway.crash is not None:
                 raise self._underway.crash
             if self._is_over():
-                break
+                await self._books.close()
+                if self._is_over():  # a render may have come back that was thought to be lost
+                    break
             await self._clock.wait(self._wake, self._timetable.next_turn(self._next_time(), now))
-        await self._books.close()
 
     async def _leave(self) -> None:
         """End what is still running, and put on disk what is known; what could not be written is tried once more.
@@ -276,7 +277,13 @@ class Engine:
     def _amend(self, before: Job, event: Event) -> Job:
         """Apply what was told late of an attempt: one of a job here, or one that this run does not look after."""
         if self._roster.has(before):
-            return self._apply(before, event)
+            after = self._apply(before, event)
+            if isinstance(event, events.Reappeared):
+                self._queue(after, is_resumed=True)
+                self._wake.set()
+            return after
+        if isinstance(event, events.Reappeared):
+            return before  # nobody here would collect it
         after = machine.advance(before, event)
         self._count(before, after)
         return after

@@ -331,8 +331,9 @@ class Governor:
 
     def _look(self, before: Job, after: Job, event: Event, now: Instant) -> Due:
         match event:
-            case events.Accepted() | events.Adopted():
-                return self._looks.accepted(after.id, group=looking.group_of_job(after), at=now, now=now)
+            case events.Accepted() | events.Adopted() | events.Reappeared():
+                since = after.accepted_at if isinstance(event, events.Reappeared) else None
+                return self._looks.accepted(after.id, group=looking.group_of_job(after), at=since or now, now=now)
             case events.Looked() | events.RefundAwaited():
                 return self._looks.looked(after.id, now=now)
             case events.Rendered():

@@ -110,8 +110,9 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     """Write what a plan pins: the manifest, and for each job to be bought its request, inputs and price.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: it cannot be written, or something else has that name.
     """
+    places.refuse_to_replace(path, what="saved plan", mark='"batchrunner_plan"')
     pinned = {
         "batchrunner_plan": PLAN_VERSION,
         "manifest": batch.path.name,

@@ -254,8 +254,7 @@ class Performer:
         """Not known any more after enough looks that say so; those that failed otherwise say nothing of it."""
         assert job.project_id is not None
         failure = retry.failure_of(error)
-        most = self._policy.steps[step].tries
-        if retry.is_lost(failure, tries=self._missed[job.project_id], most=most) and not job.is_final:
+        if retry.is_lost(failure, tries=self._missed[job.project_id]) and not job.is_final:
             return self._gone(None, "the provider does not know the project any more")
         return self._step_failed(step, job, failure)
 

@@ -150,3 +150,26 @@ def _manifests_in(folder: Path) -> tuple[str, ...]:
 def _is_no_file(path: Path) -> bool:
     """Whether something is there that may be waited for without an end when it is opened: a pipe or a device."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+HEAD = 4096
+"""Bytes of a file by which it is told what it is."""
+
+
+def refuse_to_replace(path: Path, *, what: str, mark: str = "") -> None:
+    """Refuse to write over a file that is no text, or none with `mark` near its beginning; an empty one may go.
+
+    Whoever mistypes a name must not lose a state file, a clip or a manifest by it.
+
+    Raises:
+        UsageError: it is there, and is not `what`.
+    """
+    try:
+        if not path.is_file():  # nothing, a terminal, a pipe
+            return
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return  # writing it tells why
+    if head and (b"\0" in head or mark.encode() not in head):
+        raise UsageError(f"{path} is there already, and is no {what}", hint="name another file")

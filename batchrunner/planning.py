@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchrunner import collector, inspect, store
+from batchrunner import collector, inspect, storage, store
 from batchrunner.batch import Batch
-from batchrunner.core import chain, expand, folder as folders, footage, plan as plans, priced, pricing, retry
+from batchrunner.core import chain, expand, folder as folders, footage, plan as plans, priced, pricing, remarks, retry
 from batchrunner.core.expand import ResolvedJob
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
@@ -104,6 +104,7 @@ class Preview:
         wishes: what to buy beyond new and unfinished jobs.
         tier: the account's plan, for prices; None where it is not known.
         history_folder: where prices were learned from, too.
+        about_outputs: what is worth saying of where the renders go.
     """
 
     plan: Plan
@@ -112,6 +113,7 @@ class Preview:
     wishes: Wishes
     tier: str | None
     history_folder: Path | None
+    about_outputs: tuple[Problem, ...] = ()
 
     @property
     def files(self) -> tuple[Inspected, ...]:
@@ -121,7 +123,7 @@ class Preview:
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """What is worth saying although nothing is wrong."""
-        return self.looked.warnings
+        return (*self.looked.warnings, *self.about_outputs)
 
     def still_holds(
         self, seen: Looked, attempts: Sequence[Job], wishes: Wishes, *, tier: str | None, history_folder: Path | None
@@ -165,7 +167,17 @@ def preview(
     history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
     made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
-    return Preview(plan=made, looked=seen, attempts=tuple(own), wishes=wishes, tier=tier, history_folder=history_folder)
+    wanted = (entry.spec.output for entry in made.entries if entry.spec is not None and entry.will_buy)
+    taken = storage.taken(batch.root, wanted)
+    return Preview(
+        plan=made,
+        looked=seen,
+        attempts=tuple(own),
+        wishes=wishes,
+        tier=tier,
+        history_folder=history_folder,
+        about_outputs=tuple(map(batch.mask, remarks.about_taken(made, seen.jobs, taken))),
+    )
 
 
 def listed(batch: Batch, known: Mapping[str, Job]) -> Iterator[Facts]:

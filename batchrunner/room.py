@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+import os
 from pathlib import Path, PurePosixPath
 import shutil
 
@@ -96,14 +97,33 @@ def refuse_if_too_small(root: Path, made: Plan) -> None:
             )
 
 
-def refuse_if_closed(made: Plan) -> None:
-    """Refuse to buy what could not be written where it is to go, in a bucket.
+def refuse_if_closed(root: Path, made: Plan) -> None:
+    """Refuse to buy what could not be written where it is to go, on a disk or in a bucket.
 
     Raises:
         UsageError: naming the place, and why.
     """
-    if made.bill().jobs:
-        storage.refuse_if_closed(spec.output for spec in _coming(made))
+    if not made.bill().jobs:
+        return
+    storage.refuse_if_closed(spec.output for spec in _coming(made))
+    wanted = (entry.spec.output for entry in made.entries if entry.will_buy and entry.spec is not None)
+    here = dict.fromkeys(os.path.dirname(addresses.plain(each)) for each in wanted if not addresses.is_object(each))  # noqa: PTH120 - a hundred thousand
+    for folder in map(root.joinpath, here):
+        if (why := _closed(folder)) is not None:
+            raise UsageError(f"no result can be put into {folder}: {why}", hint="mend that, or change output")
+
+
+def _closed(folder: Path) -> str | None:
+    """Why nothing can be written into a folder, or it cannot be made; None where it can, as far as can be told."""
+    try:
+        for each in (folder, *folder.parents):
+            if each.is_dir():
+                return None if os.access(each, os.W_OK | os.X_OK) else f"{each} cannot be written"
+            if os.path.lexists(each):
+                return f"{each} is no folder" if each.exists() else f"{each} is a link that leads nowhere"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _megabytes(count: int) -> str:

@@ -37,7 +37,7 @@ from batchrunner.seams import Outcome
 from batchrunner.session import Goal, Order, Session
 from batchrunner.store import Totals
 from batchrunner.telling import telling
-from batchrunner.till import Noted, Till
+from batchrunner.till import Noted, Till, marks_of
 from batchrunner.traffic import Traffic
 from batchrunner.viewers import Viewers
 from batchrunner.waiting import Doorstep, Waits
@@ -166,9 +166,10 @@ def _begun(
     batch: Batch, access: Access, order: Order, account: wire.Account, recorder: Recorder
 ) -> Iterator[tuple[Session, Till]]:
     """The run on record, its state locked, with the till of the account that it spends from."""
+    marks = marks_of(os.environ)
     with (
         sessions.begin(
-            batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told
+            batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told, marks=marks
         ) as session,
         Till.of(os.environ, provider=access.provider, account=account.id) as till,
     ):

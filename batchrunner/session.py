@@ -8,7 +8,7 @@ Part of the composition, as `batch` and `access`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -26,7 +26,8 @@ from batchrunner.core.pins import Pins
 from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import EVERYTHING, Selection, facts_of, refuse_unmatched
-from batchrunner.errors import PlanMoved
+from batchrunner.errors import PlanMoved, StateUnusable
+from batchrunner.marks import NOWHERE, Marks
 from batchrunner.planning import Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.provider import wire
 from batchrunner.stateview import Finished
@@ -115,6 +116,7 @@ def begin(
     account: wire.Account,
     run_id: str | None = None,
     told: Told | None = None,
+    marks: Marks = NOWHERE,
 ) -> Iterator[Session]:
     """Lock the state file, plan against it and record the attempts to be made; give the lock back at the end.
 
@@ -125,10 +127,11 @@ def begin(
         account: as it was just read.
         run_id: what the run is called in the log.
         told: told of events once they are on disk.
+        marks: how far the state file had come, noted apart from it.
 
     Raises:
         StateLocked: another run holds it.
-        StateUnusable: it cannot be used.
+        StateUnusable: it cannot be used, or is an older copy of itself and something is to be bought.
         PlanMoved: it would not buy what was agreed to.
         UsageError: it records the projects of another provider or account, there is no room for the results, or a cap
             cannot be computed.
@@ -138,10 +141,27 @@ def begin(
     now = WallClock().now()
     with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
         _claim(opened, access, account)
-        if order.buys:
-            yield _to_buy(batch, order, opened, tier=account.tier, now=now)
-        else:
-            yield _to_collect(batch, order, opened, now=now)
+        with _marked(opened, marks, order, now=now):
+            if order.buys:
+                yield _to_buy(batch, order, opened, tier=account.tier, now=now)
+            else:
+                yield _to_collect(batch, order, opened, now=now)
+
+
+@contextmanager
+def _marked(opened: Store, marks: Marks, order: Order, *, now: Instant) -> Iterator[None]:
+    """Note how far the state file has come, before anything is bought and in the end; an older copy buys nothing."""
+    if order.buys:
+        marks.refuse_older(opened, now=now)
+    elif marks.ahead_of(opened) is not None:
+        yield  # what is in it can be collected; that it lacks something is not to be forgotten
+        return
+    marks.note(opened, at=now)
+    try:
+        yield
+    finally:
+        with suppress(StateUnusable):  # a file that cannot be read any more has said so
+            marks.note(opened, at=WallClock().now())
 
 
 @collector.paused()
@@ -247,7 +267,7 @@ def _refuse(batch: Batch, order: Order, made: Plan) -> None:
     remarks.refuse_unpriced(made, batch.manifest.budget)
     if not order.flags.ignores_disk_space:
         room.refuse_if_too_small(batch.root, made)
-    room.refuse_if_closed(made)
+    room.refuse_if_closed(batch.root, made)
     if order.agreed is not None:
         _refuse_other(order.agreed, made)
 

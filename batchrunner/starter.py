@@ -70,6 +70,7 @@ def write(made: Made, manifest: Path, *, is_forced: bool) -> None:
     Raises:
         UsageError: it is there already, and not to be replaced; or it cannot be written.
     """
+    places.refuse_to_replace(manifest, what="manifest")
     try:
         with manifest.open("w" if is_forced else "x", encoding="utf-8") as file:
             file.write(made.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import sqlite3
@@ -14,6 +14,7 @@ from batchrunner.core.doctor import Holder, StateFacts
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import Instant
 from batchrunner.errors import IllegalTransition, StateUnusable
+from batchrunner.marks import NOWHERE, Marks
 
 Attempt = tuple[str, int]
 
@@ -26,7 +27,7 @@ class Contents:
     differing: tuple[str, ...]
 
 
-def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
+def examine(path: Path, *, marks: Marks = NOWHERE) -> tuple[StateFacts, tuple[Job, ...]]:
     """What is in and beside a state file, and its jobs as far as they can be read; never fails, changes nothing."""
     path = path.resolve()
     try:
@@ -35,7 +36,9 @@ def examine(path: Path) -> tuple[StateFacts, tuple[Job, ...]]:
             return StateFacts(path=str(path), exists=False), ()
         had_log = bool(statefile.size_of(statefile.log_of(path)))
         with statefile.connected_to_read(path) as connection, stateerrors.translated(path):
-            return _inside(path, connection, had_log=had_log)
+            facts, attempts = _inside(path, connection, had_log=had_log)
+            is_older = marks.ahead_of(stateview.View(path, connection)) is not None
+            return replace(facts, is_older=is_older), attempts
     except StateUnusable as error:
         return StateFacts(path=str(path), refused=str(error), advice=error.hint), ()
 
@@ -144,13 +147,15 @@ def mend(
     copy: Path,
     also: Callable[[], list[str]],
     accepts_lost_log_of: Collection[str] | None = None,
+    marks: Marks = NOWHERE,
 ) -> list[str] | None:
     """Do what is safe to the state file; what was done, in words. None while a run holds it: then nothing is touched.
 
     Modes are made private, the log is copied into the file, runs that were cut short are noted as over, and snapshots
     that are not what the log comes to are rebuilt from it, after the file was copied to `copy`. `also` is done under
-    the same lock. A log that is lost is accepted only where the jobs are given that the manifest asks for: those that
-    may have been bought in it are noted, and none of them is bought again by a machine.
+    the same lock. A log that is lost, or that the file is an older copy by `marks`, is accepted only where the jobs are
+    given that the manifest asks for: those that may have been bought meanwhile are noted, and none of them is bought
+    again by a machine.
 
     Raises:
         StateUnusable: it is damaged beyond that, or its log is lost; it is left as it is.
@@ -167,8 +172,10 @@ def mend(
         is_accepted = accepts_lost_log_of is None
         try:
             with stateerrors.translated(path):
-                if accepts_lost_log_of is not None and not waiting:
-                    done += _accept_lost_log(path, connection, accepts_lost_log_of, now)
+                is_older = marks.ahead_of(stateview.View(path, connection)) is not None
+                if accepts_lost_log_of is not None and (is_older or not waiting):
+                    done += _accept_lost_log(path, connection, accepts_lost_log_of, now, is_older=is_older)
+                    marks.note(stateview.View(path, connection), at=now)
                 is_accepted = True
                 if waiting:
                     done.append(f"copied {waiting:,} bytes from {statefile.log_of(path).name} into the file")
@@ -179,15 +186,18 @@ def mend(
         return done + also()
 
 
-def _accept_lost_log(path: Path, connection: sqlite3.Connection, asked_for: Collection[str], now: Instant) -> list[str]:
-    """Note what may have been bought in the log that is lost, before the file stops saying that it is."""
+def _accept_lost_log(
+    path: Path, connection: sqlite3.Connection, asked_for: Collection[str], now: Instant, *, is_older: bool
+) -> list[str]:
+    """Note what may have been bought in the log that is lost, or with a newer copy, while that can still be told."""
     view = stateview.View(path, connection)
-    if view.fact(statefile.IN_USE) is None:
+    if view.fact(statefile.IN_USE) is None and not is_older:
         return []
     jobs = _current(_contents(path, connection))
     lost = lostlog.lost(jobs, asked_for=asked_for, at=now).and_before(view.lost_log())
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (lostlog.FACT, lostlog.to_text(lost)))
-    told = "accepted the file without the log of its last run: what that may have bought is not bought again by itself"
+    what = "although another copy had come further" if is_older else "without the log of its last run"
+    told = f"accepted the file {what}: what that may have bought is not bought again by itself"
     return [f"{told}, and waits for a person ({len(lost.open):,} jobs)"]
 
 

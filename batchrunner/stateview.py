@@ -312,6 +312,19 @@ class View:
             None,
         )
 
+    def first_run(self) -> str | None:
+        """The id of the very first run on record, which every copy of the file has in common."""
+        return next((run for (run,) in self._rows("SELECT id FROM run ORDER BY rowid LIMIT 1")), None)
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run is on record."""
+        return bool(self._rows("SELECT 1 FROM run WHERE id = ?", run_id))
+
+    def reached(self) -> tuple[str, int] | None:
+        """The run that began last, and the number of the last event; None before the first run."""
+        last = "SELECT id, (SELECT coalesce(max(seq), 0) FROM event) FROM run ORDER BY rowid DESC LIMIT 1"
+        return next(((run, int(events)) for run, events in self._rows(last)), None)
+
     def learned(self, name: str) -> dict[str, Any] | None:
         """What an earlier run remembered under a name; None where it remembered nothing that can be read."""
         for (body,) in self._rows("SELECT body FROM learned WHERE name = ?", name):

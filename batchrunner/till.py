@@ -26,6 +26,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from batchrunner import private
+from batchrunner.marks import Marks
 
 CHECK_S = 0.5
 """Seconds between two tries to take a till that another run has."""
@@ -129,6 +130,11 @@ def _noted(line: str) -> Noted | None:
         return Noted(state=Path(state), root=Path(root))
     except (ValueError, TypeError):
         return None
+
+
+def marks_of(environ: Mapping[str, str]) -> Marks:
+    """How far state files have come, as it is noted beside the tills."""
+    return Marks(_state_folder(environ) / "batchrunner" / "states")
 
 
 def _state_folder(environ: Mapping[str, str]) -> Path:

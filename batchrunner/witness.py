@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from batchrunner.core.evidence import Reading
 from batchrunner.core.retry import Instant
 from batchrunner.errors import Rejected
+from batchrunner.provider import wire
 from batchrunner.provider.client import Client
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ MOST_PATIENCE_S: Final = 5.0
 
 
 async def read(client: Client, project_ids: Sequence[str], *, now: Callable[[], Instant]) -> Reading:
-    """The charges of these projects and then the balance, as the provider has them now.
+    """The charges and statuses of these projects and then the balance, as the provider has them now.
 
     A project that the provider does not know (any more) has no charge; a deployment without the account endpoint has
     no balance.
@@ -36,21 +37,25 @@ async def read(client: Client, project_ids: Sequence[str], *, now: Callable[[], 
         ProviderError: one of them could not be read.
     """
     charges: dict[str, int] = {}
+    statuses: dict[str, str] = {}
     for start in range(0, len(project_ids), AT_ONCE):
         some = project_ids[start : start + AT_ONCE]
         # Each is waited for, so that none is still asking when another one's failure is told.
-        found = await asyncio.gather(*(_charge(client, project_id) for project_id in some), return_exceptions=True)
-        for project, charge in zip(some, found, strict=True):
-            if isinstance(charge, BaseException):
-                raise charge
-            if charge is not None:
-                charges[project] = charge
-    return Reading(at=now(), credits=await _balance(client), charges=charges)
+        found = await asyncio.gather(*(_project(client, project_id) for project_id in some), return_exceptions=True)
+        for project_id, project in zip(some, found, strict=True):
+            if isinstance(project, BaseException):
+                raise project
+            if project is None:
+                continue
+            if project.credits_charged is not None:
+                charges[project_id] = project.credits_charged
+            if not project.is_deleted:
+                statuses[project_id] = project.status
+    return Reading(at=now(), credits=await _balance(client), charges=charges, statuses=statuses)
 
 
-async def _charge(client: Client, project_id: str) -> int | None:
-    found = await _unhurried(lambda: client.project(project_id))
-    return None if found is None else found.credits_charged
+async def _project(client: Client, project_id: str) -> wire.Project | None:
+    return await _unhurried(lambda: client.project(project_id))
 
 
 async def _balance(client: Client) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner.core import events, job as machine, pace as pacing, schedule
+from batchrunner.core import events, job as machine, pace as pacing, retry, schedule
 from batchrunner.core.breaker import TIMES
 from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.canary import Canaries
@@ -1007,6 +1007,81 @@ def test_a_refund_that_comes_late_is_recorded_when_it_is_seen():
     table.run()
     assert table.memory.names("j0") == ["Corrected"]
     assert table.engine.jobs()["j0"].charged == 0
+
+
+GONE = Failure(code=retry.PROJECT_GONE, message="the provider does not know the project any more")
+
+
+def lost_for_good() -> Job:
+    """A job whose project the provider did not know any more, and that is paid for."""
+    return a_job(0, state=State.FAILED, project_id="p-j0", charged=100, held=100, accepted_at=1.0, trouble=GONE)
+
+
+def say(table: Bench, status: Callable[[], str | None]) -> None:
+    """Readings tell of each project that is asked for what `status` gives then; None where it is not known."""
+
+    async def read(projects: Sequence[str]) -> Reading:
+        said = status()
+        there = {} if said is None else dict.fromkeys(projects, said)
+        charges = dict.fromkeys(there, 100)
+        return Reading(at=table.clock.now(), credits=table.world.credits, charges=charges, statuses=there)
+
+    table.world.witness = read
+    table.world.rendering["j0"] = 0.0
+
+
+@pytest.mark.parametrize("status", ["complete", "rendering", "thinking"])
+def test_a_project_that_is_there_again_is_collected(status):
+    table = bench([lost_for_good()], money=Money(credits=10_000, moves=True, ledger=100))
+    say(table, lambda: status)
+    table.run()
+    assert table.memory.names("j0") == ["Reappeared", "Rendered", "Downloaded"]
+    assert table.engine.jobs()["j0"].state is State.DONE
+
+
+@pytest.mark.parametrize("status", [None, "error", "canceled"])
+def test_a_project_that_came_to_nothing_stays_failed(status):
+    table = bench([lost_for_good()], money=Money(credits=10_000, moves=True, ledger=100))
+    say(table, lambda: status)
+    table.run()
+    assert table.engine.jobs()["j0"].state is State.FAILED
+
+
+@pytest.mark.parametrize(("status", "state"), [("complete", State.DONE), ("rendering", State.FAILED)])
+def test_a_render_that_failed_is_collected_only_if_it_is_complete_after_all(status, state):
+    table = bench([replace(lost_for_good(), trouble=UNREACHABLE)], money=Money(credits=10_000, moves=True, ledger=100))
+    say(table, lambda: status)
+    table.run()
+    assert table.engine.jobs()["j0"].state is state
+
+
+def test_a_project_that_comes_back_while_others_render_is_collected_by_the_same_run():
+    table = bench([lost_for_good(), a_job(1)], money=Money(credits=10_000, moves=True, ledger=100))
+    began = table.clock.now()
+    say(table, lambda: "complete" if table.clock.now() > began + 30 else None)
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 2
+    assert table.world.times(Action.SUBMIT) == {"j1": 1}
+
+
+def test_a_provider_that_contradicts_itself_does_not_hold_a_run_up_for_ever():
+    table = bench([lost_for_good()], money=Money(credits=10_000, moves=True, ledger=100))
+    say(table, lambda: "complete")
+    table.world.overrides[Action.POLL] = lambda _job: events.RenderFailed(
+        at=table.clock.now(), failure=GONE, credits=100, verdict=GiveUp()
+    )
+    outcome = table.run()
+    assert outcome.by_state[State.FAILED] == 1
+    assert table.memory.names("j0") == ["Reappeared", "RenderFailed"] * 3
+
+
+def test_what_was_tried_again_is_not_taken_up_beside_its_next_attempt():
+    table = bench(
+        [replace(a_job(0), attempt=2)], money=Money(credits=10_000, moves=True, ledger=100, past=(lost_for_good(),))
+    )
+    say(table, lambda: "complete")
+    table.run()
+    assert "Reappeared" not in table.memory.names("j0")
 
 
 def test_an_old_attempt_that_may_be_refunded_acquits_nobody():

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from batchrunner import carrying, pieces, storage, witness
-from batchrunner.core import events, job as machine, retry, schedule
+from batchrunner.core import events, job as machine, retry
 from batchrunner.core.assets import ASSET_LIFE_S
 from batchrunner.core.events import Event
 from batchrunner.core.job import Action, Job, State, advance, next_action
@@ -424,8 +424,7 @@ async def test_only_looks_that_say_404_make_a_project_gone(root: Path, make: Cal
     assert action is not None
     busy, unknown, there = chaos.answer(status=429), chaos.answer(status=404), state_of_project(status="complete")
     # Failures of another kind count for nothing, and those around a look that succeeds are not in a row.
-    step = schedule.STEP_OF[action]
-    few = min(retry.LOST_AFTER, retry.USUAL.steps[step].tries) - 1
+    few = retry.LOST_AFTER - 1
     said = [busy] * 4 + [unknown] * few + [busy] + [there] + [unknown] * few
     async with answers(*said, unknown) as api, performing(api.url, root) as performer:
         for _ in said:

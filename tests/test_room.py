@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import shutil
 
@@ -70,3 +71,35 @@ def test_what_surely_does_not_fit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", [plan((Do.RENDER, SPEC, None)), plan((Do.RESUME, None, bought(HUGE))), plan()])
 def test_what_may_fit_or_is_bought_already_is_not(tmp_path: Path, made: Plan) -> None:
     room.refuse_if_too_small(tmp_path, made)
+
+
+def in_the_way(place: Path, how: str) -> None:
+    match how:
+        case "a file":
+            place.touch()
+        case "a dead link":
+            place.symlink_to("nowhere")
+        case "not ours":
+            place.mkdir(mode=0o500)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("a file", "is no folder"), ("a dead link", "is a link that leads nowhere"), ("not ours", "cannot be written")],
+)
+def test_nothing_is_bought_for_a_folder_that_takes_nothing(tmp_path: Path, how: str, told: str) -> None:
+    if how == "not ours" and os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    in_the_way(tmp_path / "not", how)
+    with pytest.raises(UsageError, match=f"no result can be put into .*not/there/yet: .*/not {told}"):
+        room.refuse_if_closed(tmp_path, plan((Do.RENDER, SPEC, None)))
+    # What is paid for is no matter of it: another folder may be open, and it can be collected later.
+    other = replace(SPEC, output="open/a.mp4")
+    room.refuse_if_closed(tmp_path, plan((Do.RENDER, other, None), (Do.RESUME, SPEC, bought(SPEC))))
+
+
+def test_folders_that_are_there_or_can_be_made_take_results(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "not").symlink_to("real")
+    for output in ("not/there/yet/a.mp4", "a.mp4", "new/a.mp4", f"file://{tmp_path}/b.mp4"):
+        room.refuse_if_closed(tmp_path, plan((Do.RENDER, replace(SPEC, output=output), None)))

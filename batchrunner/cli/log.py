@@ -47,7 +47,7 @@ def _words(told: JobEvent) -> str:
     parts: list[str] = []
     if told.event == "submit-started":
         parts.append(f"sent as {told.submission!r}")
-    if told.event in {"accepted", "adopted"}:
+    if told.event in {"accepted", "adopted", "reappeared"}:
         parts.append(f"project {told.project_id}")
     if told.event in _CHARGES and told.credits.charged is not None:
         parts.append(f"{told.credits.charged:,} credits")
@@ -62,4 +62,4 @@ def _words(told: JobEvent) -> str:
     return "; ".join(parts)
 
 
-_CHARGES = frozenset({"accepted", "rendered", "render-failed", "canceled", "corrected", "adopted"})
+_CHARGES = frozenset({"accepted", "rendered", "render-failed", "canceled", "corrected", "adopted", "reappeared"})

@@ -69,6 +69,8 @@ def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912
         case events.RenderFailed():
             said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
             return f"failed: {said}" if isinstance(event.verdict, GiveUp) else f"{said}; refunded, it starts over"
+        case events.Reappeared():
+            return f"project {event.project_id} is there after all: {event.status}"
         case events.RefundAwaited():
             said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
             return f"{said}; it starts over when its refund is seen"

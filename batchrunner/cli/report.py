@@ -287,6 +287,9 @@ def _refuse_to_overwrite(target: Path, read: _Read) -> None:
     """
     if not os.path.lexists(target):
         return
+    from batchrunner import places
+
+    places.refuse_to_replace(target, what="report")
     jobs = (*read.record.jobs, *read.record.earlier)
     outputs = (output.path for job in jobs for output in job.outputs)
     inputs = (each.path for job in jobs for each in job.spec.inputs if each.path is not None)

@@ -30,6 +30,7 @@ def schema(*, file: Path | None, catalog: Path | None, of_events: bool, allow_un
 
     Models and styles are those of the catalogue, with the corrections of your own. Nothing is sent.
     """
+    from batchrunner import places
     from batchrunner.cli import catalogue
     from batchrunner.core import jsonschema, plain
 
@@ -40,6 +41,7 @@ def schema(*, file: Path | None, catalog: Path | None, of_events: bool, allow_un
     if file is None:
         show.as_json(made)
         return Exit.OK
+    places.refuse_to_replace(file, what="JSON Schema", mark='"$schema"')
     try:
         file.write_text(plain.json_text(made) + "\n", encoding="utf-8")
     except OSError as error:

@@ -304,6 +304,7 @@ class StateFacts:
         unreadable: what is wrong with the log itself.
         log_bytes: what stands in the log beside it.
         is_log_lost: whether a run was cut short and the log is gone.
+        is_older: whether another copy of it was used since, of which it knows nothing.
         exposed: files that others than their owner may read.
         uncertain: jobs that wait for a person.
         partials: partial files of jobs that are over.
@@ -322,6 +323,7 @@ class StateFacts:
     unreadable: str | None = None
     log_bytes: int = 0
     is_log_lost: bool = False
+    is_older: bool = False
     exposed: Sequence[str] = ()
     uncertain: Sequence[str] = ()
     partials: Sequence[str] = ()
@@ -346,6 +348,13 @@ def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -
     if found.unreadable is not None:
         return [_state_problem(f"the log in {found.path} cannot be read: {found.unreadable}", "restore a copy")]
     findings = [_true_to_log(found, fix), _lock(found, fix)]
+    if found.is_older:
+        text = f"{found.path} is an older copy: what was bought with another one since is not on record in it"
+        advice = (
+            f"put back the newest one; if it cannot be had, `{doctor} --accept-lost-log` goes on with this one, and"
+            " every job that may have been bought since waits for a person"
+        )
+        findings.append(_state_problem(text, advice))
     if found.is_log_lost:
         text = f"the last run was cut short and {found.path}-wal, which held its end, is gone"
         advice = (

@@ -142,6 +142,15 @@ class Canceled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reappeared(Event):
+    """A render that had come to nothing is there after all: it goes on, or is complete, and what it brings is paid."""
+
+    project_id: str
+    status: str
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Corrected(Event):
     """The provider changed the charge of a project that is over: a late refund, a late settlement."""
 

@@ -15,8 +15,9 @@ does not pay twice:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import PROJECT_GONE, UNCERTAIN, Instant
@@ -45,11 +46,15 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the provider says now: the balance, and the charge of each project that had not settled."""
+    """What the provider says now: the balance, and the charge of each project that had not settled.
+
+    `statuses` has its word on each of these projects that is there, and not deleted.
+    """
 
     at: Instant
     credits: int | None
     charges: Mapping[str, int]
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +203,21 @@ def is_loose(job: Job) -> bool:
 def _is_gone(job: Job) -> bool:
     has_gone = job.trouble is not None and job.trouble.code == PROJECT_GONE
     return job.state is State.FAILED and has_gone and job.charged != 0
+
+
+ENDED_IN_NOTHING: Final = frozenset({"error", "canceled"})
+"""The provider's words for a render that brings nothing (OpenAPI 2026-09)."""
+
+
+def has_come_back(job: Job, status: str | None) -> bool:
+    """Whether an attempt that failed has a render after all, by the provider's word on its project; None for none.
+
+    One that was not known any more is there whatever it does, unless it failed meanwhile; one that had failed would
+    have to be complete, since other words may only be new ones for a failure.
+    """
+    if job.state is not State.FAILED or status is None:
+        return False
+    return status == "complete" or (_is_gone(job) and status not in ENDED_IN_NOTHING)
 
 
 def is_loose_elsewhere(job: Job) -> bool:

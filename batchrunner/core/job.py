@@ -35,6 +35,7 @@ from batchrunner.core.events import (
     Looked,
     Opened,
     ProvedUnpaid,
+    Reappeared,
     RefundAwaited,
     Refused,
     Rendered,
@@ -67,7 +68,8 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset({State.DONE, State.FAILED, State.CANCELED})
-"""Nothing leaves these but the opening of the next attempt; the old attempt is kept."""
+"""Nothing leaves these but the opening of the next attempt, which keeps the old one; and a render that failed, where
+the provider says later that it did not."""
 
 IN_FLIGHT: Final = frozenset({State.SUBMITTING, State.RENDERING})
 """The provider is, or may be, working on it."""
@@ -202,7 +204,7 @@ TABLE: Final[Mapping[State, Mapping[type[Event], State | Fork]]] = {
         Corrected: State.DONE,
         Opened: State.READY,
     },
-    State.FAILED: {Corrected: State.FAILED, Opened: State.READY},
+    State.FAILED: {Corrected: State.FAILED, Reappeared: State.RENDERING, Opened: State.READY},
     State.CANCELED: {Corrected: State.CANCELED, Opened: State.READY},
 }
 

@@ -20,6 +20,7 @@ from batchrunner.core.events import (
     Event,
     Looked,
     ProvedUnpaid,
+    Reappeared,
     RefundAwaited,
     Refused,
     Rendered,
@@ -52,6 +53,8 @@ def learned(job: Job, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, P
             return _accepted(event) | {"is_paid": False, "decided_at": event.at, "doubted_at": None}
         case Looked() | Rendered() | Canceled() | RenderFailed() | RefundAwaited() | Corrected():
             return _told(job, event)
+        case Reappeared():
+            return _reappeared(job, event)
         case Downloaded():
             return {"outputs": event.outputs, "suspect": event.suspect, **UNTROUBLED}
         case Refused():
@@ -145,6 +148,17 @@ def _corrected(job: Job, event: Corrected) -> dict[str, Any]:
     news: dict[str, Any] = {"charged": event.credits}
     if job.state != "done" and job.charged is not None:
         news["returned"] = job.returned + job.charged - event.credits
+    return news
+
+
+def _reappeared(job: Job, event: Reappeared) -> dict[str, Any]:
+    """What was told of its failure is taken back: it is charged again what had come back, if anything had."""
+    news: dict[str, Any] = {"project_id": event.project_id, "status": event.status, "ended_at": None}
+    if event.credits is None:
+        return news
+    news |= {"charged": event.credits, "held": event.credits if job.held is None else job.held}
+    if job.charged is not None:
+        news["returned"] = max(0, job.returned + job.charged - event.credits)
     return news
 
 

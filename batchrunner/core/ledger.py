@@ -71,6 +71,7 @@ _SOURCES: dict[type[Event], str] = {
     events.RenderFailed: "look",
     events.RefundAwaited: "look",
     events.Canceled: "look",
+    events.Reappeared: "look",
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from statistics import median_low
+from typing import Protocol
 
-from batchrunner.core import pricing
+from batchrunner.core import pricing, yamltext
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
+from batchrunner.core.job import State
 from batchrunner.core.kind import DEFAULT, Kind
-from batchrunner.core.plan import Plan
+from batchrunner.core.plan import Entry, Plan
+from batchrunner.core.problem import Place, Problem, Severity
 from batchrunner.errors import UsageError
 
 FAR_DEARER = 10
@@ -55,6 +58,52 @@ def hint_for_unpriced(*, knows_plan: bool) -> str:
     return (
         "name model: and resolution: of each such job; what is left open the account's plan decides, and a key tells it"
     )
+
+
+MOST_NAMED = 3
+"""Files that are named where new jobs have theirs already; the rest is counted."""
+
+
+class Written(Protocol):
+    """A job of a manifest, with the place where it is written and its output."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def output(self) -> str: ...
+
+
+def about_taken(made: Plan, jobs: Iterable[Written], taken: Collection[str]) -> Iterator[Problem]:
+    """Yield a warning for new jobs at whose output something stands already, which may be their very render.
+
+    A state file belongs to the name of its manifest. Where that was renamed or copied, or the state file is gone, all
+    would be bought again.
+    """
+    new = {entry.id for entry in made.entries if entry.will_buy and _is_new(entry)}
+    there = [job for job in jobs if job.id in new and job.output in taken]
+    if not there:
+        return
+    named = ", ".join(yamltext.quoted(job.output) for job in there[:MOST_NAMED])
+    others = f" and {len(there) - MOST_NAMED:,} more" if len(there) > MOST_NAMED else ""
+    count = "1 new job is" if len(there) == 1 else f"{len(there):,} new jobs are"
+    yield Problem(
+        place=there[0].place,
+        code="output-taken",
+        message=f"{count} to be bought, and there is {named}{others} already: what was rendered with another state file"
+        " would be paid for twice",
+        hint="a state file belongs to the name of its manifest; --state names another",
+        severity=Severity.WARNING,
+    )
+
+
+def _is_new(entry: Entry) -> bool:
+    """Whether nothing of a job was ever bought, by the state file."""
+    known = entry.known
+    return known is None or (known.attempt == 1 and known.state in {State.READY, State.UPLOADED} and not known.submits)
 
 
 def refuse_unpriced(made: Plan, budget: Budget) -> None:

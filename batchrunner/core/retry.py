@@ -145,6 +145,10 @@ FREE_TRIES: Final[Mapping[str, int]] = {"nsfw": 1, "unknown_error": 1}
 """How often a failed render starts over by default, once its refund is seen. The provider's filter for `nsfw` refuses
 inputs that it passes at the next try, and `unknown_error` says nothing against the input."""
 
+UNKNOWN_PROJECT: Final = Patience(tries=16, first_s=2.0, longest_s=240.0)
+"""Of looks that find a project unknown which we were given: a new one may not be readable at once, and a deployment
+may forget for a moment. What it decides is whether something paid for is given up, so no manifest shortens it."""
+
 REFUND_WAIT_S: Final = 900.0
 """Refunds of failed renders come soon after the error or not by themselves."""
 
@@ -174,11 +178,13 @@ class Policy:
         steps: the patience of each step.
         render: how often a failed render starts over, by its error's code.
         refund_wait_s: how long its refund is waited for before the job is failed and the refund stays due.
+        unknown_project: the patience with a project that the provider does not know.
     """
 
     steps: Mapping[Step, Patience] = field(default_factory=lambda: PATIENCE)
     render: Mapping[str, int] = field(default_factory=lambda: FREE_TRIES)
     refund_wait_s: float = REFUND_WAIT_S
+    unknown_project: Patience = UNKNOWN_PROJECT
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Policy:
@@ -241,7 +247,8 @@ def verdict(
     # What is paid for is never given up: looks and downloads are repeated whatever the failure.
     if failure.is_lasting and step in {Step.UPLOAD, Step.SUBMIT}:
         return GiveUp()
-    patience = policy.steps[step]
+    is_unknown = failure.status == NOT_FOUND and step in {Step.POLL, Step.DOWNLOAD}
+    patience = policy.unknown_project if is_unknown else policy.steps[step]
     most = min(patience.tries, TRIES_ON_A_FULL_DISK) if failure.code == DISK_FULL else patience.tries
     at = now + backoff_s(patience, tries=history.tries, jitter=jitter, asked_s=failure.retry_after_s)
     is_too_late = at - min(history.since, now) > patience.total_s
@@ -335,14 +342,15 @@ def failure_of(error: BatchrunnerError) -> Failure:
     return Failure(code=_CODES[type(error)], message=str(error), retry_after_s=asked_s)
 
 
+NOT_FOUND: Final = 404
+
 LOST_AFTER = 12
-"""Looks in a row that must say 404 before a project we hold is taken as gone: some minutes, since a new one may not be
-readable at once and a deployment may forget for a moment."""
+"""Looks in a row that must say 404 before a project we hold is taken as gone: about ten minutes (`UNKNOWN_PROJECT`)."""
 
 
-def is_lost(failure: Failure, *, tries: int, most: int = LOST_AFTER) -> bool:
+def is_lost(failure: Failure, *, tries: int) -> bool:
     """Whether the provider has said often enough that it does not know a project; `tries` includes this time."""
-    return failure.status == 404 and tries >= min(LOST_AFTER, most)
+    return failure.status == NOT_FOUND and tries >= LOST_AFTER
 
 
 BLAMES_THE_REQUEST = frozenset({400, 403, 404, 422})

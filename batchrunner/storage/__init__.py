@@ -89,6 +89,31 @@ def missing(root: Path, files: Iterable[tuple[str, int]]) -> frozenset[tuple[str
     )
 
 
+def taken(root: Path, outputs: Iterable[str]) -> frozenset[str]:
+    """Those of some outputs on disk at whose path something stands already; what is in a bucket is not asked for.
+
+    Each folder is listed once: most plans have one, and a look at each of very many files would take longer.
+    """
+    names: dict[str, frozenset[str]] = {}
+    found = []
+    for written in outputs:
+        if addresses.is_object(written):
+            continue
+        folder, name = os.path.split(addresses.plain(written))
+        if folder not in names:
+            names[folder] = _names_in(os.path.join(root, folder))  # noqa: PTH118 - as in `_size_here`
+        if name in names[folder]:
+            found.append(written)
+    return frozenset(found)
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - a hundred thousand, by name only
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def _size(place: Place) -> int | None:
     """The bytes of what is at a place now; None where nothing is."""
     try:

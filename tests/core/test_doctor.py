@@ -71,6 +71,7 @@ def test_a_disk_is_judged_by_room_and_abilities(disk, expected):
         (replace(STATE, unreadable="version 9"), {"state": Grade.PROBLEM}),
         (replace(STATE, differing=("a", "b")), {"state": Grade.PROBLEM}),
         (replace(STATE, is_log_lost=True), {"state": Grade.PROBLEM}),
+        (replace(STATE, is_older=True), {"state": Grade.PROBLEM}),
         (replace(STATE, is_locked=True, holder=CUT_SHORT, log_bytes=9), {}),
         (replace(STATE, holder=CUT_SHORT, log_bytes=9), {"lock": Grade.WARNING, "wal": Grade.WARNING}),
         (replace(STATE, holder=replace(CUT_SHORT, has_ended=True)), {}),

@@ -74,6 +74,9 @@ def examples_of(at: float, attempt: int) -> dict[type[Event], list[Event]]:
             events.Downloaded(at=at, outputs=(Output(path="r.mp4", bytes=9, sha256="aa"),), suspect=suspect)
             for suspect in (None, "too short")
         ],
+        events.Reappeared: [
+            events.Reappeared(at=at, project_id="p1", status="complete", credits=credits) for credits in (240, 9, None)
+        ],
         events.Corrected: [events.Corrected(at=at, credits=credits) for credits in (0, 240)],
         events.AddressExpired: [events.AddressExpired(at=at, verdict=verdict) for verdict in (Again(at=9), Leave())],
         events.StepFailed: [events.StepFailed(at=at, failure=FAILURE, verdict=verdict) for verdict in VERDICTS],
@@ -156,7 +159,7 @@ def test_final_states_stay_until_the_next_attempt_is_opened(log):
     for event in log[1:]:
         after = advance(job, event)
         if job.state in FINAL:
-            assert after.state is job.state or isinstance(event, events.Opened)
+            assert after.state is job.state or isinstance(event, events.Opened | events.Reappeared)
         job = after
 
 

@@ -80,7 +80,9 @@ def test_a_refused_submission(failure, expected):
         (Step.UPLOAD, CHANGED, FIRST, Leave()),
         (Step.UPLOAD, http(503), FIRST, Again(at=NOW + 1.0, of=8)),
         (Step.UPLOAD, http(503), History(tries=8, since=NOW), Leave()),
-        (Step.POLL, http(404), FIRST, Again(at=NOW + 1.0, of=16)),
+        (Step.POLL, http(404), FIRST, Again(at=NOW + 2.0, of=16)),
+        (Step.DOWNLOAD, http(404), History(tries=15, since=NOW), Again(at=NOW + 240.0, of=16)),
+        (Step.DOWNLOAD, http(404), History(tries=16, since=NOW), Leave()),
         (Step.POLL, http(503, after=90.0), FIRST, Again(at=NOW + 90.0, of=16)),
         (Step.POLL, http(503, after=90.0), History(tries=16, since=NOW), Leave(until=NOW + 90.0)),
         (Step.DOWNLOAD, http(403), History(tries=3, since=NOW), Again(at=NOW + 4.0, of=10)),
@@ -168,6 +170,18 @@ def test_a_project_is_lost_only_after_several_looks():
     gone = http(404)
     assert [retry.is_lost(gone, tries=tries) for tries in (1, 5, 11, 12, 13)] == [False] * 3 + [True] * 2
     assert not retry.is_lost(http(503), tries=99)
+
+
+@pytest.mark.parametrize("step", [Step.POLL, Step.DOWNLOAD])
+def test_no_manifest_gives_up_a_project_sooner(step):
+    hasty = Policy.of({str(step): {"attempts": 1, "first_wait": "1s", "longest_wait": "1s", "for": "1s"}})
+    waits = []
+    for tries in range(1, retry.LOST_AFTER):
+        told = verdict(step, http(404), History(tries=tries, since=NOW), now=NOW, jitter=0.5, policy=hasty)
+        assert isinstance(told, Again), tries
+        waits.append(told.at - NOW)
+    assert sum(waits) > 600
+    assert verdict(step, http(503), FIRST, now=NOW, jitter=0.5, policy=hasty) == Leave()
 
 
 def test_what_does_not_fit_is_tried_a_few_times_and_left():
