@@ -1,26 +1,25 @@
 """How far each state file has come, noted apart from it, so that an older copy of one is not taken for it.
 
 A state file that is put back from a backup knows nothing of what was bought after the copy was made, and would have it
-bought again. Nothing in the file itself can tell that. So every run notes outside of it, under the id of the very first
-run in the file, which each of its copies has: which run was the last, and how many events are on record.
+bought again. Nothing in the file itself can tell that. So every run notes outside of it, under the file's place and the
+id of the very first run in it, which each of its copies has: which run was the last, and how many events are on record.
 
-Lies in the person's state folder, as the till. Other machines are not seen.
+A copy in another place is a batch of its own, as where a folder is copied to begin the next night with, and each
+goes on. Lies in the person's state folder, as the till. Other machines are not seen.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+import hashlib
 import json
 from pathlib import Path
-import re
 
 from batchrunner import private, zones
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateUnusable
 from batchrunner.stateview import View
-
-_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class Marks:
         ahead = self.ahead_of(view)
         if ahead is not None:
             raise StateUnusable(
-                f"{view.path} is an older copy: another one was used until {zones.time_words(ahead.at, now)},"
+                f"{view.path} is an older copy: a newer one was used here until {zones.time_words(ahead.at, now)},"
                 " and what was bought with that is not on record in this one",
                 hint="put back the newest one, with its -wal and -shm, if they are there. If it cannot be had,"
                 " `batchrunner doctor MANIFEST --accept-lost-log` goes on without: every job that may have been bought"
@@ -81,9 +80,9 @@ class Marks:
 
     def _file(self, view: View) -> Path | None:
         first = view.first_run()
-        if self._folder is None or first is None or _NAME.fullmatch(first) is None:
+        if self._folder is None or first is None:
             return None
-        return self._folder / first
+        return self._folder / hashlib.sha256(f"{first}\0{view.path}".encode(errors="surrogateescape")).hexdigest()
 
 
 NOWHERE = Marks(None)

@@ -41,16 +41,37 @@ def copied(path: Path) -> Path:
     return Path(shutil.copy(path, path.with_name(f"copy of {path.name}")))
 
 
+def put_back(copy: Path, path: Path) -> None:
+    """As a person does, from a backup."""
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    shutil.copy(copy, path)
+
+
 def test_a_copy_is_older_when_another_run_followed(tmp_path: Path, marks: Marks) -> None:
     path = tmp_path / "night.state.db"
     run_of(path, marks, buys=False)
     copy = copied(path)
-    assert not is_older(copy, marks)
     run_of(path, marks)
-    assert (is_older(path, marks), is_older(copy, marks)) == (False, True)
+    newest = Path(shutil.copy(path, tmp_path / "newest"))
+    assert not is_older(path, marks)
+    put_back(copy, path)
+    assert is_older(path, marks)
     with pytest.raises(StateUnusable, match="older copy"):
-        run_of(copy, marks)
+        run_of(path, marks)
+    put_back(newest, path)
+    assert not is_older(path, marks)
     run_of(path, marks)
+
+
+def test_a_copy_in_another_place_is_a_batch_of_its_own(tmp_path: Path, marks: Marks) -> None:
+    path = tmp_path / "night.state.db"
+    run_of(path, marks, buys=False)
+    copy = copied(path)
+    for each in (path, copy, path, copy):
+        run_of(each, marks)
+        assert not is_older(path, marks)
+        assert not is_older(copy, marks)
 
 
 def test_a_copy_that_was_made_in_the_middle_of_the_last_run_is_older(tmp_path: Path, marks: Marks) -> None:
@@ -60,9 +81,10 @@ def test_a_copy_that_was_made_in_the_middle_of_the_last_run_is_older(tmp_path: P
         copy = copied(path)
         opened.append_now(a_history())
         marks.note(opened, at=9.0)
-    with statefile.connected_to_read(copy) as connection:
-        assert marks.ahead_of(View(copy, connection)) is not None
     assert not is_older(path, marks)
+    put_back(copy, path)
+    with statefile.connected_to_read(path) as connection:
+        assert marks.ahead_of(View(path, connection)) is not None
 
 
 def test_another_state_file_under_the_same_name_is_no_copy(tmp_path: Path, marks: Marks) -> None:
@@ -79,13 +101,14 @@ def test_an_older_copy_is_accepted_once_and_what_may_have_been_bought_is_noted(t
     run_of(path, marks, buys=False)
     copy = copied(path)
     run_of(path, marks)
+    put_back(copy, path)
     told = statecheck.mend(
-        copy, now=50.0, copy=tmp_path / "kept.db", also=list, accepts_lost_log_of=["a", "new"], marks=marks
+        path, now=50.0, copy=tmp_path / "kept.db", also=list, accepts_lost_log_of=["a", "new"], marks=marks
     )
     assert told is not None
     assert "another copy had come further" in told[0]
-    assert not is_older(copy, marks)
-    with store.open_to_read(copy) as view:
+    assert not is_older(path, marks)
+    with store.open_to_read(path) as view:
         assert view is not None
         lost = view.lost_log()
     assert lost is not None
