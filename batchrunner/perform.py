@@ -255,7 +255,7 @@ class Performer:
         assert job.project_id is not None
         failure = retry.failure_of(error)
         if retry.is_lost(failure, tries=self._missed[job.project_id]) and not job.is_final:
-            return self._gone(None, "the provider does not know the project any more")
+            return self._gone(None, "the provider does not know the project any more; every run asks for it again")
         return self._step_failed(step, job, failure)
 
     def _gone(self, credits: int | None, message: str) -> Event:
