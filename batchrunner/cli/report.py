@@ -287,9 +287,6 @@ def _refuse_to_overwrite(target: Path, read: _Read) -> None:
     """
     if not os.path.lexists(target):
         return
-    from batchrunner import places
-
-    places.refuse_to_replace(target, what="report")
     jobs = (*read.record.jobs, *read.record.earlier)
     outputs = (output.path for job in jobs for output in job.outputs)
     inputs = (each.path for job in jobs for each in job.spec.inputs if each.path is not None)
@@ -297,6 +294,9 @@ def _refuse_to_overwrite(target: Path, read: _Read) -> None:
     kept = (read.manifest, read.state, *(read.root / path for path in local))
     if target.resolve() in {path.resolve() for path in kept}:
         raise UsageError(f"{target} is part of the batch, and a report would replace it", hint="name another file")
+    from batchrunner import places
+
+    places.refuse_to_replace(target, what="report")
 
 
 def _write(target: Path, text: str) -> None:
