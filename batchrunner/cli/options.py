@@ -236,7 +236,12 @@ BUYING = (
         help="Run this for each job that is done, with the job as JSON on its input.",
     ),
     click.option("--no-notices", is_flag=True, help="Send no notices."),
-    click.option("-y", "--yes", is_flag=True, help="Do not ask before spending credits on new and unfinished jobs."),
+    click.option(
+        "-y",
+        "--yes",
+        is_flag=True,
+        help="Do not ask before spending credits; what is done but changed is left as it is.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress, only the summary."),
     *log_and_events,
     as_json,
