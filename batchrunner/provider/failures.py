@@ -117,9 +117,10 @@ def _words(error: BaseException, *, secret: str) -> str:
 
 
 def _unreached(error: aiohttp.ClientConnectorError) -> str:
-    """Which host could not be connected to, and why: in the system's words where it has a number for it."""
+    """Which host could not be connected to, and why: in the system's words where it has a number for it, or in ours."""
     number, said = error.os_error.errno, error.os_error.strerror
-    why = os.strerror(number) if number is not None and number > 0 else said or str(error.os_error)
+    is_of_the_system = number is not None and number > 0 and not isinstance(error.os_error, Forbidden)
+    why = os.strerror(number or 0) if is_of_the_system else said or str(error.os_error)
     return f"{error.host}:{error.port}: {why}"
 
 
