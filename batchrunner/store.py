@@ -124,23 +124,27 @@ class Store(View):
                 (name, body),
             )
 
-    async def remember_upload(self, key: Key, sent: Sent) -> None:
-        """Keep where the provider put some content, in place of an earlier upload of it; durable when it returns."""
-        await self._write(
-            "INSERT OR REPLACE INTO upload (sha256, media, extension, file_path, sent_at) VALUES (?, ?, ?, ?, ?)",
-            (key.sha256, key.media, key.extension, sent.file_path, sent.sent_at),
+    def note_upload(self, key: Key, sent: Sent) -> None:
+        """Have noted, with what is written next, where the provider put some content, in place of an earlier upload."""
+        self._beside.append(
+            (
+                "INSERT OR REPLACE INTO upload (sha256, media, extension, file_path, sent_at) VALUES (?, ?, ?, ?, ?)",
+                (key.sha256, key.media, key.extension, sent.file_path, sent.sent_at),
+            )
         )
 
     async def forget_upload(self, key: Key, sent: Sent) -> None:
-        """Rely no longer on an upload; another one of the same content stays."""
-        await self._write(
-            "DELETE FROM upload WHERE sha256 = ? AND media = ? AND extension = ? AND file_path = ?",
-            (key.sha256, key.media, key.extension, sent.file_path),
+        """Rely no longer on an upload; another one of the same content stays. Durable when it returns."""
+        self._beside.append(
+            (
+                "DELETE FROM upload WHERE sha256 = ? AND media = ? AND extension = ? AND file_path = ?",
+                (key.sha256, key.media, key.extension, sent.file_path),
+            )
         )
+        await self.settle()
 
-    async def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
-        """Write one thing, together with whatever else is to be written; durable when it returns."""
-        self._beside.append((statement, values))
+    async def settle(self) -> None:
+        """Return when what was noted is on disk."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._write_beside)
 
     def _write_beside(self) -> None:
@@ -196,6 +200,8 @@ class Store(View):
     def close(self) -> None:
         """Finish what is being written, close the file and let go of the lock."""
         self._writer.shutdown(wait=True)
+        with suppress(StateUnusable, StateLocked):  # what is lost with it is sent once more
+            self._write_beside()
         statefile.close(self.path, self._db)
         self._lock.release()
 

@@ -36,8 +36,11 @@ SPARE_S = 60.0
 class UploadLog(Protocol):
     """Where uploads are remembered for later runs."""
 
-    async def remember_upload(self, key: Key, sent: Sent) -> None:
-        """Return when it is on disk; it takes the place of an earlier one of the same key."""
+    def note_upload(self, key: Key, sent: Sent) -> None:
+        """Have it written with whatever is written next; it takes the place of an earlier one of the same key."""
+
+    async def settle(self) -> None:
+        """Return when all that was noted is on disk."""
 
     async def forget_upload(self, key: Key, sent: Sent) -> None:
         """Return when it is off the disk; another one of the same key stays."""
@@ -125,7 +128,9 @@ class Uploads:
             ProviderError: no address could be got.
             TransferError: one of them could not be sent, or is no longer what it was.
         """
-        found = await asyncio.gather(*(self._asset(each) for each in inputs), return_exceptions=True)
+        if len(inputs) == 1:
+            return (await self._asset(inputs[0]),)  # the event that tells of it is written next, and the upload with it
+        found = await asyncio.gather(*(self._settled_asset(each) for each in inputs), return_exceptions=True)
         # Told only when all of them have ended, so that what was sent of the others is kept.
         for each in found:
             if isinstance(each, BaseException):
@@ -144,6 +149,13 @@ class Uploads:
                 del self._held[key]
                 if self._log is not None:
                     await self._log.forget_upload(key, sent)
+
+    async def _settled_asset(self, each: Input) -> Asset:
+        """As `_asset`, and on disk: the other inputs of its job may take hours."""
+        asset = await self._asset(each)
+        if self._log is not None:
+            await self._log.settle()
+        return asset
 
     async def _asset(self, each: Input) -> Asset:
         key = holding.key_of(each)
@@ -179,7 +191,7 @@ class Uploads:
             self._spare.clear()
             sent = await self._send_to_new_address(key, each)
         if self._log is not None:
-            await self._log.remember_upload(key, sent)
+            self._log.note_upload(key, sent)
         self._held[key] = sent
         return sent
 

@@ -297,23 +297,29 @@ def test_a_creation_that_was_killed_half_way_is_taken_back(tmp_path):
     assert not list(tmp_path.glob("*.new*"))
 
 
-async def test_uploads_that_are_told_together_are_on_disk_together(tmp_path: Path):
+async def test_uploads_are_on_disk_with_what_is_written_next(tmp_path: Path):
     path = tmp_path / "m.state.db"
+    keys = [Key(sha256=str(number), media="video", extension="mp4") for number in range(20)]
     with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
         statements: list[str] = []
         opened_store._db.set_trace_callback(statements.append)
         event = opened()
         job = machine.advance(None, event)
-        keys = [Key(sha256=str(number), media="video", extension="mp4") for number in range(20)]
-        sent = Sent(file_path="api-assets/a.mp4", sent_at=1.0)
-        await asyncio.gather(
-            *(opened_store.remember_upload(key, sent) for key in keys[:10]),
-            opened_store.append([(event, job)]),
-            *(opened_store.remember_upload(key, sent) for key in keys[10:]),
-        )
-        assert statements.count("BEGIN IMMEDIATE") < len(keys)
-        assert opened_store.uploads().keys() == set(keys)
-        assert [each.id for each in opened_store.jobs()] == [job.id]
+        for key in keys[:10]:
+            opened_store.note_upload(key, SENT)
+        assert opened_store.uploads() == {}
+        await opened_store.append([(event, job)])
+        assert opened_store.uploads().keys() == set(keys[:10])
+        await opened_store.settle()
+        assert statements.count("BEGIN IMMEDIATE") == 1
+        opened_store.note_upload(keys[10], SENT)
+        await opened_store.settle()
+        assert opened_store.uploads().keys() == set(keys[:11])
+        opened_store.note_upload(keys[11], SENT)
+    with store.open_to_read(path) as view:
+        assert view is not None
+        assert view.uploads().keys() == set(keys[:12])
+        assert [each.id for each in view.jobs()] == [job.id]
 
 
 async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp_path: Path):
@@ -326,14 +332,26 @@ async def test_an_upload_is_not_lost_with_the_transaction_that_took_it_along(tmp
         opened_store._db.execute(
             "CREATE TEMP TRIGGER full BEFORE INSERT ON main.event BEGIN SELECT raise(ABORT, 'no room'); END"
         )
-        told = await asyncio.gather(
-            opened_store.append([(event, job)]),
-            opened_store.remember_upload(key, Sent(file_path="api-assets/a.mp4", sent_at=1.0)),
-            return_exceptions=True,
-        )
-        assert isinstance(told[0], StateUnusable)
-        assert told[1] is None
+        opened_store.note_upload(key, SENT)
+        with pytest.raises(StateUnusable):
+            await opened_store.append([(event, job)])
+        assert opened_store.uploads() == {}
+        await opened_store.settle()
         assert opened_store.uploads().keys() == {key}
+
+
+def test_what_cannot_be_noted_at_the_end_does_not_keep_the_file_from_being_closed(tmp_path: Path):
+    path = tmp_path / "m.state.db"
+    with store.open_for_run(path, run_id="r", now=1.0) as opened_store:
+        opened_store._db.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.upload BEGIN SELECT raise(ABORT, 'no room'); END"
+        )
+        opened_store.note_upload(Key(sha256="0", media="video", extension="mp4"), SENT)
+    with store.open_for_run(path, run_id="s", now=2.0) as opened_store:
+        assert opened_store.uploads() == {}
+
+
+SENT = Sent(file_path="api-assets/a.mp4", sent_at=1.0)
 
 
 def test_a_history_that_is_read_while_a_run_goes_on_is_of_one_moment(path):

@@ -1,7 +1,7 @@
 """A run that kills itself, with SIGKILL, at the n-th point where a crash could hurt.
 
 A point lies before and after every action, every write to the state file, and every HTTP request. Run as
-`python -m tests.support.crash_child MANIFEST N`, or with the name of a point in place of N (`after remember_upload`,
+`python -m tests.support.crash_child MANIFEST N`, or with the name of a point in place of N (`after settle`,
 `after POST /v1/image-to-video`; `before append #2` is the third of that name); prints the number of points passed when
 it got to its end.
 """
@@ -78,7 +78,7 @@ async def _run(manifest: Path, deadly: str) -> int:
     async with Client(base_url=access.base_url, key=access.key, transports=wires) as client:
         account = await provider_access.account(client)
         with begin(read, Order(), access=access, account=account) as session:
-            for name in ("append", "remember_upload"):
+            for name in ("append", "settle"):
                 setattr(session.store, name, points.around(getattr(session.store, name), name))
             engine, performer = assembly.engine(
                 session,
