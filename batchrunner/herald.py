@@ -128,7 +128,7 @@ class Herald:
         told = eventlines.told_of(event, job, run=self._run).line()
         told["manifest"] = str(self._wanted.manifest.absolute())
         told["files"] = [addresses.beneath(self._wanted.folder, output.path) for output in job.outputs]
-        return plain.json_line(self._redactor.value(told)) + "\n"
+        return self._redactor.json_line(told) + "\n"
 
     def _send(self, notice: Notice) -> None:
         clean = self._redactor.value({"title": notice.title, "body": notice.body})

@@ -20,7 +20,6 @@ import traceback
 from typing import Any, Final
 
 from batchrunner import private
-from batchrunner.core import plain
 from batchrunner.core.redact import Redactor
 from batchrunner.errors import UsageError
 
@@ -240,7 +239,7 @@ class Log:
 
     def _line(self, level: str, what: str, fields: Mapping[str, Any]) -> str:
         logged = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return plain.json_line(self._redactor.value({**fields, "event": what, "level": level, "logged": logged}))
+        return self._redactor.json_line({**fields, "event": what, "level": level, "logged": logged})
 
     def say(self, level: str, what: str, **fields: Any) -> None:
         """Add one line."""

@@ -10,7 +10,7 @@ import secrets
 from typing import Any
 
 from batchrunner import __version__
-from batchrunner.core import eventlines, plain
+from batchrunner.core import eventlines
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.redact import Redactor
 from batchrunner.environ import SECRETS
@@ -65,7 +65,7 @@ class Recorder:
                     self._heed(each)
             lines = [each.line() for each in told]
             if self._events is not None:
-                self._events.write([plain.json_line(self._redactor.value(line)) for line in lines])
+                self._events.write([self._redactor.json_line(line) for line in lines])
             if self.log is not None:
                 self.log.add("info", "job", [_brief(line) for line in lines])
 

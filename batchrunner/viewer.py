@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 import json
 import os
 from pathlib import Path
@@ -77,7 +77,8 @@ Answer: TypeAlias = Looked | Damaged | Failed
 
 def question_line(question: Question) -> bytes:
     """A question as it travels."""
-    return _line(asdict(question))
+    source = question.source
+    return _line(_fields(question) | {"source": None if source is None else _fields(source)})
 
 
 def question_of(line: bytes) -> Question:
@@ -108,8 +109,13 @@ def answer_of(line: bytes) -> Answer | None:
     return None
 
 
-def _line(fields: dict[str, object]) -> bytes:
-    return json.dumps(fields, default=str).encode() + b"\n"
+def _fields(value: Question | Original) -> dict[str, object]:
+    """A value's fields as they are; `asdict` copies all that is in them, which takes ten times as long."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
+
+
+def _line(told: dict[str, object]) -> bytes:
+    return json.dumps(told, default=str).encode() + b"\n"
 
 
 # --- the program -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 import re
 from typing import Any, Final
 
@@ -23,7 +24,12 @@ _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 def name_of(event: type[Event]) -> str:
     """What an event is called outside: `SubmitStarted` is `submit-started`."""
-    return _WORD.sub("-", event.__name__).lower()
+    return _hyphened(event.__name__)
+
+
+@cache
+def _hyphened(name: str) -> str:
+    return _WORD.sub("-", name).lower()
 
 
 def moment(at: Instant) -> str:

@@ -6,16 +6,25 @@ through `shown` or `cell`, and all that is logged through `json_line`; both esca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import json
 import re
 from typing import Any, Final
+
+
+def _plainly(value: Any) -> Any:
+    """What JSON has no word for, as what comes next to it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, set | frozenset) else str(value)
+
 
 # Control characters but the line feed; marks that turn the order of reading (Unicode TR 9, and the "Trojan Source"
 # paper); line and paragraph separators; halves of surrogate pairs, which no encoding takes; invisible tags.
 _UNSAFE: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_ON_ONE_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+_ON_ONE_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=_plainly)
 _UNSAFE_IN_CELL: Final = re.compile(f"\n|{_UNSAFE.pattern}")
 
 
@@ -41,7 +50,7 @@ def json_line(value: Any) -> str:
 
 def json_text(value: Any, *, indent: int = 2) -> str:
     """A value as JSON over several lines, with the same characters escaped in its strings."""
-    return _UNSAFE.sub(_escaped_as_json, json.dumps(value, indent=indent, ensure_ascii=False, default=str))
+    return _UNSAFE.sub(_escaped_as_json, json.dumps(value, indent=indent, ensure_ascii=False, default=_plainly))
 
 
 def _escaped(match: re.Match[str]) -> str:

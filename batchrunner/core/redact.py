@@ -14,6 +14,8 @@ import re
 from typing import Any, Final
 from urllib.parse import quote
 
+from batchrunner.core import plain
+
 HIDDEN: Final = "…"
 
 SHORTEST_SECRET: Final = 6
@@ -30,7 +32,10 @@ _WEBHOOK: Final = re.compile(r"whsec_[A-Za-z0-9_+/=-]+")
 _SIGNATURE: Final = re.compile(
     r"\b(X-(?:Amz|Goog)-[A-Za-z-]+|Signature|sig|AWSAccessKeyId|Key-Pair-Id|token)=[^\s&'\"<>]+", re.IGNORECASE
 )
-_FIELDS: Final = re.compile(r"authorization|cookie|password|secret|signature|token|api_?key", re.IGNORECASE)
+_SECRET_NAMES: Final = ("authorization", "cookie", "password", "secret", "signature", "token", "api_key", "apikey")
+_FIELDS: Final = re.compile("|".join(_SECRET_NAMES), re.IGNORECASE)
+_TRACES: Final = ("://", "=", "whsec_", "earer", *_SECRET_NAMES)
+"""Without one of these, whatever the case of its letters, nothing has the form or the name of a secret."""
 
 
 def without_queries(text: str) -> str:
@@ -59,6 +64,7 @@ class Redactor:
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._names: dict[str, str] = {}
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._in_json = [plain.json_line(form)[1:-1] for form in longest_first]
 
     def known(self, text: str) -> str:
         """The text without the secrets that are known by their value; addresses in it can still be used."""
@@ -79,6 +85,13 @@ class Redactor:
         if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
             return [self.value(each) for each in value]
         return self.text(str(value))
+
+    def json_line(self, value: Any) -> str:
+        """The value without secrets as JSON on one line; most hold none, and are not taken apart to look for any."""
+        line = plain.json_line(value)
+        folded = line.casefold()
+        may_hold_one = any(trace in folded for trace in _TRACES) or any(form in line for form in self._in_json)
+        return plain.json_line(self.value(value)) if may_hold_one else line
 
     def _name(self, name: str) -> str:
         """The name of a field without secrets; there are few names, and every line has them."""

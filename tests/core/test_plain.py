@@ -59,6 +59,25 @@ def test_a_key_is_nowhere_in_what_is_kept(key, before, after):
 
 
 @settings(deadline=None)
+@given(
+    secret=st.one_of(KEYS, st.text(min_size=6, max_size=12)),
+    before=ANY,
+    after=ANY,
+    more=st.recursive(
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), ANY, st.sampled_from(["BEARER abc", "Kookie", "x=1", "://u@"])
+        ),
+        lambda each: st.one_of(st.lists(each), st.frozensets(ANY), st.dictionaries(ANY, each)),
+    ),
+    name=st.sampled_from(["path", "Pa\u017f\u017fword", "ToKen", "apikey", "status"]),
+)
+def test_a_line_is_what_is_left_of_its_value(secret, before, after, more, name):
+    redactor = Redactor([secret])
+    for value in ({"a": before + secret + after, "b": more}, {name: more}, {"a": {name: [before]}}, {"a": after}):
+        assert redactor.json_line(value) == plain.json_line(redactor.value(value))
+
+
+@settings(deadline=None)
 @given(signature=SIGNED, before=ANY)
 def test_a_presigned_address_is_cut_before_its_query(signature, before):
     secret = f"X-Amz-Signature={signature}"
