@@ -172,7 +172,7 @@ def _content(
         return seen.version, known.facts if known is not None and known.sha256 == seen.version else None
     if known is not None and (known.size, known.modified_ns) == (seen.size, seen.modified_ns):
         return known.sha256, known.facts
-    return _sha256(root / wanted.name, wanted, meter), None
+    return _sha256(root / wanted.name, seen.size, wanted, meter), None
 
 
 def _inspected(wanted: Wanted, seen: Seen, sha256: str, facts: Facts) -> Inspected:
@@ -198,9 +198,9 @@ def _stat(place: storage.Place, wanted: Wanted) -> Seen:
         raise _Unfit("unreadable-file", str(error), error.hint) from error
 
 
-def _sha256(path: Path, wanted: Wanted, meter: _Meter) -> str:
+def _sha256(path: Path, size: int, wanted: Wanted, meter: _Meter) -> str:
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(PIECE))
+    buffer = memoryview(bytearray(max(1, min(PIECE, size))))
     try:
         with path.open("rb", buffering=0) as file:
             while (count := file.readinto(buffer)) and not meter.is_stopped.is_set():

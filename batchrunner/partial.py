@@ -101,7 +101,8 @@ class Partial:
 
         Without a strong tag or without a length there is nothing to go on by, and no note is kept.
         """
-        if self.discard():
+        if _remove(self._note):  # without a note, what is there is not gone on with, and is overwritten
+            _remove(self.path)
             keep_names(self.path.parent)
         file = self.path.open("wb", buffering=0)
         if is_strong(etag) and total:

@@ -76,6 +76,11 @@ class Reading:
         self._ahead.set_result(b"")  # every read after the last
         return piece
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was never opened, or was read to its end."""
+        return self._ahead is None or self._is_over
+
     async def close(self) -> None:
         """Close it; waits for a read that is still going on."""
         if self._ahead is not None:
@@ -182,7 +187,7 @@ class Writing:
         Raises:
             DiskFull: there is no room for it.
         """
-        file = self._file = self._file or self._opened()
+        file = self._file = self._file or self._opened(is_whole=is_last and self.size == self._total)
         self.digest.update(piece)
         rest = memoryview(piece)
         with self._claim.writing(len(piece)):
@@ -191,9 +196,12 @@ class Writing:
         if is_last:
             os.fsync(file.fileno())
 
-    def _opened(self) -> FileIO:
-        """The file to write into, once the room for all that is missing is claimed."""
+    def _opened(self, *, is_whole: bool) -> FileIO:
+        """The file to write into, once the room for all that is missing is claimed.
+
+        One that is written whole in one piece gets no note: a second file would cost more than to fetch it again.
+        """
         self._claim.add(self._missing)
         if self._kept is not None:
             return self._partial.go_on(self._kept)
-        return self._partial.begin(etag=self._etag, total=self._total)
+        return self._partial.begin(etag=None if is_whole else self._etag, total=self._total)

@@ -28,8 +28,8 @@ Observe = Callable[[Event, Job], None]
 class Journal(Protocol):
     """Where events are made durable."""
 
-    async def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:
-        """Return when the events and the jobs after them are on disk, and a quiet moment with them: all or nothing."""
+    def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> Awaitable[None]:
+        """Over when the events and the jobs after them are on disk, and a quiet moment with them: all or nothing."""
 
     async def learn(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Remember something that is worth knowing the next time, in place of what was remembered under that name."""

@@ -69,10 +69,13 @@ class Store(View):
         self._taken: list[tuple[str, tuple[str | float, ...]]] = []
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
 
-    async def append(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> None:
-        """Put events and the jobs they led to on disk, and a quiet moment, in one transaction; durable on return."""
+    def append(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> asyncio.Future[None]:
+        """Put events and the jobs they led to on disk, and a quiet moment, in one transaction; durable when it is over.
+
+        No coroutine: whoever must see it to its end would need a task for it.
+        """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, lambda: self.append_now(entries, quiet=quiet))
+        return loop.run_in_executor(self._writer, lambda: self.append_now(entries, quiet=quiet))
 
     def append_now(self, entries: Sequence[Entry], *, quiet: Quiet | None = None) -> None:
         """As `append`, for callers without an event loop."""

@@ -92,7 +92,8 @@ async def upload(path: Path, url: str, *, sha256: str, size: int, put: Put, mete
         await send(str(path), file.read, url, sha256=None, size=size, put=put, meter=meter)
     finally:
         # Not left to the reader, which a broken connection leaves in the middle.
-        await asyncio.shield(file.close())
+        if not file.is_closed:
+            await asyncio.shield(file.close())
 
 
 async def send(name: str, read: Read, url: str, *, sha256: str | None, size: int, put: Put, meter: Meter) -> None:

@@ -7,8 +7,7 @@ belongs to. What could not be written is kept for another try, and what would be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
 
 from batchrunner.core import events
 from batchrunner.core.events import Event
@@ -82,7 +81,7 @@ class Unwritten:
             self._observe = lambda _event, _job: None
 
 
-async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def to_its_end(work: Awaitable[None]) -> None:
     """Do what must not be broken off, however often that is asked for; who asked is heard when it is over."""
     task = asyncio.ensure_future(work)
     asked: asyncio.CancelledError | None = None

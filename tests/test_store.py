@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from pathlib import Path
@@ -62,7 +61,7 @@ def test_what_was_appended_is_there_after_reopening(path):
     entries = a_history()
     with open_run(path) as opened_store:
         for entry in entries:
-            asyncio.run(opened_store.append([entry]))
+            opened_store.append_now([entry])
     with store.open_to_read(path) as view:
         assert view is not None
         assert view.jobs() == [entries[-1][1]]
@@ -257,8 +256,8 @@ def test_baselines_and_files_are_remembered(path):
     with open_run(path) as opened_store:
         assert opened_store.baseline() is None
         assert not opened_store.balance_moves()
-        asyncio.run(opened_store.append([], quiet=Quiet(baseline=Baseline(at=1, credits=10, ledger=0), moves=False)))
-        asyncio.run(opened_store.append([], quiet=Quiet(baseline=Baseline(at=2, credits=20, ledger=5), moves=True)))
+        opened_store.append_now([], quiet=Quiet(baseline=Baseline(at=1, credits=10, ledger=0), moves=False))
+        opened_store.append_now([], quiet=Quiet(baseline=Baseline(at=2, credits=20, ledger=5), moves=True))
         opened_store.remember_files([record])
     with store.open_to_read(path) as view:
         assert view is not None
