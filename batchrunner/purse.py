@@ -90,7 +90,7 @@ class Purse:
                     self._near_cap(text)
             if after.charged is not None and after.charged > (after.spec.hold or 0):
                 self.passed = self.passed or budget.passed(after, self._caps, self._spending, now=now)
-        if budget.dearest_charge(before) != budget.dearest_charge(after):
+        if budget.is_charged_otherwise(before, after):
             self._compare(after)
 
     def _compare(self, job: Job) -> None:

@@ -10,6 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from operator import mul
 import threading
 from typing import TYPE_CHECKING, Final, cast
 
@@ -218,14 +219,17 @@ def _blackness(small: Image) -> float:
     return sum(histogram[: round(BLACK_BELOW * 255) + 1]) / (small.width * small.height)
 
 
+_LEVELS: Final = (*range(256),) * 3
+
+
 def _difference(before: Image, after: Image) -> tuple[float, float]:
     """The mean difference of two pictures, and that of the spot that differs most; shares of 1."""
     from PIL import ImageChops  # noqa: PLC0415 - loaded with the first result
 
     difference = ImageChops.difference(before, after)
-    spots = difference.tobytes()
+    counts = difference.histogram()  # of each level, colour by colour
     extrema = cast("tuple[tuple[int, int], ...]", difference.getextrema())  # by colour
-    return sum(spots) / len(spots) / 255, max(high for _, high in extrema) / 255
+    return sum(map(mul, counts, _LEVELS)) / sum(counts) / 255, max(high for _, high in extrema) / 255
 
 
 # --- sound -----------------------------------------------------------------------------------------------------------

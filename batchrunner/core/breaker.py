@@ -69,6 +69,10 @@ class Breaker:
         return self.opened_at is not None
 
 
+WORKS = Breaker()
+"""The breaker of an endpoint that nothing is held against."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Why an endpoint is not asked now.
@@ -113,7 +117,7 @@ def probe_started(breaker: Breaker, *, now: Instant) -> Breaker:
 
 def succeeded(breaker: Breaker) -> Breaker:
     """The breaker after an answer: closed, with nothing held against the endpoint."""
-    return breaker if breaker == Breaker() else Breaker()
+    return breaker if breaker == WORKS else WORKS
 
 
 def failed(breaker: Breaker, failure: Failure, *, now: Instant) -> Breaker:

@@ -206,7 +206,7 @@ class Spending:
             self.run += change if is_own else 0
             # What an earlier run bought is off the balance already, but for what it settles above.
             self.drawn += change if is_own else max(0, change)
-        if dearest_charge(before) != dearest_charge(after):
+        if is_charged_otherwise(before, after):
             self._learn(after)
             self._compare(after)
         return change
@@ -403,6 +403,12 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
 def dearest_charge(job: Job) -> int | None:
     """The most that an attempt was charged at any time, as far as it is known: when accepted, or as it stands."""
     return max((each for each in (job.dearest, job.held, job.charged) if each is not None), default=None)
+
+
+def is_charged_otherwise(before: Job, after: Job) -> bool:
+    """Whether the most that is known to have been charged changed with an event; few of them tell of charges."""
+    told = (before.dearest, before.held, before.charged) != (after.dearest, after.held, after.charged)
+    return told and dearest_charge(before) != dearest_charge(after)
 
 
 def has_other_price(job: Job) -> bool:

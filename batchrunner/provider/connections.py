@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import os
 import socket
 import ssl
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -94,9 +94,12 @@ class Connections:
 
 
 @lru_cache(maxsize=8)
-def _tls(_file: str | None, _folder: str | None) -> ssl.SSLContext:
-    """Whom to trust, by these variables of the environment, else as the system does; read once, since it is long."""
-    return ssl.create_default_context()
+def _tls(file: str | None, folder: str | None) -> ssl.SSLContext | Literal[True]:
+    """Whom to trust, by these variables of the environment; else as aiohttp, which has read what the system does.
+
+    Read once, since it is long.
+    """
+    return ssl.create_default_context() if file or folder else True
 
 
 class _Storage(httpx.AsyncBaseTransport):
@@ -122,7 +125,9 @@ class _Session:
     any callable that gives a session, and asks it before each request; so this is both.
     """
 
-    def __init__(self, opens: Opens, *, tls: ssl.SSLContext, proxies: Proxies, guard: Guard | None = None) -> None:
+    def __init__(
+        self, opens: Opens, *, tls: ssl.SSLContext | Literal[True], proxies: Proxies, guard: Guard | None = None
+    ) -> None:
         self._opens = opens
         self._guard = guard
         self._proxies = proxies
