@@ -29,6 +29,7 @@ from batchrunner.storage.place import Seen
 
 WORKERS = max(1, min(8, os.cpu_count() or 1))
 PIECE = 1024 * 1024
+LEAST_PIECE = 64 * 1024
 REPORT_S = 0.1
 YOUNG_NS = 60_000_000_000
 """A folder's file that is damaged, and was written to so short a time ago, is most likely not complete yet."""
@@ -200,7 +201,7 @@ def _stat(place: storage.Place, wanted: Wanted) -> Seen:
 
 def _sha256(path: Path, size: int, wanted: Wanted, meter: _Meter) -> str:
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(max(1, min(PIECE, size))))
+    buffer = memoryview(bytearray(max(LEAST_PIECE, min(PIECE, size))))  # it may grow while it is read
     try:
         with path.open("rb", buffering=0) as file:
             while (count := file.readinto(buffer)) and not meter.is_stopped.is_set():
