@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 import json
 import os
 from pathlib import Path
@@ -20,13 +19,12 @@ from weakref import WeakValueDictionary
 from pydantic_core import from_json
 
 from batchrunner import stateerrors
-from batchrunner.core import budget, job as machine, ledger, looks, lostlog, record
+from batchrunner.core import job as machine, ledger, looks, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
-from batchrunner.core.kind import Kind
 from batchrunner.core.ledger import Line
 from batchrunner.core.lostlog import Lost
 from batchrunner.core.retry import Instant
@@ -97,15 +95,14 @@ FROM job NOT INDEXED WHERE is_current = 1 AND state = 'done'
 """A fifth of what it takes to read these jobs; in the order in which they lie in the file, since most are wanted."""
 
 
-@lru_cache(maxsize=1024)
-def _group_of(kind: str, model: str | None, request: str, seconds: float) -> str:
-    return looks.group_of(kind, str(budget.group_of(Kind(kind), model, request)), seconds=seconds)
+_MARK: Final = "attempt || ' ' || last_event || ' ' || checksum || ' ' || id"
+"""What says of a row that it is the one that was read: two that agree in it have the same body. One text, since it is
+made and looked up for each row of every reading."""
 
+_OPENED: Final = "coalesce((SELECT seq FROM event WHERE event.job = job.id ORDER BY attempt, seq LIMIT 1), 0)"
+"""When a job was first opened, by the number of that event; found by an index of these very columns."""
 
-_MARK: Final = "id, attempt, last_event, checksum"
-"""What says of a row that it is the one that was read: two that agree in it have the same body."""
-
-_READ: Final[WeakValueDictionary[tuple[str, str, int, int, int], Job]] = WeakValueDictionary()
+_READ: Final[WeakValueDictionary[tuple[str, str], Job]] = WeakValueDictionary()
 """Jobs that were read and are still held by somebody, by file and row. To read 100,000 takes seconds, and a run needs
 them in several places: for the question, and for the plan under the lock."""
 
@@ -119,16 +116,12 @@ class View:
 
     def jobs(self) -> list[Job]:
         """The current attempt of every job, in the order in which they were first opened."""
-        return self._jobs("WHERE is_current = 1 ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id")
+        return self._as_opened("WHERE is_current = 1")
 
     def jobs_not_done(self, *more: str) -> list[Job]:
         """The current attempt of every job that is not done, and of these others, in the same order as `jobs`."""
-        return self._jobs(
-            # All are looked at in the order in which they lie in the file: by an index, each would be sought.
-            "NOT INDEXED WHERE is_current = 1 AND (state <> 'done' OR id IN (SELECT value FROM json_each(?)))"
-            " ORDER BY (SELECT min(seq) FROM event WHERE event.job = job.id), id",
-            json.dumps(more),
-        )
+        which = "WHERE is_current = 1 AND (state <> 'done' OR id IN (SELECT value FROM json_each(?)))"
+        return self._as_opened(which, json.dumps(more))
 
     def finished(self) -> list[Finished]:
         """The jobs that are done."""
@@ -138,7 +131,8 @@ class View:
                 (output, ended, decided, accepted, rendered, kind, model, seconds, suspect, outputs) = from_json(
                     said, cache_strings="keys"
                 )
-                group = _group_of(kind, model, "" if model is not None else self._request_of(job_id), seconds)
+                request = "" if model is not None else self._request_of(job_id)
+                group = looks.group_of_parts(kind, model, request, seconds)
                 files = tuple([(each["path"], each["bytes"]) for each in outputs or ()])
                 jobs.append(
                     Finished(
@@ -171,25 +165,38 @@ class View:
         """Every attempt of one job, oldest first."""
         return self._jobs("WHERE id = ? ORDER BY attempt", job_id)
 
+    def _as_opened(self, which: str, *values: str) -> list[Job]:
+        """The attempts of some rows, in the order in which their jobs were first opened.
+
+        Looked at in the order in which they lie in the file, since by an index each would be sought, and sorted here,
+        since SQLite would sort all that is in them.
+        """
+        found = self._ranked(_OPENED, f"NOT INDEXED {which}", *values)
+        found.sort(key=lambda each: (each[0], each[1].id))
+        return [job for _, job in found]
+
     def _jobs(self, which: str, *values: str) -> list[Job]:
-        """The attempts of some rows, in their order; those that somebody holds are not read again."""
+        """The attempts of some rows, in their order."""
+        return [job for _, job in self._ranked("0", which, *values)]
+
+    def _ranked(self, rank: str, which: str, *values: str) -> list[tuple[int, Job]]:
+        """The attempts of some rows, each with its rank; those that somebody holds are not read again."""
         if not _READ:
-            return self._read(which, *values)
+            return self._read(rank, which, *values)
         name = str(self.path)  # a text, since two paths take long to be compared
-        held = [
-            _READ.get((name, *mark))
-            for mark in self._rows(f"SELECT {_MARK} FROM job {which}", *values)  # noqa: S608 - ours
-        ]
-        if None not in held:
-            return [job for job in held if job is not None]
-        return self._read(which, *values)
+        rows = self._rows(f"SELECT {rank}, {_MARK} FROM job {which}", *values)  # noqa: S608 - ours
+        held = [(place, _READ.get((name, mark))) for place, mark in rows]
+        ranked = [(place, job) for place, job in held if job is not None]
+        return ranked if len(ranked) == len(held) else self._read(rank, which, *values)
 
-    def _read(self, which: str, *values: str) -> list[Job]:
+    def _read(self, rank: str, which: str, *values: str) -> list[tuple[int, Job]]:
         # With their marks, once more or not, so that each is read as of the moment of its mark.
-        name, rows = str(self.path), self._rows(f"SELECT {_MARK}, body FROM job {which}", *values)  # noqa: S608 - ours
-        return [self._job((name, *mark), body) for *mark, body in rows]
+        name, query = str(self.path), f"SELECT {rank}, {_MARK}, body FROM job {which}"  # noqa: S608 - ours
+        with stateerrors.translated(self.path):
+            rows = self._db.execute(query, values)  # one after the other: all bodies at once are half of the memory
+            return [(place, self._job((name, mark), body)) for place, mark, body in rows]
 
-    def _job(self, key: tuple[str, str, int, int, int], body: str) -> Job:
+    def _job(self, key: tuple[str, str], body: str) -> Job:
         held = _READ.get(key)
         if held is not None:
             return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import gc
 import os
 from pathlib import Path
@@ -21,7 +22,7 @@ from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.facts import Facts
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import Job
+from batchrunner.core.job import Job, State
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
 from batchrunner.stateview import RunRecord
@@ -88,6 +89,34 @@ def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):
         assert view is not None
         with pytest.raises(StateUnusable, match="its jobs cannot be read"):
             view.jobs()
+
+
+def test_jobs_come_in_the_order_in_which_they_were_first_opened_whoever_holds_them(path):
+    names = ["c", "a", "d", "b"]
+    lives = {name: [renamed(entry, name) for entry in a_history()] for name in names}
+    with open_run(path) as opened_store:
+        opened_store.append_now([entry for name in names for entry in lives[name][:1]])
+        opened_store.append_now([entry for name in sorted(names) for entry in lives[name][1:]])
+    with sqlite3.connect(path) as other:
+        columns = "is_current, state, project_id, held, charged, updated_at, last_event, checksum"
+        copied = 'replace(body, \'"id":"a"\', \'"id":"\' || ? || \'"\')'
+        for stranger in "zy":  # the log knows nothing of these
+            other.execute(
+                f"INSERT INTO job (id, attempt, {columns}, body) SELECT ?, attempt, {columns}, {copied} FROM job"
+                " WHERE id = 'a' AND is_current = 1",
+                (stranger, stranger),
+            )
+    with store.open_to_read(path) as view:
+        assert view is not None
+        held = view.jobs()
+        assert [job.id for job in held] == ["y", "z", *names]
+        assert [job.id for job in view.jobs()] == ["y", "z", *names], "as they are held"
+        assert [job.id for job in view.jobs_not_done()] == [job.id for job in held if job.state is not State.DONE]
+
+
+def renamed(entry, name):
+    event, job = entry
+    return (replace(event, id=name) if isinstance(event, events.Opened) else event), replace(job, id=name)
 
 
 def test_a_job_that_nobody_holds_is_not_kept(path):

@@ -59,9 +59,10 @@ from functools import lru_cache
 import math
 from operator import itemgetter
 
-from batchrunner.core.budget import group
+from batchrunner.core import budget
 from batchrunner.core.durations import REMEMBERED, Durations
 from batchrunner.core.job import Job
+from batchrunner.core.kind import Kind
 from batchrunner.core.retry import Instant
 
 FEW = 8
@@ -139,7 +140,14 @@ def group_of(kind: str, model: str, *, seconds: float) -> str:
 
 def group_of_job(job: Job) -> str:
     """The same for a job."""
-    return group_of(job.kind, str(group(job.spec)), seconds=job.spec.seconds)
+    spec = job.spec
+    return group_of_parts(job.kind, spec.model, "" if spec.model is not None else spec.request, spec.seconds)
+
+
+@lru_cache(maxsize=1024)
+def group_of_parts(kind: str, model: str | None, request: str, seconds: float) -> str:
+    """The same by the parts that matter; the request, which may be "" otherwise, where there is no model."""
+    return group_of(kind, str(budget.group_of(Kind(kind), model, request)), seconds=seconds)
 
 
 def past_of(attempts: Iterable[Job]) -> dict[str, list[float]]:
