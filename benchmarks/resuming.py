@@ -141,6 +141,7 @@ def copied(root: Path, name: str) -> Path:
         shutil.copy(root / name, kept)
     for each in root.glob(f"{name}*"):
         each.unlink()
+    shutil.rmtree(root / "state", ignore_errors=True)  # where `measuring.environment` has noted that it went further
     shutil.copy(kept / name, root)
     with (root / name).open("rb") as file:
         os.fsync(file.fileno())  # else the run waits at its first commit for the disk to take in the copy
