@@ -213,8 +213,6 @@ def redone(batch: Batch, job: Job, sets: Sequence[str], *, names: Iterable[str])
     take = replace(
         take,
         output=outputs.of_attempt(asked.output, job.attempt + 1, taken),
-        place=asked.place,
-        path=asked.path,
-        places=edits.places_of(asked, set_),
+        ask=replace(take.ask, place=asked.place, path=asked.path, places=edits.places_of(asked, set_)),
     )
     return replace(batch, redo=Redo(job=take, edits=tuple(sets)))

@@ -96,10 +96,11 @@ class Engine:
 
     def _take_on(self, past: Iterable[Job]) -> None:
         """Take in every job as it is, and the attempts beside them."""
+        now = self._clock.now()
         for job in self.jobs().values():
             self._inquiry.saw(None, job)
             self._books.saw(job)
-            self._governor.resume(job, now=self._clock.now())
+            self._governor.resume(job, now=now)
             self._queue(_tried_again(job), is_resumed=True)
         for attempt in past:
             self._books.saw(attempt)

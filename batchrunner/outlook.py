@@ -82,7 +82,7 @@ def of(
         if view is not None and access is not None and account is not None:
             refusal = refusal_of(batch.state, view.fact, access, account)
         counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
-    wanted = [(entry.id, entry.spec) for entry in made.entries if entry.will_buy and entry.spec is not None]
+    wanted = [(entry.id, entry.spec) for entry in made.submitted if entry.will_buy and entry.spec is not None]
     limits = caps.caps(batch if known.tier else _without_usd(batch), caps.Flags(), tier=known.tier)
     for job_id, text in budgeting.left_out(wanted, limits, counted, now=clock.now()).items():
         warnings.setdefault(job_id, []).append(f"would not be bought: {text}")

@@ -163,11 +163,12 @@ def preview(
         known = {job.id: job for job in view.jobs()} if view else {}
         refuse_unmatched(wishes.selection, listed(batch, known))
         remembered = view.files() if view else {}
-        own = [*view.earlier(), *known.values()] if view else []
+        earlier = view.earlier() if view else []
+    own = [*earlier, *known.values()]
     history = priced.history_of([*own, *elsewhere(batch, history_folder)], batch.catalog, tier=tier)
     seen = look(batch, remembered=trusted(remembered, known.values()), tier=tier, on_progress=on_progress)
-    made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
-    wanted = (entry.spec.output for entry in made.entries if entry.spec is not None and entry.will_buy)
+    made = plan(batch, seen, known, wishes, tier=tier, history=history, earlier=earlier)
+    wanted = (entry.spec.output for entry in made.submitted if entry.spec is not None and entry.will_buy)
     taken = storage.taken(batch.root, wanted)
     return Preview(
         plan=made,
@@ -201,10 +202,11 @@ def plan(
 ) -> Plan:
     """The plan for inputs that were looked into, with prices learned from `history`; `earlier` has attempts before."""
     asked: dict[str, Spec] = {}
+    specs = priced.Specs(seen.contents, batch.catalog, tier=tier, history=history)
 
     def spec_of(job: ResolvedJob) -> Spec:
-        before = known[job.id].spec if job.id in known else None
-        return priced.spec_of(job, seen.contents, batch.catalog, tier=tier, history=history, asked=asked, before=before)
+        before = known.get(job.id)
+        return specs.of(job, asked=asked, before=before.spec if before is not None else None)
 
     for job in chain.ordered(seen.jobs):
         asked[job.id] = spec_of(job)
@@ -212,7 +214,7 @@ def plan(
     def wanted(job: ResolvedJob) -> Spec:
         if batch.redo is not None and seen.redo is not None and seen.redo.id == job.id:
             return replace(spec_of(seen.redo), asked=asked[job.id].fingerprint, edits=batch.redo.edits)
-        return priced.standing(asked[job.id], known.get(job.id), batch.catalog, tier=tier, history=history)
+        return specs.standing(asked[job.id], known.get(job.id))
 
     return plans.make_plan(
         ((job.id, wanted(job)) for job in seen.jobs),
@@ -226,8 +228,9 @@ def plan(
 def _absences(batch: Batch, seen: Looked, known: Mapping[str, Job]) -> dict[str, str]:
     """Why known jobs are no longer asked for, where it is their folder that no longer does."""
     asked = {job.id for job in seen.jobs}
-    inputs = {job.id: [each.path for each in job.spec.inputs if each.path] for job in known.values()}
-    first = {job_id: paths[0] for job_id, paths in inputs.items() if paths and job_id not in asked}
+    gone = (job for job in known.values() if job.id not in asked)
+    inputs = {job.id: [each.path for each in job.spec.inputs if each.path] for job in gone}
+    first = {job_id: paths[0] for job_id, paths in inputs.items() if paths}
     wanted = expand.folders_of(batch.manifest)
     reasons = folders.absences(wanted, batch.listing, set(first.values()), seen.unready)
     return {job_id: reasons[path] for job_id, path in first.items() if path in reasons}

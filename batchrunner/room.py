@@ -106,7 +106,7 @@ def refuse_if_closed(root: Path, made: Plan) -> None:
     if not made.bill().jobs:
         return
     storage.refuse_if_closed(spec.output for spec in _coming(made))
-    wanted = (entry.spec.output for entry in made.entries if entry.will_buy and entry.spec is not None)
+    wanted = (entry.spec.output for entry in made.submitted if entry.will_buy and entry.spec is not None)
     here = dict.fromkeys(os.path.dirname(addresses.plain(each)) for each in wanted if not addresses.is_object(each))  # noqa: PTH120 - a hundred thousand
     for folder in map(root.joinpath, here):
         if (why := _closed(folder)) is not None:

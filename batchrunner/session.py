@@ -249,13 +249,14 @@ def _planned(batch: Batch, order: Order, opened: Store, known: Mapping[str, Job]
     refuse_unmatched(order.wishes.selection, listed(batch, known))
     seen: Looked = look(batch, remembered=trusted(opened.files(), known.values()), tier=tier)
     opened.remember_files(seen.fresh)
-    own = [*opened.earlier(), *known.values()]
+    earlier = opened.earlier()
+    own = [*earlier, *known.values()]
     before, wishes = order.seen, order.wishes
     if before is not None and before.still_holds(seen, own, wishes, tier=tier, history_folder=order.history):
         return before.plan
     past = [*own, *elsewhere(batch, order.history)]
     history = priced.history_of(past, batch.catalog, tier=tier)
-    return plan(batch, seen, known, wishes, tier=tier, history=history, earlier=own)
+    return plan(batch, seen, known, wishes, tier=tier, history=history, earlier=earlier)
 
 
 def _refuse(batch: Batch, order: Order, made: Plan) -> None:
@@ -365,7 +366,7 @@ def missing_outputs(batch_root: Path, jobs: Sequence[Job]) -> list[Job]:
     """
     done = [job for job in jobs if job.state is State.DONE]
     gone = storage.missing(batch_root, ((each.path, each.bytes) for job in done for each in job.outputs))
-    return [job for job in done if any((each.path, each.bytes) in gone for each in job.outputs)]
+    return [job for job in done if any((each.path, each.bytes) in gone for each in job.outputs)] if gone else []
 
 
 def selected(session: Session) -> list[Job]:

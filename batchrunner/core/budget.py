@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import lru_cache
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import DEFAULT, Kind
@@ -97,16 +97,20 @@ class Caps:
     cutoff: Cutoff = Cutoff.SOFT
 
 
+_NOT_ASKED_FOR: Final = frozenset({State.READY, State.UPLOADED})
+_CAME_TO_NOTHING: Final = frozenset({State.FAILED, State.CANCELED})
+
+
 def exposure(job: Job) -> int:
     """Credits that must be assumed for this attempt now."""
-    if job.state in {State.READY, State.UPLOADED}:
+    if job.state in _NOT_ASKED_FOR:
         return 0
     if job.charged is not None:
         return job.charged
     # Asked for, and nobody said yet what it costs; or failed before it was ever accepted. One that was written off
     # while nobody could tell may have been accepted, and is counted for good.
     is_written_off = job.trouble is not None and job.trouble.code == UNCERTAIN
-    if job.state in {State.FAILED, State.CANCELED} and job.project_id is None and not is_written_off:
+    if job.state in _CAME_TO_NOTHING and job.project_id is None and not is_written_off:
         return 0
     return job.spec.hold or 0
 
@@ -223,8 +227,10 @@ class Spending:
 
     def _learn(self, job: Job) -> None:
         """Keep the rate of a job without a known price whose own hold was too low."""
+        if job.spec.is_priced or job.spec.hold is None:
+            return
         counted_as, charge = group(job.spec), dearest_charge(job) or 0
-        if not job.spec.is_priced and job.spec.hold is not None and charge > job.spec.hold:
+        if charge > job.spec.hold:
             self.dearer[counted_as] = max(_rate(job), self.dearer.get(counted_as, Fraction(0)))
 
     def _compare(self, job: Job) -> None:
@@ -402,7 +408,11 @@ def nears(caps: Caps, spending: Spending, *, now: Instant) -> list[str]:
 
 def dearest_charge(job: Job) -> int | None:
     """The most that an attempt was charged at any time, as far as it is known: when accepted, or as it stands."""
-    return max((each for each in (job.dearest, job.held, job.charged) if each is not None), default=None)
+    dearest = job.dearest
+    for each in (job.held, job.charged):
+        if each is not None and (dearest is None or each > dearest):
+            dearest = each
+    return dearest
 
 
 def is_charged_otherwise(before: Job, after: Job) -> bool:

@@ -40,6 +40,19 @@ class Draft:
     moved: Mapping[Path, Path] = field(default_factory=dict)
     variant: Variant | None = None
 
+    def of_variant(self, variant: Variant) -> Draft:
+        """Return the job of another combination, which has the same values."""
+        return Draft(
+            kind=self.kind,
+            values=self.values,
+            node=self.node,
+            defaults=self.defaults,
+            prefix=self.prefix,
+            broken=self.broken,
+            moved=self.moved,
+            variant=variant,
+        )
+
     def get(self, *path: str) -> Any:
         """Return the value at the path; None where nothing usable stands."""
         value: Any = self.values

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchrunner.core import links, plain, templates, yamlout, yamltext
-from batchrunner.core.entries import Read
+from batchrunner.core.bodies import Read
 from batchrunner.core.problem import Place
 from batchrunner.core.reader import DEFAULT_OUTPUT, VERSION, Opened
 
@@ -100,7 +100,7 @@ def origin_of(read: Read, path: Path) -> str:
     own = yamltext.exact(draft.node, wanted)
     if own is not None:
         return _shown(yamltext.place_of(own))
-    for layer in read.layers:
+    for layer in read.body.layers:
         below = yamltext.exact(layer.given.node, wanted)
         if below is not None:
             return _shown(yamltext.place_of(below), f"defaults {layer.label}, ")

@@ -40,7 +40,7 @@ def apart(job: ResolvedJob, chosen: Container[str], files: Mapping[str, str]) ->
         raise UsageError(f"{job.id} is made from the render of {source}, which is not on disk", hint="select both")
     field, media = checks.main_asset(job.kind)
     made = Input(field=field, source=Source.LOCAL, value=files[source], media=media, extension="mp4")
-    return replace(job, links=links, inputs=(made, *job.inputs))
+    return replace(job, links=links, ask=replace(job.ask, inputs=(made, *job.inputs)))
 
 
 def text_of(head: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
 
 from batchrunner.core import (
+    bodies,
     checks,
     explain,
     findings,
     folder as folders,
-    layers,
     links,
     matrix,
     naming,
@@ -19,30 +18,22 @@ from batchrunner.core import (
     shape,
     yamltext,
 )
+from batchrunner.core.bodies import Body, Names, Read
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Folder
 from batchrunner.core.inputs import Input
 from batchrunner.core.kind import Kind
-from batchrunner.core.layers import KINDS, Defaults, Given
+from batchrunner.core.layers import KINDS, Defaults
 from batchrunner.core.leftout import Noted
-from batchrunner.core.manifest import JobEntry
 from batchrunner.core.matrix import Variant
-from batchrunner.core.problem import Place, Problem, Severity
+from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.typed import Checked, checked, problem_at, refused_in_job, value_of
 from batchrunner.core.variables import Refused, Variables
 from batchrunner.core.yamltext import MapNode, Node
 
 # Once a combination of a matrix is wrong, so many more are looked at for other problems.
 _TRIED_AFTER_AN_ERROR = 1000
-
-
-class Read(NamedTuple):
-    """A job that was read, the draft that it came from, and the defaults beneath it, the closest first."""
-
-    entry: JobEntry
-    draft: checks.Draft
-    layers: tuple[layers.Layer, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,14 +103,20 @@ class Jobs:
         base = node._replace(entries={key: each for key, each in node.entries.items() if key != "matrix"})
         is_typed = self._check_types_once(base, given, prefix, refused)
         values = yamltext.plain(base)
-        tried = 0
+        tried, may_share = 0, given.has_own_keys()
+        known: dict[tuple[int, ...], Body] = {}
         for variant in given.variants():
-            if is_typed:
+            body = known.get(variant.asked) if may_share else None
+            if body is not None:
+                read = self._alike(body, variant, given)
+            elif is_typed:
                 own = Checked(node=base, prefix=prefix, values=matrix.plain(values, variant))
                 read = self._job(base, prefix, refused, own=own, variant=variant, of=given)
             else:
                 read = self._job(matrix.overlaid(base, variant), prefix, refused, variant=variant, of=given)
             if read is not None:
+                if may_share and body is None:
+                    known[variant.asked] = bodies.shared(read.body)
                 yield read
             tried += read is None or tried > 0
             if tried > _TRIED_AFTER_AN_ERROR:
@@ -182,25 +179,35 @@ class Jobs:
             self.left.note(self._literal_id(own), own.node, prefix)
             return None
         below = self.defaults.for_job(kind, own.values.get("tags"))
-        draft = _draft(kind, own, below, variant)
+        draft = bodies.draft_of(kind, own, below, variant)
         given, problems = checks.read_inputs(draft, self.catalog)
         self._tell(problems)
         folder = self._folder(draft)
-        is_folder = naming.is_of_folder(draft)
-        waits_for = links.read(draft, given, index=self.count, tell=self.found.add)
-        job_id = self._id_for_files(draft) if is_folder else self._id(draft, given, of)
-        output = self._output(draft, given, is_folder=is_folder)
+        names = self._names(draft, given, of)
         self._tell(checks.check_job(draft, self.catalog, allow_unlisted=self.allow_unlisted))
         self._tell(checks.check_end(draft, given))
         # What is refused in the defaults is told of them, once; without its end, no job can be made of what is left.
-        if self.found.errors_told > told or job_id is None or draft.is_broken("end_seconds"):
-            self.left.note_files(draft, given)
-            self.left.note(None if is_folder else job_id, draft.node, prefix, waits_for)
+        if self.found.errors_told > told or names.id is None or draft.is_broken("end_seconds"):
+            self._leave_out(draft, given, names)
             return None
-        entry = _job_entry(draft, given, job_id, output, folder)
-        if waits_for:
-            entry = replace(entry, links=waits_for)
-        return Read(_fed(entry, draft), draft, below.layers)
+        body = Body(bodies.ask_of(draft, given, folder), draft, given, below.layers)
+        return Read(bodies.entry_of(body, names, names.id), draft, body)
+
+    def _alike(self, body: Body, variant: Variant, of: matrix.Matrix) -> Read | None:
+        """Read a job whose body is that of one before it, and right: only its names are its own."""
+        self.count += 1
+        told = self.found.errors_told
+        draft = body.draft.of_variant(variant)
+        names = self._names(draft, body.given, of)
+        if self.found.errors_told > told or names.id is None:
+            self._leave_out(draft, body.given, names)
+            return None
+        return Read(bodies.entry_of(body, names, names.id), draft, body)
+
+    def _leave_out(self, draft: checks.Draft, given: list[Input], names: Names) -> None:
+        """Note what is known of a job that is wrong."""
+        self.left.note_files(draft, given)
+        self.left.note(None if naming.is_of_folder(draft) else names.id, draft.node, draft.prefix, names.links)
 
     def _checked(self, node: MapNode, kind: Kind | None, prefix: str, refused: list[Refused]) -> Checked:
         return checked(
@@ -261,6 +268,13 @@ class Jobs:
 
     # --- names -------------------------------------------------------------------------------------------------------
 
+    def _names(self, draft: checks.Draft, given: list[Input], of: matrix.Matrix | None) -> Names:
+        """Return what the job is called, goes to and waits for; tells of what cannot be made."""
+        is_folder = naming.is_of_folder(draft)
+        waits_for = links.read(draft, given, index=self.count, tell=self.found.add)
+        job_id = self._id_for_files(draft) if is_folder else self._id(draft, given, of)
+        return Names(job_id, self._output(draft, given, is_folder=is_folder), waits_for)
+
     def _literal_id(self, own: Checked) -> str | None:
         """Return the id of a job of no known kind, where it can be told."""
         job_id = own.values.get("id")
@@ -283,7 +297,7 @@ class Jobs:
                 return None  # what is wrong with the input was told
             self.found.add(problem_at(node, flaw.code, flaw.message, path=path, hint=flaw.hint))
             return None
-        return job_id if self._take(job_id, node, draft.prefix, template=template, of=of) else None
+        return job_id if self._take(job_id, node, draft.prefix, of=of) else None
 
     def _id_for_files(self, draft: checks.Draft) -> str | None:
         """Return the template of the ids of a folder's jobs; None where it cannot be used."""
@@ -302,9 +316,7 @@ class Jobs:
             self.found.add(replace(problem, severity=Severity.WARNING))
         return filled
 
-    def _take(
-        self, job_id: str, node: Node, prefix: str, *, template: str = "", of: matrix.Matrix | None = None
-    ) -> bool:
+    def _take(self, job_id: str, node: Node, prefix: str, *, of: matrix.Matrix | None = None) -> bool:
         """Note that a job has this id; tell of an id that cannot be one, or is taken."""
         path = f"{prefix}.id"
         if said := _id_flaw(job_id):
@@ -315,7 +327,10 @@ class Jobs:
         if first[2] == self.count:
             return True
         if of is not None and first[:2] == here:
-            message, hint = "several jobs of this matrix have the same id", naming.hint_for(template, of.varying())
+            message, hint = (
+                "several jobs of this matrix have the same id",
+                naming.hint_for(str(yamltext.plain(node)), of.varying()),
+            )
         else:
             where = f"line {first[1]}" if first[0] == node.source else f"{first[0]}:{first[1]}"
             message = f"the id {yamltext.quoted(job_id)} is taken by the job in {where}"
@@ -341,82 +356,6 @@ class Jobs:
     def _tell(self, problems: Iterator[Problem] | list[Problem]) -> None:
         for problem in problems:
             self.found.add(problem)
-
-
-def _draft(kind: Kind, own: Checked, given: Given, variant: Variant | None) -> checks.Draft:
-    """Return the job's values over its defaults, with `input` at its place in the request."""
-    values = layers.merged_values(given.values, own.values)
-    broken = own.broken | given.broken if given.broken else own.broken
-    moved: dict[checks.Path, checks.Path] = {}
-    main = ("assets", checks.MAIN_ASSET[kind])
-    if "input" in values:
-        values["assets"] = {**values.get("assets", {}), main[1]: values["input"]}
-        moved[main] = ("input",)
-    if ("input",) in broken:
-        broken |= {main}
-    return checks.Draft(
-        kind=kind,
-        values=values,
-        node=own.node,
-        defaults=given.node,
-        prefix=own.prefix,
-        broken=broken,
-        moved=moved,
-        variant=variant,
-    )
-
-
-def _job_entry(
-    draft: checks.Draft, given: list[Input], job_id: str, output: str | None, folder: Folder | None
-) -> JobEntry:
-    values = draft.values
-    return JobEntry(
-        id=job_id,
-        kind=draft.kind,
-        fields=_request_fields(draft),
-        inputs=tuple(given),
-        place=yamltext.place_of(draft.node),
-        places=_places(draft, given),
-        tags=tuple(values.get("tags", ())),
-        priority=values.get("priority", 0),
-        hold=values.get("hold"),
-        output=output,
-        path=draft.prefix,
-        folder=folder,
-    )
-
-
-def _fed(entry: JobEntry, draft: checks.Draft) -> JobEntry:
-    """Return the job with the other one whose render it is made from in place of its main asset, if there is one."""
-    source = next((link for link in entry.links if link.is_input), None)
-    if source is None:
-        return entry
-    main = checks.MAIN_ASSET[draft.kind]
-    assets = {**entry.fields["assets"], main: {"job": source.job}}
-    return replace(entry, fields={**entry.fields, "assets": assets}, places={**entry.places, main: source.place})
-
-
-def _places(draft: checks.Draft, given: list[Input]) -> dict[str, Place]:
-    seconds = ("start_seconds", "end_seconds") if draft.kind is Kind.VIDEO_TO_VIDEO else ()
-    return {each.field: draft.place("assets", each.field) for each in given} | {
-        name: draft.place(name) for name in seconds
-    }
-
-
-def _request_fields(draft: checks.Draft) -> dict[str, Any]:
-    """Return the provider's fields, with those that it requires and that follow from the others."""
-    fields = {key: value for key, value in draft.values.items() if key not in shape.OWN_KEYS}
-    if draft.kind is Kind.VIDEO_TO_VIDEO:
-        fields.setdefault("start_seconds", 0)
-        assets = fields["assets"]
-        if "video_source" not in assets:
-            source = "youtube" if "youtube_url" in assets else "file"
-            fields["assets"] = {"video_source": source, **assets}
-    if isinstance(draft.values.get("input"), dict):
-        # Which file it is, differs from job to job.
-        main = checks.MAIN_ASSET[draft.kind]
-        fields["assets"] = {key: value for key, value in fields["assets"].items() if key != main}
-    return fields
 
 
 def check_output(node: Node, template: str, prefix: str, found: Findings) -> None:

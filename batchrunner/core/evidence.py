@@ -195,9 +195,13 @@ def is_loose(job: Job) -> bool:
     No project of it is known to ask for, or the provider has deleted it; or a person decided about a submission, and
     what its render was given back until then is not in the ledger.
     """
-    was_given_up = job.state is State.FAILED and job.project_id is None
-    was_given_up = was_given_up and job.trouble is not None and job.trouble.code == UNCERTAIN
-    return job.state is State.UNCERTAIN or was_given_up or _is_gone(job) or job.decided_at is not None
+    if job.state is State.UNCERTAIN or job.decided_at is not None:
+        return True
+    return job.state is State.FAILED and (_was_given_up(job) or _is_gone(job))
+
+
+def _was_given_up(job: Job) -> bool:
+    return job.project_id is None and job.trouble is not None and job.trouble.code == UNCERTAIN
 
 
 def _is_gone(job: Job) -> bool:
@@ -237,16 +241,16 @@ def over_at(job: Job, life_s: float) -> Instant:
     return (job.submitted_at or job.updated_at) + life_s
 
 
+_CHARGED: Final = frozenset({State.RENDERING, State.RENDERED})
+_CAME_TO_NOTHING: Final = frozenset({State.FAILED, State.CANCELED})
+
+
 def may_change(job: Job, *, now: Instant) -> bool:
     """Whether the charge of this attempt may still be corrected by the provider, and can be asked for."""
     if job.project_id is None:
         return False
-    if job.state in {State.RENDERING, State.RENDERED}:
-        return True
-    if job.state in {State.FAILED, State.CANCELED}:
-        return job.charged != 0
     if job.state is not State.DONE:
-        return False
+        return job.state in _CHARGED or (job.state in _CAME_TO_NOTHING and job.charged != 0)
     # A charge that was never told is asked for again in every run.
     is_late = job.ended_at is not None and now - job.ended_at <= LATE_S
     return job.charged is None or (is_late and may_settle(job))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from hashlib import sha256
 import json
 import posixpath
-from typing import Any
+from typing import Any, Final
 
 from batchrunner.core import (
     address as addresses,
@@ -27,10 +27,10 @@ from batchrunner.core.facts import Media
 from batchrunner.core.findings import Findings
 from batchrunner.core.folder import Choice, Folder, Found, Listing
 from batchrunner.core.inputs import Input, Inspected, Source, for_each_file
-from batchrunner.core.kind import Kind
 from batchrunner.core.leftout import NONE_LEFT_OUT, LeftOut, Needed
-from batchrunner.core.manifest import JobEntry, Link, Manifest
-from batchrunner.core.problem import Place, Problem, Severity
+from batchrunner.core.manifest import Ask, Asking, JobEntry, Link, Manifest, first_of_each
+from batchrunner.core.once import Once
+from batchrunner.core.problem import Problem, Severity
 from batchrunner.core.shape import END
 
 __all__ = [
@@ -72,35 +72,37 @@ class FileFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedJob:
+class ResolvedJob(Asking):
     """One render, complete but for the submission's name and the uploaded paths of LOCAL inputs.
 
-    `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `places` tells
-    where asset paths and seconds stand, by field name, and `path` where the job does (`jobs[3]`). `file` is
+    `request` is the wire body; `output` is relative to the manifest's folder, with forward slashes. `file` is
     that of a folder, as it was listed. With `end_seconds: end`, `request` says `end` and `seconds` is 0 until
     `with_ends` has put the clip's own end there. `links` are the jobs that it waits for; of one that it is made from,
     `request` has `{"job": ID}` in place of the asset.
     """
 
     id: str
-    kind: Kind
-    request: Mapping[str, Any]
-    inputs: tuple[Input, ...]
+    ask: Ask
     output: str
-    seconds: float
-    place: Place
-    places: Mapping[str, Place] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    priority: int = 0
-    hold: int | None = None
-    path: str = ""
     file: Found | None = None
     links: tuple[Link, ...] = ()
 
     @property
+    def request(self) -> Mapping[str, Any]:
+        return self.ask.fields
+
+    @property
+    def seconds(self) -> float:
+        """The length that is asked for."""
+        return 0 if self.ends_with_clip else self.request["end_seconds"] - self.request.get("start_seconds", 0)
+
+    @property
     def source(self) -> str | None:
         """The id of the job whose render it is made from, if it is made from one."""
-        return next((link.job for link in self.links if link.is_input), None)
+        for link in self.links:
+            if link.is_input:
+                return link.job
+        return None
 
     @property
     def ends_with_clip(self) -> bool:
@@ -110,7 +112,8 @@ class ResolvedJob:
 
 def local_paths(manifest: Manifest, left: LeftOut = NONE_LEFT_OUT) -> frozenset[str]:
     """Return the local files that the jobs need, as written; the shell looks at them before `expand`."""
-    local = (given.value for entry in manifest.jobs for given in entry.inputs if given.source is Source.LOCAL)
+    entries = first_of_each(manifest.jobs)
+    local = (given.value for entry in entries for given in entry.inputs if given.source is Source.LOCAL)
     return frozenset(local).union(each.value for each in left.files)
 
 
@@ -132,7 +135,7 @@ def expand(
     `root` is the manifest's folder, absolute and with slashes, by which two spellings of one file are told.
     """
     found = found or Findings()
-    for entry in manifest.jobs:
+    for entry in first_of_each(manifest.jobs):
         for problem in _file_problems(entry, files):
             found.add(problem)
     for each in left.files:
@@ -143,7 +146,7 @@ def expand(
     knows_all = found.errors_told == before and not left.has_nameless
     for problem in collisions.of_outputs(jobs, root=root):
         found.add(problem)
-    if any(entry.folder is not None for entry in manifest.jobs):
+    if folders_of(manifest):
         for problem in collisions.of_ids(jobs):
             found.add(problem)
     for problem in chain.problems((*jobs, *left.jobs), {each.id for each in beside}, knows_all=knows_all):
@@ -154,7 +157,8 @@ def expand(
 
 def folders_of(manifest: Manifest) -> tuple[Folder, ...]:
     """Return what the jobs ask of folders, each once."""
-    return tuple(dict.fromkeys(entry.folder for entry in manifest.jobs if entry.folder is not None))
+    entries = first_of_each(manifest.jobs)
+    return tuple(dict.fromkeys(entry.folder for entry in entries if entry.folder is not None))
 
 
 def ready(jobs: Iterable[ResolvedJob], unready: AbstractSet[str]) -> Iterator[ResolvedJob]:
@@ -171,13 +175,20 @@ def with_ends(
     never beyond the clip. Of another job's render, its end is what that job asks for, whether it is rendered or not:
     what is asked for, and with it the price, must not move when it is. `beside` has jobs whose end is known.
     """
-    of_files = [_with_end(job, _length_of_clip(job, found)) if _ends_with_file(job) else job for job in jobs]
-    if not any(job.ends_with_clip for job in of_files):
+    if not _any_end_with_clip(jobs):
+        return tuple(jobs)
+    known: Once[Ask, Ask] = Once()
+
+    def ended(ask: Ask) -> Ask:
+        return known.of(ask, lambda: _ended(ask, _length_of_clip(ask, found)))
+
+    of_files = [replace(job, ask=ended(job.ask)) if _ends_with_file(job) else job for job in jobs]
+    if not _any_end_with_clip(of_files):
         return tuple(of_files)
     settled = {job.id: job for job in beside}
     for job in chain.ordered(of_files):
         if job.ends_with_clip and job.source is not None:
-            settled[job.id] = _with_end(job, render_length(settled[job.source]))
+            settled[job.id] = replace(job, ask=_ended(job.ask, render_length(settled[job.source])))
         else:
             settled[job.id] = job
     return tuple(settled[job.id] for job in jobs)
@@ -189,18 +200,22 @@ def render_length(job: ResolvedJob) -> Decimal:
     return end - start
 
 
+def _any_end_with_clip(jobs: Sequence[ResolvedJob]) -> bool:
+    return any(job.ends_with_clip for job in first_of_each(jobs))
+
+
 def _ends_with_file(job: ResolvedJob) -> bool:
     return job.ends_with_clip and job.source is None
 
 
-def _length_of_clip(job: ResolvedJob, found: Mapping[str, Inspected]) -> Decimal:
-    clip = next(found[given.value] for given in job.inputs if given.media == "video" and given.value in found)
+def _length_of_clip(ask: Ask, found: Mapping[str, Inspected]) -> Decimal:
+    clip = next(found[given.value] for given in ask.inputs if given.media == "video" and given.value in found)
     return Decimal(str(clip.facts.seconds or 0))
 
 
-def _with_end(job: ResolvedJob, length: Decimal) -> ResolvedJob:
+def _ended(ask: Ask, length: Decimal) -> Ask:
     end = float(length.quantize(Decimal("0.001"), rounding=ROUND_FLOOR))
-    return replace(job, request={**job.request, "end_seconds": end}, seconds=end - job.request.get("start_seconds", 0))
+    return replace(ask, fields={**ask.fields, "end_seconds": end})
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -216,7 +231,8 @@ def _jobs(manifest: Manifest, choices: Mapping[Folder, Sequence[Found]], found: 
     """Yield the jobs in the manifest's order, those of a folder where its entry stands."""
     for index, entry in enumerate(manifest.jobs, start=1):
         if entry.folder is None:
-            yield _resolved(entry, index=index, template=manifest.output)
+            output = _output(entry, index=index, template=manifest.output)
+            yield ResolvedJob(id=entry.id, ask=entry.ask, output=output, links=entry.links)
             continue
         try:
             yield from _of_folder(entry, entry.folder, choices[entry.folder], template=manifest.output)
@@ -225,32 +241,12 @@ def _jobs(manifest: Manifest, choices: Mapping[Folder, Sequence[Found]], found: 
             found.add(Problem(place=entry.place, code=flaw.code, message=flaw.message, path=entry.path, hint=flaw.hint))
 
 
-def _resolved(entry: JobEntry, *, index: int, template: str) -> ResolvedJob:
-    return _job(entry, job_id=entry.id, output=_output(entry, index=index, template=template))
-
-
-def _job(entry: JobEntry, *, job_id: str, output: str) -> ResolvedJob:
-    end = entry.fields["end_seconds"]
-    return ResolvedJob(
-        id=job_id,
-        kind=entry.kind,
-        request=entry.fields,
-        inputs=entry.inputs,
-        output=output,
-        seconds=0 if end == END else end - entry.fields.get("start_seconds", 0),
-        place=entry.place,
-        places=entry.places,
-        tags=entry.tags,
-        priority=entry.priority,
-        hold=entry.hold,
-        path=entry.path,
-        links=entry.links,
-    )
+_NAMED_BY_ID: Final = frozenset({"id"})
 
 
 def _output(entry: JobEntry, *, index: int, template: str) -> str:
     written, values = entry.output or template, {"id": entry.id}
-    if any(name != "id" for name in templates.names_in(written)):
+    if not _NAMED_BY_ID.issuperset(templates.names_in(written)):
         model = entry.fields.get("model")
         values |= naming.values_of(kind=entry.kind, index=index, model=model, given=entry.inputs)
     return outputs.render(written, values)
@@ -335,20 +331,23 @@ def _of_folder(entry: JobEntry, folder: Folder, files: Sequence[Found], *, templ
     model = entry.fields.get("model")
     places = {**entry.places, folder.field: folder.place}
     written, depth = entry.output or template, folder.depth
-    common = _job(entry, job_id=entry.id, output="")
     for index, file in enumerate(files, start=1):
         values = naming.values_of_file(file, depth=depth, kind=entry.kind, index=index, model=model)
         job_id = naming.id_of_file(entry.id, values)
         main = Input(
             field=folder.field, source=Source.LOCAL, value=file.path, media=folder.media, extension=values["ext"]
         )
-        yield replace(
-            common,
+        assets = {**entry.fields["assets"], folder.field: file.path}
+        yield ResolvedJob(
             id=job_id,
+            ask=replace(
+                entry.ask,
+                fields={**entry.fields, "assets": assets},
+                inputs=(main, *entry.inputs),
+                places=places,
+                folder=None,
+            ),
             output=naming.output_of_file(written, job_id, values),
-            request={**entry.fields, "assets": {**entry.fields["assets"], folder.field: file.path}},
-            inputs=(main, *entry.inputs),
-            places=places,
             file=file,
             links=tuple(replace(link, job=naming.id_of_file(link.job, values)) for link in entry.links),
         )

@@ -16,6 +16,7 @@ from batchrunner.core.facts import Facts, Media
 from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Input, Inspected, Source
 from batchrunner.core.kind import DEFAULT, Kind
+from batchrunner.core.manifest import first_of_each
 from batchrunner.core.problem import Place, Problem, Severity
 
 SHORTEST_S = 0.1
@@ -42,7 +43,7 @@ class Wanted:
 def wanted(jobs: Sequence[ResolvedJob]) -> tuple[Wanted, ...]:
     """Return every local file of the jobs once, in the order of the jobs."""
     files: dict[str, Wanted] = {}
-    for job in jobs:
+    for job in first_of_each(jobs):
         for given in _local(job):
             listed = _listed(job, given)
             known = files.get(given.value)
@@ -89,7 +90,7 @@ def check(
     """
     told = Findings()
     sources = {job.id: job for job in (*beside, *jobs)} if any(job.source for job in jobs) else {}
-    for job in jobs:
+    for job in first_of_each(jobs):
         prefix = job.path
         for given in _local(job):
             seen = found[given.value]

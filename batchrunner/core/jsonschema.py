@@ -33,7 +33,7 @@ from batchrunner.core.catalog import Catalog, Model
 from batchrunner.core.eventlines import JobEvent
 from batchrunner.core.job import EVENTS, State
 from batchrunner.core.kind import Kind
-from batchrunner.core.manifest import JobEntry, Limits, Webhooks
+from batchrunner.core.manifest import Ask, Limits, Webhooks
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -129,7 +129,7 @@ def _block(model: type[BaseModel], kind: Kind, catalog: Catalog, *, allow_unlist
         # Not of the standard; editors show it as a warning and the others overlook it.
         _at(block, path)["deprecationMessage"] = f"{path[-1]} is deprecated: {instead}"
     block["properties"]["output"] |= {"pattern": _OUTPUT}
-    _tell_defaults(block["properties"], JobEntry, only=("priority",))
+    _tell_defaults(block["properties"], Ask, only=("priority",))
     if kind is Kind.VIDEO_TO_VIDEO:
         block["properties"]["start_seconds"]["default"] = 0
     return block

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from batchrunner.core.budget import Budget
 from batchrunner.core.folder import Folder
@@ -47,17 +47,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEntry:
-    """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
+class Ask:
+    """What is asked for under a job's name. Jobs of a matrix that differ only by keys of its own share one.
 
-    `fields` holds the API's own fields under their own names; nested mappings may be shared between jobs.
-    `places` tells where the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …),
-    `path` is where the job stands in its file (`jobs[3]`), which the jobs of one matrix have in common.
-    With a `folder` it is one job for each file: `id` is a template, as are the ids of `links`, and the main asset is
-    not among the `inputs`. `links` are the jobs that it waits for.
+    `fields` holds the API's own fields under their own names; nested mappings may be shared, too. `places` tells where
+    the asset paths and the seconds stand, by field name (`video_file_path`, `end_seconds`, …), `path` is where the job
+    does in its file (`jobs[3]`), which the jobs of one matrix have in common. With a `folder` it is asked for once for
+    each of its files, and the main asset is not among the `inputs`.
     """
 
-    id: str
     kind: Kind
     fields: Mapping[str, Any]
     inputs: tuple[Input, ...]
@@ -65,11 +63,81 @@ class JobEntry:
     places: Mapping[str, Place]
     tags: tuple[str, ...] = ()
     priority: int = 0
-    output: str | None = None
     hold: int | None = None
     path: str = ""
     folder: Folder | None = None
+
+
+class Asking:
+    """What a job has of its `ask`, told as its own."""
+
+    __slots__ = ()
+    ask: Ask
+
+    @property
+    def kind(self) -> Kind:
+        return self.ask.kind
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return self.ask.inputs
+
+    @property
+    def place(self) -> Place:
+        return self.ask.place
+
+    @property
+    def places(self) -> Mapping[str, Place]:
+        return self.ask.places
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.ask.tags
+
+    @property
+    def priority(self) -> int:
+        return self.ask.priority
+
+    @property
+    def hold(self) -> int | None:
+        return self.ask.hold
+
+    @property
+    def path(self) -> str:
+        return self.ask.path
+
+
+A = TypeVar("A", bound=Asking)
+
+
+def first_of_each(jobs: Sequence[A]) -> Iterable[A]:
+    """Return the first job of each ask, in order: what is found of it, but for its names, holds for the others."""
+    firsts: dict[int, A] = {}
+    for job in jobs:
+        firsts.setdefault(id(job.ask), job)
+    return firsts.values()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEntry(Asking):
+    """One job as the manifest asks for it, defaults merged, everything checked that needs no file.
+
+    With a folder it is one job for each file: `id` is a template, as are the ids of `links`. `links` are the jobs that
+    it waits for.
+    """
+
+    id: str
+    ask: Ask
+    output: str | None = None
     links: tuple[Link, ...] = ()
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return self.ask.fields
+
+    @property
+    def folder(self) -> Folder | None:
+        return self.ask.folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

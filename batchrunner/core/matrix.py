@@ -45,23 +45,59 @@ class Axis(NamedTuple):
     plain: tuple[Any, ...]
 
 
+class Axes(NamedTuple):
+    """The axes of one group, and what is found out of them once for all combinations."""
+
+    number: int
+    """Of the group, among all."""
+    axes: tuple[Axis, ...]
+    at: Mapping[str, int]
+    """Where the axis of a key stands among them."""
+    of_fields: tuple[int, ...]
+    """Where those stand that vary a field; the others are keys of one's own, for names."""
+    deciding: dict[Path, int | None]
+    """Where the axis that decides what stands at a path does."""
+
+    @classmethod
+    def of(cls, number: int, axes: tuple[Axis, ...]) -> Axes:
+        at = {axis.key: place for place, axis in enumerate(axes)}
+        return cls(number, axes, at, tuple(place for place, axis in enumerate(axes) if axis.path), {})
+
+    def deciding_at(self, path: Path) -> int | None:
+        """Return where the axis stands that decides what stands at a path; None where it is left alone."""
+        if path not in self.deciding:
+            deciding = (at for at, axis in enumerate(self.axes) if axis.path and path[: len(axis.path)] == axis.path)
+            self.deciding[path] = max(deciding, default=None)
+        return self.deciding[path]
+
+
 class Variant(NamedTuple):
     """One combination: which value of each axis, by its number."""
 
-    axes: tuple[Axis, ...]
+    group: Axes
     numbers: tuple[int, ...]
-    at: Mapping[str, int]
-    """Where the axis of a key stands among the axes."""
-    deciding: dict[Path, int | None]
-    """Where the axis that decides what stands at a path does; found out once for all combinations."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return self.group.axes
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Return what tells combinations apart that differ by more than keys of one's own: group and fields' values."""
+        return (self.group.number, *[self.numbers[at] for at in self.group.of_fields])
 
     def chosen(self) -> Iterator[tuple[Axis, Node]]:
         for axis, number in zip(self.axes, self.numbers, strict=True):
             yield axis, axis.values[number]
 
+    def is_own(self, key: str) -> bool:
+        """Return whether this is a key of one's own, which varies no field."""
+        at = self.group.at.get(key)
+        return at is not None and not self.axes[at].path
+
     def text_of(self, key: str) -> str | None:
         """Return the value of a key as a template shows it; None where it has no such key, or no single value."""
-        at = self.at.get(key)
+        at = self.group.at.get(key)
         if at is None:
             return None
         node = self.axes[at].values[self.numbers[at]]
@@ -69,10 +105,7 @@ class Variant(NamedTuple):
 
     def value_at(self, path: Path) -> Node | None:
         """Return the node that this combination puts at a path; None where it leaves it alone."""
-        if path not in self.deciding:
-            deciding = (at for at, axis in enumerate(self.axes) if axis.path and path[: len(axis.path)] == axis.path)
-            self.deciding[path] = max(deciding, default=None)
-        at = self.deciding[path]
+        at = self.group.deciding_at(path)
         if at is None:
             return None
         axis = self.axes[at]
@@ -96,27 +129,29 @@ class Matrix(NamedTuple):
 
     def variants(self) -> Iterator[Variant]:
         """Yield the combinations in the order in which they are written."""
-        for axes in self.groups:
+        for number, axes in enumerate(self.groups):
             excluded = [
                 [(at, frozenset(_numbers(axis, rule[axis.key]))) for at, axis in enumerate(axes) if axis.key in rule]
                 for rule in self.excluded
             ]
-            at = {axis.key: number for number, axis in enumerate(axes)}
-            deciding: dict[Path, int | None] = {}
+            group = Axes.of(number, axes)
             for numbers in product(*(range(len(axis.values)) for axis in axes)):
                 if not any(all(numbers[at] in among for at, among in rule) for rule in excluded):
-                    yield Variant(axes, numbers, at, deciding)
+                    yield Variant(group, numbers)
 
     def singles(self) -> Iterator[Variant]:
         """Yield combinations in which each value comes at least once: as many as there are values, not combinations."""
-        for axes in self.groups:
-            at = {axis.key: number for number, axis in enumerate(axes)}
-            deciding: dict[Path, int | None] = {}
+        for number, axes in enumerate(self.groups):
+            group = Axes.of(number, axes)
             first = (0,) * len(axes)
-            yield Variant(axes, first, at, deciding)
+            yield Variant(group, first)
             for where, axis in enumerate(axes):
-                for number in range(1, len(axis.values)):
-                    yield Variant(axes, (*first[:where], number, *first[where + 1 :]), at, deciding)
+                for other in range(1, len(axis.values)):
+                    yield Variant(group, (*first[:where], other, *first[where + 1 :]))
+
+    def has_own_keys(self) -> bool:
+        """Return whether combinations may differ by their names alone."""
+        return any(not axis.path for axis in self.axes)
 
     def combinations(self) -> int:
         """Return the number of combinations, those left out counted, too."""

@@ -101,16 +101,31 @@ def id_of(template: str, draft: Draft, given: Sequence[Input], *, index: int) ->
         return template
     if flaw := templates.flaw_of(template, what="bad-id"):
         raise NoName(flaw)
+    return templates.fill(template, lambda name: _in_id(name, draft, given, index=index))
 
-    def value_of(name: str) -> str:
-        value = _of_job(draft, name)
-        if value is None and name in OF_JOB:
-            value = values_of(kind=draft.kind, index=index, model=draft.get("model"), given=given).get(name)
-        if value is None:
-            raise NoName(_lacking(name, draft, OF_JOB))
-        return outputs.in_one_part(value)
 
-    return templates.fill(template, value_of)
+def id_but_for_own_keys(template: str, draft: Draft, given: Sequence[Input]) -> str:
+    """Return a template of an id in which only keys of the matrix' own are open, and the index.
+
+    `draft` is one of the jobs that differ in these alone, and has an id by this template.
+    """
+    variant = draft.variant
+
+    def value_of(name: str) -> str | None:
+        is_open = name == "index" or (variant is not None and variant.is_own(name))
+        return None if is_open else _in_id(name, draft, given, index=0)
+
+    return templates.fill_some(template, value_of)
+
+
+def _in_id(name: str, draft: Draft, given: Sequence[Input], *, index: int) -> str:
+    """Return the value of a placeholder of an id; raises NoName."""
+    value = _of_job(draft, name)
+    if value is None and name in OF_JOB:
+        value = values_of(kind=draft.kind, index=index, model=draft.get("model"), given=given).get(name)
+    if value is None:
+        raise NoName(_lacking(name, draft, OF_JOB))
+    return outputs.in_one_part(value)
 
 
 def is_of_folder(draft: Draft) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 import posixpath
 import re
@@ -102,7 +103,8 @@ def render(template: str, values: Mapping[str, str]) -> str:
     """Return the path, each part of it safe; only an id and a path may bring folders of their own."""
     path = templates.fill(template, lambda name: values[name] if name in _WITH_FOLDERS else in_one_part(values[name]))
     head, rest = addresses.split(path)
-    return head + "/".join(_safe(part) for part in rest.split("/"))
+    *folders, name = rest.split("/")
+    return head + "/".join([*map(_safe_folder, folders), _safe(name)])
 
 
 _WITH_FOLDERS = frozenset({"id", "relpath"})
@@ -144,6 +146,10 @@ def _safe(part: str) -> str:
     if name.partition(".")[0].rstrip().casefold() in _RESERVED:
         name = f"_{name}"
     return name if len(name.encode()) <= MAX_COMPONENT_BYTES else _shortened(name)
+
+
+_safe_folder = lru_cache(maxsize=1024)(_safe)
+"""Very many results lie in few folders."""
 
 
 def _shortened(name: str) -> str:

@@ -24,7 +24,7 @@ def pins(made: Plan) -> Pins:
             "model": entry.spec.model,
             "output": entry.spec.output,
         }
-        for entry in made.entries
+        for entry in made.submitted
         if (entry.will_buy or entry.is_in_question) and entry.spec is not None
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from batchrunner.core import chain, upstream
 from batchrunner.core.differences import cut, what_changed
@@ -125,11 +126,16 @@ class Bill:
     unpriced: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Every job of the manifest in its order, then jobs that only the state file knows."""
 
     entries: tuple[Entry, ...]
+
+    @cached_property
+    def submitted(self) -> tuple[Entry, ...]:
+        """The jobs that carrying it out submits, or may submit again; asked for often, and mostly few of very many."""
+        return tuple(entry for entry in self.entries if entry.will_buy or entry.may_start_over)
 
     def count(self, *actions: Do) -> int:
         """How many jobs have one of these actions."""
@@ -137,8 +143,8 @@ class Plan:
 
     def bill(self) -> Bill:
         """What carrying it out will cost: all that is opened or was opened before, and what may be bought again."""
-        surely = [entry.spec for entry in self.entries if entry.spec is not None and entry.will_buy]
-        perhaps = [entry.spec for entry in self.entries if entry.spec is not None and entry.is_in_question]
+        surely = [entry.spec for entry in self.submitted if entry.spec is not None and entry.will_buy]
+        perhaps = [entry.spec for entry in self.submitted if entry.spec is not None and entry.is_in_question]
         bought = surely + perhaps
         return Bill(
             jobs=len(bought),
@@ -151,7 +157,7 @@ class Plan:
 
     def permitted(self) -> frozenset[tuple[str, int]]:
         """The attempts, by job and number, that carrying it out may submit; whatever happens, no other is bought."""
-        return frozenset(entry.attempt for entry in self.entries if entry.will_buy or entry.may_start_over)
+        return frozenset(entry.attempt for entry in self.submitted)
 
     def changed(self) -> tuple[Entry, ...]:
         """Jobs that are done and would be another render by the manifest of now."""
@@ -247,9 +253,10 @@ def _entry(
 ) -> Entry:
     """What is done with a job; `before` has the entries of all that it waits for."""
     may_start_over = False
-    again = upstream.made_again(job, spec, before) if job is not None else None
+    is_linked = bool(spec.waits_for)
+    again = upstream.made_again(job, spec, before) if job is not None and is_linked else None
     changed = _changed(job, spec, again) if job is not None else ""
-    waits = upstream.waits(spec, before)
+    waits = upstream.waits(spec, before) if is_linked else None
     is_held = False
     if job is not None and job.state in BOUGHT:
         why_not = (_forbids_again(job, spec, changed) or waits) if is_selected else "it is not selected"
@@ -307,7 +314,7 @@ def _edits(spec: Spec) -> str:
 
 def _changed(job: Job, spec: Spec, again: str | None) -> str:
     own = what_changed(job.spec, spec, is_input_told=again is not None) if _is_other(job.spec, spec) else ""
-    return "; ".join(words for words in (own, again) if words)
+    return "; ".join([words for words in (own, again) if words])
 
 
 def _is_other(old: Spec, new: Spec) -> bool:

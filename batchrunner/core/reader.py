@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchrunner.core import checks, includes, layers, naming, notices, retrying, shape, windowing, yamltext
+from batchrunner.core.bodies import Read
 from batchrunner.core.budget import Budget
 from batchrunner.core.catalog import Catalog
-from batchrunner.core.entries import Jobs, Read, check_output, name_flaw
+from batchrunner.core.entries import Jobs, check_output, name_flaw
 from batchrunner.core.findings import Findings
 from batchrunner.core.includes import Around, Files, Part
 from batchrunner.core.kind import Kind

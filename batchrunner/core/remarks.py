@@ -25,7 +25,7 @@ def fast_clips(made: Plan, catalog: Catalog) -> dict[str, str]:
     return {
         entry.id: f"its clip runs at {entry.spec.fps:.4g} frames a second, and nothing says whether more than"
         f" {catalog.video_hold_fps} are charged: {entry.spec.hold:,} credits are held"
-        for entry in made.entries
+        for entry in made.submitted
         if entry.will_buy and entry.spec is not None and pricing.is_fast(entry.kind, entry.spec.fps, catalog)
     }
 
@@ -34,7 +34,7 @@ def far_dearer(made: Plan) -> dict[str, str]:
     """Jobs to be bought whose second costs many times what the others' does: most likely a model chosen by mistake."""
     rates = {
         entry.id: (entry.kind, entry.spec.hold / entry.spec.seconds)
-        for entry in made.entries
+        for entry in made.submitted
         if entry.will_buy and entry.spec is not None and entry.spec.hold and entry.spec.seconds
     }
     pointed = {}
@@ -83,8 +83,8 @@ def about_taken(made: Plan, jobs: Iterable[Written], taken: Collection[str]) -> 
     A state file belongs to the name of its manifest. Where that was renamed or copied, or the state file is gone, all
     would be bought again.
     """
-    new = {entry.id for entry in made.entries if entry.will_buy and _is_new(entry)}
-    there = [job for job in jobs if job.id in new and job.output in taken]
+    new = {entry.id for entry in made.submitted if entry.will_buy and _is_new(entry)}
+    there = [job for job in jobs if job.id in new and job.output in taken] if taken else []
     if not there:
         return
     named = ", ".join(yamltext.quoted(job.output) for job in there[:MOST_NAMED])
@@ -112,7 +112,7 @@ def refuse_unpriced(made: Plan, budget: Budget) -> None:
     Raises:
         UsageError: naming the jobs, and what to write.
     """
-    bought = [entry for entry in made.entries if entry.will_buy or entry.is_in_question]
+    bought = [entry for entry in made.submitted if entry.will_buy or entry.is_in_question]
     without = [entry.id for entry in bought if entry.spec and not entry.spec.is_priced]
     lacking = [entry.id for entry in bought if entry.spec and entry.spec.hold is None]
     if without and not budget.allows_unpriced:

@@ -83,12 +83,16 @@ class Spec:
     @property
     def source(self) -> str | None:
         """The id of the job whose render it is made from, if it is made from one."""
-        return next((each.job for each in self.inputs if each.job is not None), None)
+        for each in self.inputs:
+            if each.job is not None:
+                return each.job
+        return None
 
     @property
     def waits_for(self) -> tuple[str, ...]:
         """Ids of the jobs that it cannot be bought before, the one that it is made from first."""
-        return (self.source, *self.needs) if self.source is not None else self.needs
+        source = self.source
+        return self.needs if source is None else (source, *self.needs)
 
     def body(self) -> dict[str, Any]:
         """The request body, a fresh copy each time."""

@@ -73,7 +73,7 @@ def unknown(name: str, among: tuple[str, ...]) -> Flaw:
 
 def fill(template: str, value_of: Callable[[str], str]) -> str:
     """Return the text, with `value_of(name)` in the place of each placeholder."""
-    return "".join(value_of(part.text) if part.is_name else part.text for part in parts_of(template) or ())
+    return "".join([value_of(text) if is_name else text for text, is_name in parts_of(template) or ()])
 
 
 def fill_some(template: str, value_of: Callable[[str], str | None]) -> str:

@@ -41,8 +41,9 @@ def project_of(job: Job) -> str | None:
 
 def made_again(job: Job, spec: Spec, entries: Mapping[str, Entry]) -> str | None:
     """Whether what a job was made from was made again since, or will be by this plan; in words, None if not."""
-    fed_by = project_of(job)
-    source = entries.get(spec.source) if spec.source is not None else None
+    if spec.source is None:
+        return None
+    fed_by, source = project_of(job), entries.get(spec.source)
     if fed_by is None or source is None:
         return None
     if source.will_buy or source.known is None:

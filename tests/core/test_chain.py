@@ -223,11 +223,10 @@ def specs_of(
 ) -> dict[str, Spec]:
     jobs = expand.with_ends(jobs_of(text), {})
     asked: dict[str, Spec] = {}
+    specs = priced.Specs(looked, places.load_catalog(None, None, {}), tier=None, history={})
     for job in chain.ordered(jobs):
         known = None if before is None else before[job.id]
-        asked[job.id] = priced.spec_of(
-            job, looked, places.load_catalog(None, None, {}), tier=None, history={}, asked=asked, before=known
-        )
+        asked[job.id] = specs.of(job, asked=asked, before=known)
     return {job.id: asked[job.id] for job in jobs}
 
 

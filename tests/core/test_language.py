@@ -38,9 +38,7 @@ def meaning(read: Manifest) -> Manifest:
     jobs = tuple(
         replace(
             job,
-            place=NOWHERE,
-            places={},
-            path="",
+            ask=replace(job.ask, place=NOWHERE, places={}, path=""),
             links=tuple(replace(each, place=NOWHERE, path="") for each in job.links),
         )
         for job in read.jobs

@@ -15,7 +15,7 @@ from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.pins import pins
 from batchrunner.core.plan import Do, Wishes, make_plan
-from batchrunner.core.priced import fingerprint, history_of, standing
+from batchrunner.core.priced import Specs, fingerprint, history_of
 from batchrunner.core.remarks import far_dearer
 from batchrunner.core.retry import Failure
 from batchrunner.core.selection import Selection
@@ -144,16 +144,17 @@ TAKE = replace(CHANGED, asked=spec().fingerprint, edits=("style.prompt=fast",), 
     ],
 )
 def test_another_take_is_no_change_as_long_as_the_manifest_stays_the_same(asked, state, action, words):
-    made = standing(spec(), known(State.DONE, spec=TAKE), CATALOG, tier="creator", history={})
+    specs = Specs({}, CATALOG, tier="creator", history={})
+    made = specs.standing(spec(), known(State.DONE, spec=TAKE))
     job = known(state, spec=made)
-    stands = standing(asked, job, CATALOG, tier="creator", history={})
+    stands = specs.standing(asked, job)
     (entry,) = make_plan([("a", stands)], {"a": job}, Wishes()).entries
     assert (entry.action, entry.reason[: len(words)]) == (action, words)
 
 
 def test_a_take_that_failed_is_tried_again_as_it_was_at_the_price_of_now():
     job = known(State.FAILED, spec=replace(TAKE, hold=3))
-    stands = standing(spec(), job, CATALOG, tier="creator", history={})
+    stands = Specs({}, CATALOG, tier="creator", history={}).standing(spec(), job)
     assert (stands.body(), stands.output, stands.asked) == (CHANGED.body(), "a.2.mp4", spec().fingerprint)
     assert (stands.hold, stands.model) == (240, "kling-3.0")
     (entry,) = make_plan([("a", stands)], {"a": job}, Wishes(retry_failed=True)).entries
