@@ -170,8 +170,10 @@ def children(pid: int, word: str) -> list[int]:
     """The processes that one has started and that live, by a word of their command line."""
     if not Path("/proc/self/task").exists():
         pytest.skip("only Linux tells of other processes")
-    tasks = Path(f"/proc/{pid}/task")
-    pids = [int(each) for task in tasks.iterdir() for each in (task / "children").read_text().split()]
+    pids: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread may end meanwhile
+            pids += map(int, (task / "children").read_text().split())
     return [each for each in pids if lives(each, word)]
 
 
