@@ -16,7 +16,7 @@ from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from tests.core.case_text import parse
 from tests.support.media import write_clip, write_still
-from tests.support.program import Program, Provider
+from tests.support.program import Program, Provider, misbehave
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +29,15 @@ jobs:
     input: clips/intro.mp4
     end_seconds: "2"
     style: {art_style: Inc}
+"""
+
+LAST_NIGHT = """\
+version: 1
+name: last-night
+retry: {render: {nsfw: 0}}
+output: last-night/{id}.mp4
+jobs:
+  - {id: hero, kind: image-to-video, input: stills/hero.png, end_seconds: 5, model: kling-3.0, resolution: 720p}
 """
 
 
@@ -61,6 +70,10 @@ def folder(program):
     (program.folder / "tomorrow.yaml").write_text(night)
     (program.folder / "budgeted.yaml").write_text(budgeted)
     (program.folder / "mistakes.yaml").write_text(MISTAKES)
+    (program.folder / "last-night.yaml").write_text(LAST_NIGHT)
+    failing = {"step": "render", "job": "last-night/*", "count": 1, "render_error": {"code": "nsfw", "message": "no"}}
+    misbehave(program, failing)
+    assert program.run("run", "last-night.yaml").code == Exit.JOBS_FAILED
     return program.folder
 
 
@@ -76,6 +89,7 @@ def test_every_command_shown_prints_what_is_shown(program, folder):
             if expected:
                 assert without_times(said) == without_times(expected), command
     assert (folder / "renders" / "hero.mp4").stat().st_size > 0
+    assert (folder / "last-night" / "hero.mp4").stat().st_size > 0
     assert program.run("run", "budgeted.yaml").code == 0
 
 
