@@ -45,8 +45,12 @@ class Books:
         ending: Ending,
         *,
         amend: Amend,
+        collects: Callable[[Job], bool],
     ) -> None:
-        """Begin with no attempt; `amend` is told what was read of one that is over."""
+        """Begin with no attempt.
+
+        `amend` is told what was read of one that is over; `collects` says whether its clip would be fetched.
+        """
         self._witness = outside.witness
         self._clock = outside.clock
         self._settings = settings
@@ -54,6 +58,7 @@ class Books:
         self._unwritten = unwritten
         self._ending = ending
         self._amend = amend
+        self._collects = collects
         self._charges: dict[str, int] = {}
         self._statuses: dict[str, str] = {}
         self._returns: Counter[tuple[str, int]] = Counter()
@@ -179,7 +184,8 @@ class Books:
         project_id, now = job.project_id, self._clock.now()
         if not job.is_final or project_id is None:
             return None
-        credits, status = self._charges.get(project_id), self._statuses.get(project_id)
+        credits = self._charges.get(project_id)
+        status = self._statuses.get(project_id) if self._collects(job) else None
         key = (job.id, job.attempt)
         if status is not None and evidence.has_come_back(job, status) and self._returns[key] < MOST_RETURNS:
             self._returns[key] += 1

@@ -91,7 +91,15 @@ class Engine:
         self._behind = Behind(canaries, self._ending)
         self._top_up = TopUp(outside, self._ending, every_s=settings.top_up_check_s)
         self._inquiry = Inquiry(settings, money)
-        self._books = Books(outside, settings, self._inquiry, self._unwritten, self._ending, amend=self._amend)
+        self._books = Books(
+            outside,
+            settings,
+            self._inquiry,
+            self._unwritten,
+            self._ending,
+            amend=self._amend,
+            collects=self._roster.has,
+        )
         self._take_on(money.past)
 
     def _take_on(self, past: Iterable[Job]) -> None:
@@ -283,8 +291,6 @@ class Engine:
                 self._queue(after, is_resumed=True)
                 self._wake.set()
             return after
-        if isinstance(event, events.Reappeared):
-            return before  # nobody here would collect it
         after = machine.advance(before, event)
         self._count(before, after)
         return after

@@ -1084,6 +1084,17 @@ def test_what_was_tried_again_is_not_taken_up_beside_its_next_attempt():
     assert "Reappeared" not in table.memory.names("j0")
 
 
+@pytest.mark.parametrize("present", [replace(a_job(0), attempt=2), a_job(1)])
+def test_what_nobody_collects_is_still_charged_what_the_provider_says(present):
+    """The balance has it; a charge that is not in the ledger would be missed, and put down to another submission."""
+    past = replace(lost_for_good(), charged=70, held=70)
+    table = bench([present], money=Money(credits=10_000, moves=True, ledger=70, past=(past,)))
+    say(table, lambda: "complete")
+    table.run()
+    told = [(type(event), job.charged) for event, job in table.memory.log if (job.id, job.attempt) == ("j0", 1)]
+    assert told == [(events.Corrected, 100)]
+
+
 def test_an_old_attempt_that_may_be_refunded_acquits_nobody():
     """Its refund, unseen, would hide the charge of a lost one at the same price."""
     old = a_job(0, state=State.FAILED, project_id="p-old", charged=100, held=100, trouble=UNREACHABLE)
