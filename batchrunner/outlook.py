@@ -112,7 +112,7 @@ def save(path: Path, batch: Batch, made: Plan, *, tier: str | None) -> None:
     Raises:
         UsageError: it cannot be written, or something else has that name.
     """
-    places.refuse_to_replace(path, what="saved plan", mark='"batchrunner_plan"')
+    places.refuse_to_replace(path, what="saved plan", marks=('"batchrunner_plan"',))
     pinned = {
         "batchrunner_plan": PLAN_VERSION,
         "manifest": batch.path.name,

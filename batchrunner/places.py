@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -156,8 +156,8 @@ HEAD = 4096
 """Bytes of a file by which it is told what it is."""
 
 
-def refuse_to_replace(path: Path, *, what: str, mark: str = "") -> None:
-    """Refuse to write over a file that is no text, or none with `mark` near its beginning; an empty one may go.
+def refuse_to_replace(path: Path, *, what: str, marks: Sequence[str] = ("",)) -> None:
+    """Refuse to write over a file that is no text, or has none of `marks` near its beginning; an empty one may go.
 
     Whoever mistypes a name must not lose a state file, a clip or a manifest by it.
 
@@ -171,5 +171,5 @@ def refuse_to_replace(path: Path, *, what: str, mark: str = "") -> None:
             head = file.read(HEAD)
     except OSError:
         return  # writing it tells why
-    if head and (b"\0" in head or mark.encode() not in head):
+    if head and (b"\0" in head or not any(mark.encode() in head for mark in marks)):
         raise UsageError(f"{path} is there already, and is no {what}", hint="name another file")

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "md", "json", "csv", "junit")
 
+MARKS = (
+    '<meta name="generator" content="batchrunner',
+    "| what | how much |",
+    '"made_at"',
+    '"id","kind",',
+    "<testsuites ",
+)
+"""What stands near the beginning of a report in each of these forms, whatever it is of: by it, one is known again."""
+
 
 @click.command(short_help="Make a page of a batch; also md, json, csv, junit.")
 @options.manifest
@@ -296,7 +305,7 @@ def _refuse_to_overwrite(target: Path, read: _Read) -> None:
         raise UsageError(f"{target} is part of the batch, and a report would replace it", hint="name another file")
     from batchrunner import places
 
-    places.refuse_to_replace(target, what="report")
+    places.refuse_to_replace(target, what="report", marks=MARKS)
 
 
 def _write(target: Path, text: str) -> None:

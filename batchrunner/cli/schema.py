@@ -41,7 +41,7 @@ def schema(*, file: Path | None, catalog: Path | None, of_events: bool, allow_un
     if file is None:
         show.as_json(made)
         return Exit.OK
-    places.refuse_to_replace(file, what="JSON Schema", mark='"$schema"')
+    places.refuse_to_replace(file, what="JSON Schema", marks=('"$schema"',))
     try:
         file.write_text(plain.json_text(made) + "\n", encoding="utf-8")
     except OSError as error:

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from batchrunner import store
+from batchrunner.cli.report import FORMATS
 from tests.support.program import Program, misbehave
 
 MANIFEST = """\
@@ -33,17 +34,19 @@ COMMANDS = {
     "schema --events": ("schema", "--events", "-o"),
     "init": ("init", ".", "--force", "-o"),
     "retry": ("retry", "night.yaml", "--force", "--write"),
-    "report": ("report", "night.yaml", "-o"),
+    **{f"report {form}": ("report", "night.yaml", "--format", form, "-o") for form in FORMATS},
 }
+REPLACES_MANIFESTS = {"init", "retry"}
 
 
 @pytest.mark.parametrize("own", [[]], indirect=True)
 def test_no_state_file_clip_or_manifest_is_replaced(own):
     manifest = a_failed_batch(own)
     other = Path(shutil.copy(store.path_for(manifest), own.folder / "other.state.db"))
+    manifests = [manifest, Path(shutil.copy(manifest, own.folder / "monday.yaml"))]
     binary = [other, store.path_for(manifest), own.folder / "a.mp4", own.folder / "a.png"]
     for name, command in COMMANDS.items():
-        targets = [*binary, manifest] if name in {"plan", "schema", "schema --events"} else binary
+        targets = binary if name in REPLACES_MANIFESTS else [*binary, *manifests]
         for target in targets:
             before = target.read_bytes()
             ended = own.here(*command, target.name)
