@@ -317,7 +317,9 @@ class Performer:
 
     def _verdict(self, step: Step, job: Job, failure: Failure, now: Instant) -> Verdict:
         so_far = history(job, at=now)
-        return retry.verdict(step, failure, so_far, now=now, jitter=self._jitter(), policy=self._policy)
+        return retry.verdict(
+            step, failure, so_far, now=now, jitter=self._jitter(), policy=self._policy, is_over=job.is_final
+        )
 
 
 def _paid_body(job: Job) -> dict[str, object]:

@@ -528,6 +528,9 @@ async def test_a_done_job_stays_done_when_the_provider_has_lost_it(root: Path) -
             for _ in range(6):
                 event = await performer(Action.DOWNLOAD, job)
                 assert advance(job, event).state is State.DONE
+                assert isinstance(event, events.StepFailed)
+                assert isinstance(event.verdict, Again)
+                assert event.verdict.of == retry.PATIENCE[retry.Step.DOWNLOAD].tries, "not as if it were to be given up"
 
 
 async def test_several_results_each_get_a_name(root: Path) -> None:

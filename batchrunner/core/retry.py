@@ -235,11 +235,19 @@ def pause_s(failure: Failure, *, tries: int, jitter: float) -> float:
 
 
 def verdict(
-    step: Step, failure: Failure, history: History, *, now: Instant, jitter: float, policy: Policy = USUAL
+    step: Step,
+    failure: Failure,
+    history: History,
+    *,
+    now: Instant,
+    jitter: float,
+    policy: Policy = USUAL,
+    is_over: bool = False,
 ) -> Verdict:
     """What follows the failure of a step; `jitter` is a random number in (0, 1].
 
     A submission comes here only when it was surely not accepted: it never left, or the answer proves the refusal.
+    Of an attempt that `is_over` nothing can be given up, so an unknown project is waited for as its manifest says.
     """
     until = None if failure.retry_after_s is None else now + failure.retry_after_s
     if step is Step.SUBMIT and (refusal := _refusal(failure, until)) is not None:
@@ -247,7 +255,7 @@ def verdict(
     # What is paid for is never given up: looks and downloads are repeated whatever the failure.
     if failure.is_lasting and step in {Step.UPLOAD, Step.SUBMIT}:
         return GiveUp()
-    is_unknown = failure.status == NOT_FOUND and step in {Step.POLL, Step.DOWNLOAD}
+    is_unknown = failure.status == NOT_FOUND and step in {Step.POLL, Step.DOWNLOAD} and not is_over
     patience = policy.unknown_project if is_unknown else policy.steps[step]
     most = min(patience.tries, TRIES_ON_A_FULL_DISK) if failure.code == DISK_FULL else patience.tries
     at = now + backoff_s(patience, tries=history.tries, jitter=jitter, asked_s=failure.retry_after_s)
