@@ -97,6 +97,7 @@ def _nothing(read: Batch, known: Mapping[str, Job], given: Mapping[str, Any]) ->
 
 def _show(made: Plan) -> None:
     """The jobs by the reason they came to nothing, with what each group may cost."""
+    from batchrunner.core.evidence import is_gone
     from batchrunner.core.retry import blames_the_input
     from batchrunner.core.selection import BROKEN, OPEN, code_of
 
@@ -110,6 +111,8 @@ def _show(made: Plan) -> None:
         show.say(f"  {code}: {show.plural(len(entries), 'job')}, {_price(entries)}: {_ids(entries)}")
         if blames_the_input(code):
             show.say("    this says that the input or the request is at fault: the same again fails again")
+        if any(entry.known is not None and is_gone(entry.known) for entry in entries):
+            show.say("    this may be there again: `run` asks for what is paid for at no cost; to try again pays again")
     tried = {entry.id for entries in groups.values() for entry in entries}
     behind = [entry for entry in made.entries if entry.spec and not tried.isdisjoint(entry.spec.waits_for)]
     waiting = sum(entry.known is None or entry.known.state in OPEN for entry in behind)

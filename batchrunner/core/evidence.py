@@ -197,14 +197,15 @@ def is_loose(job: Job) -> bool:
     """
     if job.state is State.UNCERTAIN or job.decided_at is not None:
         return True
-    return job.state is State.FAILED and (_was_given_up(job) or _is_gone(job))
+    return job.state is State.FAILED and (_was_given_up(job) or is_gone(job))
 
 
 def _was_given_up(job: Job) -> bool:
     return job.project_id is None and job.trouble is not None and job.trouble.code == UNCERTAIN
 
 
-def _is_gone(job: Job) -> bool:
+def is_gone(job: Job) -> bool:
+    """Whether an attempt failed because its project was not known any more, and is still paid for."""
     has_gone = job.trouble is not None and job.trouble.code == PROJECT_GONE
     return job.state is State.FAILED and has_gone and job.charged != 0
 
@@ -221,7 +222,7 @@ def has_come_back(job: Job, status: str | None) -> bool:
     """
     if job.state is not State.FAILED or status is None:
         return False
-    return status == "complete" or (_is_gone(job) and status not in ENDED_IN_NOTHING)
+    return status == "complete" or (is_gone(job) and status not in ENDED_IN_NOTHING)
 
 
 def is_loose_elsewhere(job: Job) -> bool:
@@ -233,7 +234,7 @@ def is_loose_elsewhere(job: Job) -> bool:
 
 def over_at(job: Job, life_s: float) -> Instant:
     """When a loose attempt is surely over and its charge final: only a quiet moment after that has all of it."""
-    if _is_gone(job):
+    if is_gone(job):
         return (job.ended_at or job.updated_at) + life_s
     if job.decided_at is not None:
         # One that was named is asked for from then on; what became of any other stays open.

@@ -41,3 +41,13 @@ def test_a_project_that_was_given_up_is_collected_when_it_is_there_again(own, co
     check_books(own, manifest, jobs=2)
     log = own.here("log", manifest.name, "still").out
     assert "reappeared      project " in log
+
+
+@pytest.mark.parametrize("own", [[UNKNOWN]], indirect=True)
+def test_who_tries_again_is_told_that_the_first_may_be_there_again(own):
+    manifest = own.folder / "again.yaml"
+    manifest.write_text(MANIFEST)
+    assert own.run("run", manifest.name).code == 4
+    asked = own.run("retry", manifest.name)
+    assert "`run` asks for what is paid for at no cost" in asked.err
+    assert own.provider.creates_by_job("again") == {"clip": 1, "still": 1}, "nobody said yes"
