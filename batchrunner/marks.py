@@ -68,15 +68,22 @@ class Marks:
         Raises:
             StateUnusable: with what helps.
         """
+        refusal = self.refusal_of(view, now=now)
+        if refusal is not None:
+            raise refusal
+
+    def refusal_of(self, view: View, *, now: Instant) -> StateUnusable | None:
+        """Why nothing may be bought by a state file, with what helps; None where it is no older copy."""
         ahead = self.ahead_of(view)
-        if ahead is not None:
-            raise StateUnusable(
-                f"{view.path} is an older copy: a newer one was used here until {zones.time_words(ahead.at, now)},"
-                " and what was bought with that is not on record in this one",
-                hint="put back the newest one, with its -wal and -shm, if they are there. If it cannot be had,"
-                " `batchrunner doctor MANIFEST --accept-lost-log` goes on without: every job that may have been bought"
-                " since waits then until a person has decided about it",
-            )
+        if ahead is None:
+            return None
+        return StateUnusable(
+            f"{view.path} is an older copy: a newer one was used here until {zones.time_words(ahead.at, now)},"
+            " and what was bought with that is not on record in this one",
+            hint="put back the newest one, with its -wal and -shm, if they are there. If it cannot be had,"
+            " `batchrunner doctor MANIFEST --accept-lost-log` goes on without: every job that may have been bought"
+            " since waits then until a person has decided about it",
+        )
 
     def _file(self, view: View) -> Path | None:
         first = view.first_run()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,9 +21,10 @@ from batchrunner.core.forecast import Forecast
 from batchrunner.core.pins import Pins
 from batchrunner.core.plan import Plan
 from batchrunner.core.window import Hours
-from batchrunner.errors import PlanMoved, UsageError
+from batchrunner.errors import BatchrunnerError, PlanMoved, UsageError
 from batchrunner.provider import wire
 from batchrunner.room import Room
+from batchrunner.till import marks_of
 
 PLAN_VERSION = 3
 """Of a saved plan's shape."""
@@ -40,7 +42,7 @@ class Outlook:
         disks: where the results go, and how much room there is.
         hours: when a run that begins now may buy.
         forecast: when it will be done; None where nothing is to be done.
-        refusal: why no run would begin with this key; None where one would, or nobody knows.
+        refusal: why no run would begin with this key or this state file; None where one would, or nobody knows.
     """
 
     balance: int | None
@@ -50,7 +52,7 @@ class Outlook:
     disks: tuple[Room, ...]
     hours: Hours
     forecast: Forecast | None
-    refusal: UsageError | None = None
+    refusal: BatchrunnerError | None = None
 
 
 def of(
@@ -78,9 +80,11 @@ def of(
     for job_id, text in remarks.fast_clips(made, batch.catalog).items():
         warnings.setdefault(job_id, []).append(text)
     with store.open_to_read(batch.state) as view:
-        refusal = None
+        refusal: BatchrunnerError | None = None
         if view is not None and access is not None and account is not None:
             refusal = refusal_of(batch.state, view.fact, access, account)
+        if view is not None and refusal is None:
+            refusal = marks_of(os.environ).refusal_of(view, now=clock.now())
         counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
     wanted = [(entry.id, entry.spec) for entry in made.submitted if entry.will_buy and entry.spec is not None]
     limits = caps.caps(batch if known.tier else _without_usd(batch), caps.Flags(), tier=known.tier)

@@ -30,6 +30,8 @@ def test_what_was_bought_since_an_older_copy_is_not_bought_again(own):
     refused = own.run("run", manifest.name)
     assert (refused.code, "is an older copy" in refused.err, "Traceback" in refused.err) == (12, True, False)
     assert "--accept-lost-log" in refused.err
+    planned = own.here("plan", manifest.name)
+    assert (planned.code, "a run would not begin" in planned.err, "is an older copy" in planned.err) == (0, True, True)
     (own.folder / "out" / "clip.mp4").unlink()
     fetched = own.run("download", manifest.name)
     assert fetched.code == 0, fetched.err
@@ -52,6 +54,7 @@ def test_the_newest_copy_goes_on(own):
     assert own.run("run", manifest.name, "--only", "clip").code == 0
     kept = shutil.copy(state, own.folder / "kept.db")
     shutil.copy(kept, state)
+    assert "would not begin" not in own.here("plan", manifest.name).err
     ended = own.run("run", manifest.name)
     assert ended.code == 0, ended.err
     assert own.provider.creates_by_job("newest") == {"clip": 1, "still": 1}
