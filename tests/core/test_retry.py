@@ -112,7 +112,10 @@ def test_waits_double_up_to_a_minute_and_end(step):
     assert max(waits) <= 60.0
 
 
-@given(tries=st.integers(1, 10**6), jitter=st.floats(0.001, 1.0), asked=st.none() | st.floats(0, 10**6))
+jitters = st.floats(0.001, 1.0)
+
+
+@given(tries=st.integers(1, 10**6), jitter=jitters, asked=st.none() | st.floats(0, 10**6))
 def test_a_wait_is_never_shorter_than_asked_for_and_never_endless(tries, jitter, asked):
     for patience in PATIENCE.values():
         wait = retry.backoff_s(patience, tries=tries, jitter=jitter, asked_s=asked)
@@ -134,12 +137,27 @@ failures = st.one_of(
 )
 
 
-@given(step=st.sampled_from(Step), policy=policies, nights=st.lists(st.tuples(failures, st.floats(0.001, 1.0))))
+@given(step=st.sampled_from(Step), policy=policies, nights=st.lists(st.tuples(failures, jitters)))
 def test_no_night_breaks_a_bound(step, policy, nights):
     """A step that fails and fails: never before the date asked for, never too often, never for too long."""
-    patience, now = policy.steps[step], NOW
+    check_bounds(step, nights, policy.steps[step], policy=policy, is_over=True)
+
+
+@given(
+    step=st.sampled_from([Step.POLL, Step.DOWNLOAD]),
+    policy=policies,
+    nights=st.lists(st.tuples(st.builds(http, st.just(404), after=st.none() | st.floats(0, 86_400)), jitters)),
+)
+def test_nor_does_a_project_that_is_not_known(step, policy, nights):
+    """Whatever the manifest says of looks: what is paid for must not be lost by it."""
+    check_bounds(step, nights, retry.UNKNOWN_PROJECT, policy=policy, is_over=False)
+
+
+def check_bounds(step, nights, patience, *, policy, is_over):
+    now = NOW
     for tries, (failure, jitter) in enumerate(nights, start=1):
-        told = verdict(step, failure, History(tries=tries, since=NOW), now=now, jitter=jitter, policy=policy)
+        so_far = History(tries=tries, since=NOW)
+        told = verdict(step, failure, so_far, now=now, jitter=jitter, policy=policy, is_over=is_over)
         if not isinstance(told, Again):
             if isinstance(told, Leave) and failure.retry_after_s is not None:
                 assert told.until == now + failure.retry_after_s
@@ -154,7 +172,7 @@ def test_no_night_breaks_a_bound(step, policy, nights):
 @given(
     submits=st.integers(1, 10),
     until=st.none() | st.floats(0, 10**5),
-    jitter=st.floats(0.001, 1.0),
+    jitter=jitters,
     policy=policies,
 )
 def test_what_was_proved_unpaid_is_submitted_again_a_few_times_and_not_too_soon(submits, until, jitter, policy):
