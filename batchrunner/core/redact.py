@@ -116,4 +116,6 @@ def _is_secret(name: str) -> bool:
 
 def _forms(secret: str) -> set[str]:
     """The ways in which a secret may stand in a text: as it is, in an address, in JSON, in a Python literal."""
-    return {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    # One from the environment may hold bytes that are no text; they come as halves of surrogate pairs.
+    in_address = {quote(secret, safe=safe, errors="surrogatepass") for safe in ("", "/")}
+    return {secret, *in_address, json.dumps(secret)[1:-1], repr(secret)[1:-1]}

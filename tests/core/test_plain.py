@@ -63,7 +63,7 @@ def test_a_key_is_nowhere_in_what_is_kept(key, before, after):
 
 @settings(deadline=None)
 @given(
-    secret=st.one_of(KEYS, st.text(min_size=6, max_size=12)),
+    secret=st.one_of(KEYS, st.text(min_size=6, max_size=12), st.text(st.characters(), min_size=6, max_size=12)),
     before=ANY,
     after=ANY,
     more=st.recursive(
@@ -78,6 +78,11 @@ def test_a_line_is_what_is_left_of_its_value(secret, before, after, more, name):
     redactor = Redactor([secret])
     for value in ({"a": before + secret + after, "b": more}, {name: more}, {"a": {name: [before]}}, {"a": after}):
         assert redactor.json_line(value) == plain.json_line(redactor.value(value))
+
+
+def test_a_secret_of_bytes_that_are_no_text_is_hidden_as_any_other():
+    secret = b"key-\xff-abc".decode(errors="surrogateescape")
+    assert Redactor([secret]).json_line({"a": f"of {secret}."}) == f'{{"a": "of {HIDDEN}."}}'
 
 
 SAME_LETTERS = [each for each in map(chr, range(sys.maxunicode + 1)) if re.fullmatch("[a-z]", each, re.IGNORECASE)]
