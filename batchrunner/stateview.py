@@ -6,7 +6,7 @@ Beneath the store, which opens the file and writes it; a view is handed a connec
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 import json
 import os
@@ -192,8 +192,9 @@ class View:
     def _read(self, rank: str, which: str, *values: str) -> list[tuple[int, Job]]:
         # With their marks, once more or not, so that each is read as of the moment of its mark.
         name, query = str(self.path), f"SELECT {rank}, {_MARK}, body FROM job {which}"  # noqa: S608 - ours
-        with stateerrors.translated(self.path):
-            rows = self._db.execute(query, values)  # one after the other: all bodies at once are half of the memory
+        with stateerrors.translated(self.path), closing(self._db.execute(query, values)) as rows:
+            # One after the other, since all bodies at once are half of the memory. Closed also where one is damaged:
+            # as long as a reading is open, the log cannot be copied back.
             return [(place, self._job((name, mark), body)) for place, mark, body in rows]
 
     def _job(self, key: tuple[str, str], body: str) -> Job:

@@ -91,6 +91,19 @@ def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):
             view.jobs()
 
 
+def test_a_row_that_is_damaged_meanwhile_leaves_no_reading_open(path):
+    with open_run(path) as opened_store:
+        opened_store.append_now([renamed(entry, name) for name in "abc" for entry in a_history()])
+        with sqlite3.connect(path) as other:
+            other.execute("UPDATE job SET body = 'x', checksum = checksum + 1 WHERE id = 'a'")
+        other.close()
+        with pytest.raises(StateUnusable, match="its jobs cannot be read") as kept:
+            opened_store.jobs()
+        opened_store.append_now([renamed(entry, "d") for entry in a_history()])
+        del kept
+    assert [each.name for each in path.parent.glob(f"{path.name}-*")] == [], "nothing is left of its log"
+
+
 def test_jobs_come_in_the_order_in_which_they_were_first_opened_whoever_holds_them(path):
     names = ["c", "a", "d", "b"]
     lives = {name: [renamed(entry, name) for entry in a_history()] for name in names}

@@ -34,8 +34,11 @@ _SIGNATURE: Final = re.compile(
 )
 _SECRET_NAMES: Final = ("authorization", "cookie", "password", "secret", "signature", "token", "api_key", "apikey")
 _FIELDS: Final = re.compile("|".join(_SECRET_NAMES), re.IGNORECASE)
-_TRACES: Final = ("://", "=", "whsec_", "earer", *_SECRET_NAMES)
-"""Without one of these, whatever the case of its letters, nothing has the form or the name of a secret."""
+_TRACES: Final = ("://", "=", "whsec_", "earer", *_SECRET_NAMES, "\u0131", "\u0130".casefold())
+"""Without one of these, whatever the case of its letters, nothing has the form or the name of a secret.
+
+The last two are the i without a dot and the capital one with it: `_FIELDS` takes them for an i, folding does not.
+"""
 
 
 def without_queries(text: str) -> str:
@@ -113,4 +116,6 @@ def _is_secret(name: str) -> bool:
 
 def _forms(secret: str) -> set[str]:
     """The ways in which a secret may stand in a text: as it is, in an address, in JSON, in a Python literal."""
-    return {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    # One from the environment may hold bytes that are no text; they come as halves of surrogate pairs.
+    in_address = {quote(secret, safe=safe, errors="surrogatepass") for safe in ("", "/")}
+    return {secret, *in_address, json.dumps(secret)[1:-1], repr(secret)[1:-1]}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import string
+import sys
 import unicodedata
 
 from hypothesis import given, settings, strategies as st
@@ -60,7 +63,7 @@ def test_a_key_is_nowhere_in_what_is_kept(key, before, after):
 
 @settings(deadline=None)
 @given(
-    secret=st.one_of(KEYS, st.text(min_size=6, max_size=12)),
+    secret=st.one_of(KEYS, st.text(min_size=6, max_size=12), st.text(st.characters(), min_size=6, max_size=12)),
     before=ANY,
     after=ANY,
     more=st.recursive(
@@ -75,6 +78,24 @@ def test_a_line_is_what_is_left_of_its_value(secret, before, after, more, name):
     redactor = Redactor([secret])
     for value in ({"a": before + secret + after, "b": more}, {name: more}, {"a": {name: [before]}}, {"a": after}):
         assert redactor.json_line(value) == plain.json_line(redactor.value(value))
+
+
+def test_a_secret_of_bytes_that_are_no_text_is_hidden_as_any_other():
+    secret = b"key-\xff-abc".decode(errors="surrogateescape")
+    assert Redactor([secret]).json_line({"a": f"of {secret}."}) == f'{{"a": "of {HIDDEN}."}}'
+
+
+SAME_LETTERS = [each for each in map(chr, range(sys.maxunicode + 1)) if re.fullmatch("[a-z]", each, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("letter", [each for each in SAME_LETTERS if not each.isascii()])
+def test_a_name_with_another_form_of_a_letter_is_found_in_a_line_as_in_its_value(letter):
+    plain_letter = next(each for each in string.ascii_lowercase if re.fullmatch(each, letter, re.IGNORECASE))
+    names = [each.replace(plain_letter, letter) for each in ("authorization", "cookie", "signature", "password")]
+    names = [each for each in names if letter in each]
+    assert names
+    for name in names:
+        assert json.loads(Redactor().json_line({name: "plain"})) == {name: HIDDEN}
 
 
 @settings(deadline=None)
