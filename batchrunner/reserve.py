@@ -18,6 +18,9 @@ LARGEST_RESERVE = 64 * 1024 * 1024
 _claimed: Counter[int] = Counter()
 """Bytes that downloads under way are still to write, by disk."""
 
+_given_back: Counter[int] = Counter()
+"""Bytes that were claimed and are no more, by disk: most of them are written."""
+
 _lock = threading.Lock()
 
 
@@ -46,11 +49,15 @@ class Claim:
         """
         if not count:
             return
-        disk, usage = self._folder.stat().st_dev, shutil.disk_usage(self._folder)
+        disk = self._folder.stat().st_dev
+        before = _given_back[disk]
+        usage = shutil.disk_usage(self._folder)  # without the lock: the loop would wait for a disk that hangs
         with _lock:
             if self._is_over:
                 return
-            if usage.free - _claimed[disk] - count < _reserve(usage.total):
+            # What others wrote since may be neither in what is free nor among the claims.
+            taken = _claimed[disk] + _given_back[disk] - before
+            if usage.free - taken - count < _reserve(usage.total):
                 raise DiskFull(
                     f"the disk is full: {count:,} bytes do not fit into {self._folder}, {usage.free:,} are free"
                 )
@@ -75,6 +82,7 @@ class Claim:
         with _lock:
             if self._disk is not None and not self._is_over:
                 _claimed[self._disk] -= count
+                _given_back[self._disk] += count
                 self._left -= count
 
 

@@ -79,6 +79,23 @@ async def test_a_length_that_is_not_told_does_not_fill_the_disk(disk: Path) -> N
     assert sizes(disk) == []
 
 
+def test_what_is_written_while_the_disk_is_asked_is_not_free(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no claim any more, and was free when the disk answered."""
+    ask = shutil.disk_usage
+    with reserve.Claim(disk) as other, reserve.Claim(disk) as claim:
+        other.add(3_000_000)
+
+        def asked_too_soon(folder: Path) -> object:
+            usage = ask(folder)
+            with other.writing(3_000_000):
+                (disk / "other").write_bytes(bytes(3_000_000))
+            return usage
+
+        monkeypatch.setattr(shutil, "disk_usage", asked_too_soon)
+        with pytest.raises(DiskFull):
+            claim.add(4_000_000)
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 async def test_a_file_larger_than_results_are_says_nothing_of_the_disk(disk: Path, *, is_told: bool) -> None:
     """What is of the usual size may fit beside it, once it is gone."""
