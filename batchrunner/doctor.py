@@ -35,8 +35,8 @@ from batchrunner.core import address as addresses, doctor, outputs
 from batchrunner.core.doctor import Contact, Disk, Finding, Grade, Software
 from batchrunner.core.job import Job
 from batchrunner.errors import BatchrunnerError, Exit, ProviderError, UsageError
+from batchrunner.marks import Marks
 from batchrunner.provider.watched import Exchange
-from batchrunner.till import marks_of
 
 PACKAGES = ("httpx", "aiohttp", "httpx-aiohttp", "av", "pillow", "pydantic", "pyyaml", "filelock")
 """Packages whose version says something about a problem; `av` brings its own FFmpeg."""
@@ -216,7 +216,7 @@ def batch(examined: Target) -> list[Finding]:
     findings = _manifest(examined.manifest)
     for folder in folders:
         findings += disk(folder)
-    facts, attempts = statecheck.examine(examined.state, marks=marks_of(os.environ))
+    facts, attempts = statecheck.examine(examined.state, marks=Marks.of(os.environ))
     stale, strange = partials(examined.root, attempts)
     facts = replace(
         facts,
@@ -295,7 +295,7 @@ def mend(examined: Target, *, accepts_lost_log: bool) -> tuple[list[str], list[F
             copy=copy,
             also=lambda: _tidy(examined),
             accepts_lost_log_of=asked_for,
-            marks=marks_of(os.environ),
+            marks=Marks.of(os.environ),
         )
     except BatchrunnerError as error:
         return [], [_refused("fix", error)]

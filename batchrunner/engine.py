@@ -287,7 +287,7 @@ class Engine:
         """Apply what was told late of an attempt: one of a job here, or one that this run does not look after."""
         if self._roster.has(before):
             after = self._apply(before, event)
-            if isinstance(event, events.Reappeared):
+            if after.state is not before.state:  # it goes on
                 self._queue(after, is_resumed=True)
                 self._wake.set()
             return after

@@ -10,13 +10,15 @@ goes on. Lies in the person's state folder, as the till. Other machines are not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
+from typing import Self
 
-from batchrunner import private, zones
+from batchrunner import private, xdg, zones
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateUnusable
 from batchrunner.stateview import View
@@ -37,6 +39,11 @@ class Marks:
     def __init__(self, folder: Path | None) -> None:
         """Use `folder`, which is made when something is written to it."""
         self._folder = folder
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """What is noted in the person's state folder."""
+        return cls(xdg.state_folder(environ) / "states")
 
     def note(self, view: View, *, at: Instant) -> None:
         """Note how far a state file has come; where that cannot be kept, it is not."""

@@ -22,9 +22,9 @@ from batchrunner.core.pins import Pins
 from batchrunner.core.plan import Plan
 from batchrunner.core.window import Hours
 from batchrunner.errors import BatchrunnerError, PlanMoved, UsageError
+from batchrunner.marks import Marks
 from batchrunner.provider import wire
 from batchrunner.room import Room
-from batchrunner.till import marks_of
 
 PLAN_VERSION = 3
 """Of a saved plan's shape."""
@@ -84,7 +84,7 @@ def of(
         if view is not None and access is not None and account is not None:
             refusal = refusal_of(batch.state, view.fact, access, account)
         if view is not None and refusal is None:
-            refusal = marks_of(os.environ).refusal_of(view, now=clock.now())
+            refusal = Marks.of(os.environ).refusal_of(view, now=clock.now())
         counted = caps.spending(batch, view.all_attempts() if view else [], known, provider=provider)
     wanted = [(entry.id, entry.spec) for entry in made.submitted if entry.will_buy and entry.spec is not None]
     limits = caps.caps(batch if known.tier else _without_usd(batch), caps.Flags(), tier=known.tier)

@@ -7,9 +7,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 import shlex
-import sys
 
-from batchrunner import zones
+from batchrunner import xdg, zones
 from batchrunner.core import catalog as catalogue, findings, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.reader import Around
@@ -18,34 +17,17 @@ from batchrunner.errors import UsageError
 
 def user_catalog_path(environ: Mapping[str, str]) -> Path:
     """The person's own catalogue, which corrects and adds to the one that the package carries; it need not exist."""
-    return _config_folder(environ) / "batchrunner" / "catalog.yaml"
+    return xdg.config_folder(environ) / "catalog.yaml"
 
 
 def notify_path(environ: Mapping[str, str]) -> Path:
     """The person's file of addresses that notices are sent to; it need not exist."""
-    return _config_folder(environ) / "batchrunner" / "notify"
-
-
-def _config_folder(environ: Mapping[str, str]) -> Path:
-    home = Path(environ.get("HOME") or Path.home())
-    if sys.platform == "win32":
-        return Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
-    # XDG Base Directory Specification: a relative path is invalid and ignored.
-    configured = Path(environ.get("XDG_CONFIG_HOME") or "")
-    return configured if configured.is_absolute() else home / ".config"
+    return xdg.config_folder(environ) / "notify"
 
 
 def pictures_folder(environ: Mapping[str, str]) -> Path:
     """Where small pictures are kept, by runs and their workers, by reports and dashboards; they can be made again."""
-    return _cache_folder(environ) / "pictures"
-
-
-def _cache_folder(environ: Mapping[str, str]) -> Path:
-    home = Path(environ.get("HOME") or Path.home())
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "batchrunner" / "cache"
-    configured = Path(environ.get("XDG_CACHE_HOME") or "")
-    return (configured if configured.is_absolute() else home / ".cache") / "batchrunner"
+    return xdg.cache_folder(environ) / "pictures"
 
 
 def around(variables: Mapping[str, str], environ: Mapping[str, str]) -> Around:

@@ -26,6 +26,7 @@ from batchrunner.core.workers import Workers
 from batchrunner.engine import Engine
 from batchrunner.errors import Exit
 from batchrunner.herald import Herald
+from batchrunner.marks import Marks
 from batchrunner.muster import mustered
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -37,7 +38,7 @@ from batchrunner.seams import Outcome
 from batchrunner.session import Goal, Order, Session
 from batchrunner.store import Totals
 from batchrunner.telling import telling
-from batchrunner.till import Noted, Till, marks_of
+from batchrunner.till import Noted, Till
 from batchrunner.traffic import Traffic
 from batchrunner.viewers import Viewers
 from batchrunner.waiting import Doorstep, Waits
@@ -166,7 +167,7 @@ def _begun(
     batch: Batch, access: Access, order: Order, account: wire.Account, recorder: Recorder
 ) -> Iterator[tuple[Session, Till]]:
     """The run on record, its state locked, with the till of the account that it spends from."""
-    marks = marks_of(os.environ)
+    marks = Marks.of(os.environ)
     with (
         sessions.begin(
             batch, order, access=access, account=account, run_id=recorder.run, told=recorder.told, marks=marks

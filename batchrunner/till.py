@@ -19,14 +19,12 @@ import json
 import os
 from pathlib import Path
 import platform
-import sys
 from types import TracebackType
 from typing import Self
 
 from filelock import FileLock, Timeout
 
-from batchrunner import private
-from batchrunner.marks import Marks
+from batchrunner import private, xdg
 
 CHECK_S = 0.5
 """Seconds between two tries to take a till that another run has."""
@@ -52,7 +50,7 @@ class Till:
     def of(cls, environ: Mapping[str, str], *, provider: str, account: str) -> Self:
         """The till of an account at a provider; of one that does not name its accounts, all have the same till."""
         name = hashlib.sha256(f"{provider}\n{account}".encode()).hexdigest()[:16]
-        return cls(_state_folder(environ) / "batchrunner" / "accounts" / name)
+        return cls(xdg.state_folder(environ) / "accounts" / name)
 
     async def wait(self, *, batch: Path, tell: Callable[[str], None]) -> None:
         """Take the till as soon as it is free; `tell` is given the words for the person who waits."""
@@ -130,16 +128,3 @@ def _noted(line: str) -> Noted | None:
         return Noted(state=Path(state), root=Path(root))
     except (ValueError, TypeError):
         return None
-
-
-def marks_of(environ: Mapping[str, str]) -> Marks:
-    """How far state files have come, as it is noted beside the tills."""
-    return Marks(_state_folder(environ) / "batchrunner" / "states")
-
-
-def _state_folder(environ: Mapping[str, str]) -> Path:
-    home = Path(environ.get("HOME") or Path.home())
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    configured = Path(environ.get("XDG_STATE_HOME") or "")
-    return configured if configured.is_absolute() else home / ".local" / "state"

@@ -350,19 +350,19 @@ def about_state(found: StateFacts, *, manifest: str, state: str | None = None) -
     findings = [_true_to_log(found, fix), _lock(found, fix)]
     if found.is_older:
         text = f"{found.path} is an older copy: what was bought with another one since is not on record in it"
-        advice = (
-            f"put back the newest one; if it cannot be had, `{doctor} --accept-lost-log` goes on with this one, and"
-            " every job that may have been bought since waits for a person"
-        )
-        findings.append(_state_problem(text, advice))
+        findings.append(_state_problem(text, f"put back the newest one; {_going_on(doctor)}"))
     if found.is_log_lost:
         text = f"the last run was cut short and {found.path}-wal, which held its end, is gone"
-        advice = (
-            f"bring it back; if it cannot be had, `{doctor} --accept-lost-log` goes on without: what was bought last is"
-            " on no record then, and every job that may have been bought waits for a person"
-        )
-        findings.append(_state_problem(text, advice))
+        findings.append(_state_problem(text, f"bring it back; {_going_on(doctor)}"))
     return [*findings, *_beside(found, fix), *_waiting(found, manifest, named)]
+
+
+def _going_on(doctor: str) -> str:
+    """What helps where the newest of the record cannot be had; `doctor` is the command."""
+    return (
+        f"if it cannot be had, `{doctor} --accept-lost-log` goes on without: what was bought last is on no record then,"
+        " and every job that may have been bought waits for a person"
+    )
 
 
 def _state_problem(text: str, advice: str | None) -> Finding:
