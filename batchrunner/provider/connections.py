@@ -72,19 +72,19 @@ class Connections:
     """The real connections: aiohttp beneath httpx, one session a purpose; the guard is for storage alone."""
 
     def __init__(self, guard: Guard, proxies: Proxies | None = None) -> None:
-        tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         proxies = proxies or Proxies()
         self._sessions = {
-            "api": _Session(KEPT, tls=tls, proxies=proxies),
-            "paid": _Session(FreshConnector, tls=tls, proxies=proxies),
+            "api": _Session(KEPT, proxies=proxies),
+            "paid": _Session(FreshConnector, proxies=proxies),
             # Not kept either: aiohttp repeats a PUT on a kept connection that died, with a body already read.
-            "uploads": _Session(CLOSED, tls=tls, proxies=proxies, guard=guard),
-            "downloads": _Session(KEPT, tls=tls, proxies=proxies, guard=guard),
+            "uploads": _Session(CLOSED, proxies=proxies, guard=guard),
+            "downloads": _Session(KEPT, proxies=proxies, guard=guard),
         }
-        self._tls = tls
 
     def transports(self) -> Transports:
-        made = {name: AiohttpTransport(verify=self._tls, client=session) for name, session in self._sessions.items()}
+        # Whom to trust, the sessions know. Left to itself, each transport reads all certificates again, for nothing.
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        made = {name: AiohttpTransport(verify=nobody, client=session) for name, session in self._sessions.items()}
         storage = _Storage(uploads=made["uploads"], downloads=made["downloads"])
         return Transports(api=made["api"], paid=made["paid"], storage=storage)
 
@@ -93,13 +93,16 @@ class Connections:
             await session.aclose()
 
 
-@lru_cache(maxsize=8)
-def _tls(file: str | None, folder: str | None) -> ssl.SSLContext | Literal[True]:
-    """Whom to trust, by these variables of the environment; else as aiohttp, which has read what the system does.
+def _trusted() -> ssl.SSLContext | Literal[True]:
+    """Whom to trust, by the environment; else as aiohttp, which has read what the system does."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return _trusted_by(file, folder) if file or folder else True
 
-    Read once, since it is long.
-    """
-    return ssl.create_default_context() if file or folder else True
+
+@lru_cache(maxsize=8)
+def _trusted_by(file: str | None, folder: str | None) -> ssl.SSLContext:  # noqa: ARG001 - what OpenSSL goes by
+    """The same by these variables; once, since it takes 30 ms."""
+    return ssl.create_default_context()
 
 
 class _Storage(httpx.AsyncBaseTransport):
@@ -125,13 +128,11 @@ class _Session:
     any callable that gives a session, and asks it before each request; so this is both.
     """
 
-    def __init__(
-        self, opens: Opens, *, tls: ssl.SSLContext | Literal[True], proxies: Proxies, guard: Guard | None = None
-    ) -> None:
+    def __init__(self, opens: Opens, *, proxies: Proxies, guard: Guard | None = None) -> None:
         self._opens = opens
         self._guard = guard
         self._proxies = proxies
-        self._options: dict[str, Any] = {"limit": MOST, "ssl": tls}
+        self._options: dict[str, Any] = {"limit": MOST}
         self._session: aiohttp.ClientSession | None = None
 
     def __call__(self) -> Any:
@@ -152,6 +153,8 @@ class _Session:
     def request(self, *, method: str, url: str, **options: Any) -> Any:
         assert self._session is not None
         address = URL(url, encoded=True)
+        if address.scheme == "https":
+            options["ssl"] = _trusted()
         proxy = self._proxies.of(scheme=address.scheme, host=address.host, port=address.port)
         if self._guard is not None:
             self._guard.check(scheme=address.scheme, host=address.host, has_user=address.user is not None)
