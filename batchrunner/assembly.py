@@ -10,12 +10,12 @@ import random
 import secrets
 from typing import TYPE_CHECKING
 
-from batchrunner import collector, witness
+from batchrunner import collector, store, witness
 from batchrunner.access import Access
-from batchrunner.caps import bought_with, caps, spending
+from batchrunner.caps import another_batch, caps, spending
 from batchrunner.carrying import Carrier, Here
 from batchrunner.clock import WallClock, time_of
-from batchrunner.core import canary, forecast, looks, pace as pacing, retry
+from batchrunner.core import canary, evidence, forecast, looks, pace as pacing, retry
 from batchrunner.core.budget import Caps
 from batchrunner.core.events import Event
 from batchrunner.core.job import BOUGHT, Job
@@ -130,7 +130,7 @@ def engine(
             observe=observe,
         ),
         settings=settings,
-        money=_money(session, attempts, account, till),
+        money=_money(session, attempts, account, till, life_s=patience.life_s),
         purse=_purse(session, attempts, account, till, tell=tell, near_cap=near_cap),
         governor=governor,
         timetable=_timetable(session, governor),
@@ -197,16 +197,18 @@ def _performer(session: Session, client: Client, policy: Policy, following: Foll
     )
 
 
-def _money(session: Session, attempts: Iterable[Job], account: wire.Account, till: Till) -> Money:
+def _money(session: Session, attempts: Iterable[Job], account: wire.Account, till: Till, *, life_s: float) -> Money:
     """What the balance is held against."""
-    opened = session.store
+    opened, now = session.store, WallClock().now()
+    baseline = opened.baseline()
+    since = now if baseline is None else min(now, baseline.at)
     return Money(
         credits=account.credits,
         moves=opened.balance_moves(),
-        baseline=opened.baseline(),
+        baseline=baseline,
         ledger=opened.ledger(),
         past=_past(attempts, session.jobs),
-        elsewhere=_elsewhere(session, account, till),
+        elsewhere=_elsewhere(session, account, till, since=since, life_s=life_s),
     )
 
 
@@ -255,13 +257,17 @@ def _jitter() -> float:
     return 1.0 - random.random()  # noqa: S311 - spreads waits
 
 
-def _elsewhere(session: Session, account: wire.Account, till: Till) -> tuple[Job, ...]:
-    """Attempts of the account's other batches, as far as they can be read."""
+def _elsewhere(
+    session: Session, account: wire.Account, till: Till, *, since: Instant, life_s: float
+) -> tuple[Job, ...]:
+    """Attempts of the account's other batches whose charge may have changed after `since`, as far as can be read."""
     paths = {noted.state.resolve() for noted in till.batches()} - {session.store.path}
+    provider = session.store.fact("provider")
     attempts: list[Job] = []
     for path in sorted(paths):
-        with suppress(StateUnusable):
-            attempts += bought_with(path, account, session.store.fact("provider"))
+        if evidence.may_be_open(written_at=store.written_at(path), since=since, life_s=life_s):
+            with suppress(StateUnusable), another_batch(path, account, provider=provider) as view:
+                attempts += filter(evidence.is_loose_elsewhere, view.unsettled() if view is not None else ())
     return tuple(attempts)
 
 

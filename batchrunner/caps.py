@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-from batchrunner import store
+from batchrunner import clock, store
 from batchrunner.batch import Batch
 from batchrunner.core import budget as budgeting
 from batchrunner.core.budget import Caps, Spending
@@ -91,27 +92,34 @@ def spending(
 
     `provider` is whose account it is, as far as that is known. A state file that cannot be read may hold any amount.
     """
+    now = clock.now()
     counted = Spending(day_of=_local_day, balance=account.credits)
     counted.begin(attempts)
     if batch.manifest.budget.per_day is not None:
         noted = {each.state.resolve() for each in (till.batches() if till else ()) if each.root == batch.root}
         beside = {path.resolve() for path in batch.root.glob("*.state.db")}
         for path in sorted((noted | beside) - {batch.state.resolve()}):
+            if not budgeting.may_count_for_day(written_at=store.written_at(path), now=now):
+                continue
             try:
-                counted.count_elsewhere(bought_with(path, account, provider))
+                with another_batch(path, account, provider=provider) as view:
+                    counted.count_elsewhere(view.all_attempts() if view is not None else ())
             except StateUnusable:
                 counted.unreadable = str(path)
     return counted
 
 
-def bought_with(path: Path, account: wire.Account, provider: str | None) -> list[Job]:
-    """Every attempt in another state file that is, or may be, of the same account.
+@contextmanager
+def another_batch(
+    path: Path, account: wire.Account, *, provider: str | None, is_known: bool = False
+) -> Iterator[View | None]:
+    """Another state file, for reading; None where it cannot be of this account. `is_known` as for `open_to_read`.
 
     Raises:
         StateUnusable: it cannot be read.
     """
-    with store.open_to_read(path) as view:
-        return view.all_attempts() if view is not None and _may_be_same(view, account, provider) else []
+    with store.open_to_read(path, is_known=is_known) as view:
+        yield view if view is not None and _may_be_same(view, account, provider) else None
 
 
 def _may_be_same(view: View, account: wire.Account, provider: str | None) -> bool:

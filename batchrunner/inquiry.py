@@ -33,7 +33,7 @@ class Money:
         baseline: the last quiet moment on record.
         ledger: credits charged over every attempt in the state file.
         past: attempts that the run itself does not look after: those followed by another, and jobs no longer asked for.
-        elsewhere: attempts of the account's other batches.
+        elsewhere: attempts of the account's other batches whose charge may have changed since that moment.
     """
 
     credits: int | None = None

@@ -29,7 +29,9 @@ from batchrunner.provider import wire
 from batchrunner.till import Till
 
 MOST_BATCHES = 8
-"""Other batches of the account that render times are learned from, the latest; all of them would take long to read."""
+LATEST = 5000
+"""Other batches of the account that render times are learned from, those written last, and how many of the last events
+of each are gone by; all of them would take long to read."""
 
 
 def of_plan(
@@ -75,16 +77,13 @@ def _of_other_batches(batch: Batch, account: wire.Account | None, access: Access
         return
     till = Till.of(os.environ, provider=access.provider, account=account.id)
     paths = {noted.state.resolve() for noted in till.batches()} - {batch.state.resolve()}
-    for path in sorted(paths, key=_changed_at, reverse=True)[:MOST_BATCHES]:
-        with suppress(StateUnusable):
-            yield from caps.bought_with(path, account, access.provider)
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    for path in sorted(paths, key=store.written_at, reverse=True)[:MOST_BATCHES]:
+        # Its snapshots are taken as they are: what is wrong with them is wrong with a guess alone.
+        with (
+            suppress(StateUnusable),
+            caps.another_batch(path, account, provider=access.provider, is_known=True) as view,
+        ):
+            yield from view.latest_attempts(LATEST) if view is not None else ()
 
 
 def _hints(access: Access | None) -> Mapping[str, float]:

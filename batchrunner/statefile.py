@@ -57,6 +57,15 @@ def path_for(manifest: Path) -> Path:
     return real.with_name(f"{real.stem}.state.db")
 
 
+def written_at(path: Path) -> float:
+    """When a state file or its log was last written, by the clock of its disk; 0.0 where neither is there."""
+    dates = [0.0]
+    for each in (path, log_of(path)):
+        with suppress(OSError):
+            dates.append(each.stat().st_mtime)
+    return max(dates)
+
+
 def log_of(path: Path) -> Path:
     """SQLite's write-ahead log beside a state file; what was committed last may stand only there."""
     return path.with_name(f"{path.name}-wal")

@@ -154,6 +154,16 @@ class View:
         """Every attempt of every job, the current ones last."""
         return self._jobs("ORDER BY is_current")
 
+    def latest_attempts(self, most: int) -> list[Job]:
+        """The attempts that the last events tell of, so many of these; the rest of the file is not read."""
+        which = "WHERE (id, attempt) IN (SELECT job, attempt FROM event ORDER BY seq DESC LIMIT ?)"
+        return self._jobs(which, most)
+
+    def unsettled(self) -> list[Job]:
+        """Every attempt that was submitted and is not done, and those that a person decided about."""
+        is_open = "state NOT IN ('ready', 'uploaded', 'done')"
+        return self._jobs(f"NOT INDEXED WHERE {is_open} OR json_extract(body, '$.decided_at') IS NOT NULL")
+
     def earlier(self) -> list[Job]:
         """The attempts that were followed by another, oldest first."""
         # Found by the index of the key alone: nearly always there are none, and the rows are long.
@@ -175,11 +185,11 @@ class View:
         found.sort(key=lambda each: (each[0], each[1].id))
         return [job for _, job in found]
 
-    def _jobs(self, which: str, *values: str) -> list[Job]:
+    def _jobs(self, which: str, *values: str | int) -> list[Job]:
         """The attempts of some rows, in their order."""
         return [job for _, job in self._ranked("0", which, *values)]
 
-    def _ranked(self, rank: str, which: str, *values: str) -> list[tuple[int, Job]]:
+    def _ranked(self, rank: str, which: str, *values: str | int) -> list[tuple[int, Job]]:
         """The attempts of some rows, each with its rank; those that somebody holds are not read again."""
         if not _READ:
             return self._read(rank, which, *values)
@@ -189,7 +199,7 @@ class View:
         ranked = [(place, job) for place, job in held if job is not None]
         return ranked if len(ranked) == len(held) else self._read(rank, which, *values)
 
-    def _read(self, rank: str, which: str, *values: str) -> list[tuple[int, Job]]:
+    def _read(self, rank: str, which: str, *values: str | int) -> list[tuple[int, Job]]:
         # With their marks, once more or not, so that each is read as of the moment of its mark.
         name, query = str(self.path), f"SELECT {rank}, {_MARK}, body FROM job {which}"  # noqa: S608 - ours
         with stateerrors.translated(self.path), closing(self._db.execute(query, values)) as rows:

@@ -38,6 +38,7 @@ Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
 
 path_for = statefile.path_for
+written_at = statefile.written_at
 
 Totals = totals.Totals
 totals_of = totals.totals_of

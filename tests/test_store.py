@@ -10,23 +10,25 @@ import platform
 import sqlite3
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 import threading
 
 from filelock import FileLock
+from hypothesis import given, settings
 import pytest
 
 from batchrunner import statefile, statelock, stateview, store
 from batchrunner.core import events, job as machine
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event
-from batchrunner.core.evidence import Baseline, Quiet
+from batchrunner.core.evidence import Baseline, Quiet, is_loose_elsewhere
 from batchrunner.core.facts import Facts
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job, State
 from batchrunner.core.retry import GiveUp
 from batchrunner.errors import StateLocked, StateUnusable
 from batchrunner.stateview import RunRecord
-from tests.core.test_job import FAILURE, SPEC, opened
+from tests.core.test_job import FAILURE, SPEC, histories, opened
 
 
 def a_history() -> list[tuple[Event, Job]]:
@@ -70,6 +72,23 @@ def test_what_was_appended_is_there_after_reopening(path):
         assert [event for _, _, event in view.events("a")] == [event for event, _ in entries]
         assert view.ledger() == 240
         assert view.totals() == store.Totals(held=480, charged=240, refunded=240)
+
+
+@settings(max_examples=25)
+@given(histories())
+def test_what_is_unsettled_lacks_no_attempt_whose_charge_may_change(history):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "night.state.db"
+        with open_run(path) as opened_store:
+            job, entries = None, []
+            for event in history:
+                job = machine.advance(job, event)
+                entries.append((event, job))
+            opened_store.append_now(entries)
+        with store.open_to_read(path) as view:
+            assert view is not None
+            loose = {job.attempt for job in view.all_attempts() if is_loose_elsewhere(job)}
+            assert loose <= {job.attempt for job in view.unsettled()}
 
 
 def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):

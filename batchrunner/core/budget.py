@@ -263,6 +263,15 @@ class Spending:
         self.add(amount, group(job.spec), None if job.submitted_at is None else self.day_of(job.submitted_at))
 
 
+DAYS_BACK_S: Final = 2 * 86400.0
+"""A day of the longest, and for how long before it the date of a file may say that it was written."""
+
+
+def may_count_for_day(*, written_at: Instant, now: Instant) -> bool:
+    """Whether a batch that was last written then may have bought something today."""
+    return written_at + DAYS_BACK_S > now
+
+
 def caps_of(
     budget: Budget, *, usd_per_credit: Decimal | None, run: int | None, per_job: int | None, cutoff: str | None
 ) -> Caps:

@@ -232,6 +232,18 @@ def is_loose_elsewhere(job: Job) -> bool:
     return job.state in {State.FAILED, State.CANCELED} and bool(job.charged)
 
 
+CLOCKS_DIFFER_S: Final = 86400.0
+"""By how much the date of a file may be off, in seconds: another machine's disk, or the time zone of an archive."""
+
+
+def may_be_open(*, written_at: Instant, since: Instant, life_s: float) -> bool:
+    """Whether a batch that was last written then may have an attempt that was not over at `since`.
+
+    What it has on record happened before; so of those that were last written long ago, none needs to be read.
+    """
+    return written_at + life_s + CLOCKS_DIFFER_S > since
+
+
 def over_at(job: Job, life_s: float) -> Instant:
     """When a loose attempt is surely over and its charge final: only a quiet moment after that has all of it."""
     if is_gone(job):

@@ -16,14 +16,19 @@ from batchrunner.core.evidence import (
     due_in_books,
     has_moved,
     is_loose,
+    is_loose_elsewhere,
     is_settled,
     judge,
+    may_be_open,
     may_change,
+    over_at,
 )
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.spec import Spec
+from tests.core.test_job import histories
 
+DAY = 86400.0
 BEFORE = Baseline(at=0, credits=1000, ledger=300)
 
 
@@ -172,3 +177,13 @@ def test_nothing_is_left_to_ask_of_what_is_settled(project_id, charged, ended_at
     if is_settled(charged=charged, ended_at=ended_at, decided_at=decided_at, now=now):
         assert not may_change(job, now=now)
         assert not is_loose(job)
+
+
+@given(history=histories(), since=st.floats(0, 4 * DAY), life_s=st.floats(0, DAY))
+def test_what_was_written_long_before_has_nothing_open(history, since, life_s):
+    """So of another batch that is passed over nothing would have counted."""
+    job = None
+    for event in history:
+        job = machine.advance(job, event)
+        may_be = may_be_open(written_at=event.at, since=since, life_s=life_s)
+        assert may_be or not is_loose_elsewhere(job) or over_at(job, life_s) <= since
