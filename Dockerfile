@@ -7,7 +7,7 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY batchrunner batchrunner
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

@@ -27,7 +27,7 @@ def test_the_container_takes_what_the_wheel_needs_and_no_more() -> None:
     assert ignored[0] == "*"
     assert set(copied()) == let_in
     assert all((ROOT / name).exists() for name in let_in)
-    wanted = {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml", "batchrunner"}
+    wanted = {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml", "hatch_build.py", "batchrunner"}
     assert let_in == wanted
 
 
@@ -62,7 +62,8 @@ def test_nothing_lies_at_the_top_that_was_only_tried_out() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout")
     folders = {".ci", "batchrunner", "benchmarks", "docs", "manifests", "tests"}
-    files = {".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "pyproject.toml"}
+    files = {".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md"}
+    files |= {"hatch_build.py", "pyproject.toml"}
     assert {name.partition("/")[0] for name in _kept()} == folders | files
 
 
