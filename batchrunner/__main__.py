@@ -18,7 +18,7 @@ def main() -> None:
         from batchrunner import collector  # noqa: PLC0415 - nothing is loaded before Ctrl-C can be heard
 
         collector.seldom()  # first: what is loaded stays, too
-        from batchrunner.cli.app import main as run  # noqa: PLC0415
+        from batchrunner.cli.app import main as run  # noqa: PLC0415 - as above
 
         sys.setswitchinterval(SWITCH_S)
         code = run()

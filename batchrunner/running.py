@@ -101,7 +101,7 @@ def provider(
         yield access or access_of(os.environ)
         return
     from batchrunner.sandbox import launch  # noqa: PLC0415 - most runs need no sandbox
-    from batchrunner.sandbox.settings import API_KEY, Settings  # noqa: PLC0415
+    from batchrunner.sandbox.settings import API_KEY, Settings  # noqa: PLC0415 - as above
 
     data = batch.root / f"{batch.path.stem}.sandbox"
     with launch.start(Settings(data_dir=data, scale=scale)) as running:

@@ -53,7 +53,7 @@ def by_threads(jobs: int, at_once: int) -> None:
 
 
 async def by_gather(jobs: int, at_once: int) -> None:
-    from magic_hour import AsyncClient  # noqa: PLC0415
+    from magic_hour import AsyncClient  # noqa: PLC0415 - each rival loads its own
 
     sdk = AsyncClient(token=os.environ["MAGIC_HOUR_API_KEY"], base_url=os.environ["MAGIC_HOUR_BASE_URL"])
     places = asyncio.Semaphore(at_once)
@@ -66,7 +66,7 @@ async def by_gather(jobs: int, at_once: int) -> None:
 
 
 async def by_httpx(jobs: int, at_once: int) -> None:
-    import httpx  # noqa: PLC0415
+    import httpx  # noqa: PLC0415 - as above
 
     places = asyncio.Semaphore(at_once)
     bearer = {"Authorization": f"Bearer {os.environ['MAGIC_HOUR_API_KEY']}"}
@@ -85,7 +85,8 @@ async def by_httpx(jobs: int, at_once: int) -> None:
             (await storage.put(target["upload_url"], content=content)).raise_for_status()
             wanted["assets"]["video_file_path"] = target["file_path"]
             project = (await api.post("/v1/video-to-video", json=wanted)).json()["id"]
-            while (seen := (await api.get(f"/v1/video-projects/{project}")).json())["status"] != "complete":  # noqa: ASYNC110
+            path = f"/v1/video-projects/{project}"
+            while (seen := (await api.get(path)).json())["status"] != "complete":  # noqa: ASYNC110 - as people write it
                 await asyncio.sleep(LOOK_EVERY_S)
             clip = await storage.get(seen["downloads"][0]["url"])
             (Path(kept_in(number)) / "clip.mp4").write_bytes(clip.content)

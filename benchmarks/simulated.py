@@ -56,7 +56,7 @@ class Counting:
     events: int = 0
     transactions: int = 0
 
-    async def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:  # noqa: ARG002
+    async def append(self, entries: Sequence[tuple[Event, Job]], *, quiet: Quiet | None = None) -> None:  # noqa: ARG002 - the store's signature
         self.transactions += 1
         self.events += len(entries)
 

@@ -42,6 +42,17 @@ def test_the_tests_have_every_extra() -> None:
     assert set(own.removeprefix("batchrunner[").removesuffix("]").split(",")) == extras
 
 
+def test_every_exception_from_the_linter_has_its_reason() -> None:
+    lines = (
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("batchrunner", "tests", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"#\s*noqa", line) and not re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* - \S", line)
+    )
+    assert [line for line in lines if not line.startswith("tests/test_packaging.py")] == []
+
+
 def test_every_dependency_says_from_which_release_on() -> None:
     everything = [
         *PROJECT["dependencies"],

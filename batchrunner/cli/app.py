@@ -54,7 +54,7 @@ class Program(click.Group):
         """Every command, in the order in which a person meets them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -300,7 +301,9 @@ def _printable(text: str) -> str:
 
 def _whole(value: Any) -> int | None:
     """Credits: a whole number, also when it travels as 450.0; never from a boolean."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e15:  # noqa: PLR0124
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > 1e15 or math.isnan(value):  # in this order: a number too great for a float is none either
         return None
     return int(value) if value == int(value) else None
 

@@ -168,7 +168,8 @@ def read_still_request(body: Mapping[str, Any]) -> StillRequest:
         name=name,
         end_s=end_s,
         model=model,
-        resolution=cast("Resolution | None", resolution) or _deprecated_resolution(high_quality, quality_mode),
+        resolution=cast("Resolution | None", resolution)
+        or _deprecated_resolution(high_quality=high_quality, quality_mode=quality_mode),
         audio=bool(audio),
         prompt=prompt or "",
         image=image,
@@ -202,7 +203,7 @@ def read_upload_items(body: Mapping[str, Any]) -> Sequence[UploadItem]:
     return items
 
 
-def _deprecated_resolution(high_quality: bool | None, quality_mode: str | None) -> Resolution | None:  # noqa: FBT001
+def _deprecated_resolution(*, high_quality: bool | None, quality_mode: str | None) -> Resolution | None:
     """`style.high_quality` and `style.quality_mode` as OpenAPI 2026-09 maps them; None when neither was given."""
     if quality_mode is not None:
         return "1080p" if quality_mode == "studio" else "720p"

@@ -18,7 +18,7 @@ def fields(spec: object, keys: Mapping[str, Callable[[Any], Any]]) -> dict[str, 
         ValueError: a key that is not known, or a value that is wrong.
     """
     if not isinstance(spec, dict):
-        raise ValueError(f"expected an object, got {shown(spec)}")  # noqa: TRY004
+        raise ValueError(f"expected an object, got {shown(spec)}")
     values = {}
     for key, value in spec.items():
         if key not in keys:
@@ -38,14 +38,14 @@ def shown(value: object) -> str:
 def text(value: object) -> str:
     """A text."""
     if not isinstance(value, str):
-        raise ValueError(f"expected a text, got {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"expected a text, got {shown(value)}")
     return value
 
 
 def flag(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, got {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"expected true or false, got {shown(value)}")
     return value
 
 
@@ -96,14 +96,14 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 def texts(value: object) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(value, list):
-        raise ValueError(f"expected a list of texts, got {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"expected a list of texts, got {shown(value)}")
     return tuple(text(item) for item in value)
 
 
 def mapping(value: object) -> dict[str, Any]:
     """An object, whatever is in it."""
     if not isinstance(value, dict):
-        raise ValueError(f"expected an object, got {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"expected an object, got {shown(value)}")
     return value
 
 

@@ -228,7 +228,7 @@ def read_list(listed: object) -> tuple[Rule, ...]:
         ValueError: one of them is wrong; the text names it, counted from 1.
     """
     if not isinstance(listed, list):
-        raise ValueError(f"expected a list of rules, got {jsonvalues.shown(listed)}")  # noqa: TRY004 - the caller knows one kind
+        raise ValueError(f"expected a list of rules, got {jsonvalues.shown(listed)}")
     rules = []
     for number, spec in enumerate(listed, 1):
         try:

@@ -45,8 +45,8 @@ def hours(now: str, zone: tzinfo, words: Mapping[str, str]) -> tuple[str | None,
         ("22:00", time(22)),
         ("7:05", time(7, 5)),
         ("06:00:30", time(6, 0, 30)),
-        ("2026-11-01T22:00", datetime(2026, 11, 1, 22)),  # noqa: DTZ001
-        ("2026-11-01 22:00:05", datetime(2026, 11, 1, 22, 0, 5)),  # noqa: DTZ001
+        ("2026-11-01T22:00", datetime(2026, 11, 1, 22)),  # noqa: DTZ001 - as written, without a zone
+        ("2026-11-01 22:00:05", datetime(2026, 11, 1, 22, 0, 5)),  # noqa: DTZ001 - as written, without a zone
         ("2026-11-01T22:00Z", datetime(2026, 11, 1, 22, tzinfo=UTC)),
     ],
 )

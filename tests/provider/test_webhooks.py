@@ -59,7 +59,7 @@ def test_what_a_notice_says(key: str) -> None:
         ("audio.completed", False),
     ],
 )
-def test_which_notices_ask_for_a_look(event: str, asks: bool) -> None:  # noqa: FBT001
+def test_which_notices_ask_for_a_look(event: str, *, asks: bool) -> None:
     notice = opened(body_of(event))
     assert notice is not None
     assert notice.asks_for_a_look is asks
