@@ -90,7 +90,7 @@ class Engine:
         self._ending = Ending(self._wake)
         self._behind = Behind(canaries, self._ending)
         self._top_up = TopUp(outside, self._ending, every_s=settings.top_up_check_s)
-        self._inquiry = Inquiry(settings, money)
+        self._inquiry = Inquiry(settings, money, now=outside.clock.now())
         self._books = Books(
             outside,
             settings,
@@ -106,7 +106,7 @@ class Engine:
         """Take in every job as it is, and the attempts beside them."""
         now = self._clock.now()
         for job in self.jobs().values():
-            self._inquiry.saw(None, job)
+            self._inquiry.saw(None, job, now=now)
             self._books.saw(job)
             self._governor.resume(job, now=now)
             self._queue(_tried_again(job), is_resumed=True)
@@ -297,9 +297,10 @@ class Engine:
 
     def _count(self, before: Job, after: Job) -> None:
         """Keep the accounts in step with one change: the one to judge by, and the one the caps are held against."""
-        self._inquiry.saw(before, after)
+        now = self._clock.now()
+        self._inquiry.saw(before, after, now=now)
         self._books.saw(after)
-        self._purse.saw(before, after, now=self._clock.now())
+        self._purse.saw(before, after, now=now)
 
     def _heed(self, failure: Failure, job: Job) -> None:
         """A failure that says something about the whole account stops the run, or has it wait for a top-up."""

@@ -50,14 +50,19 @@ _NOTHING_LEFT = "nothing had left the account after it had its time to arrive, a
 class Inquiry:
     """What became of submissions whose answer was lost."""
 
-    def __init__(self, settings: Settings, money: Money) -> None:
-        """Start from what is known of the account, as patient as the settings say."""
+    def __init__(self, settings: Settings, money: Money, *, now: Instant) -> None:
+        """Start from what is known of the account, as patient as the settings say.
+
+        What is dated later than `now` was written before the clock was set back. Of a doubt it is then only known that
+        it is no younger than this run; and of a quiet moment, nothing.
+        """
         self._policy = settings.policy
         self._grace_s = settings.grace_s
         self._life_s = settings.life_s
         self._jitter = settings.jitter
         self._money = money
         self._baseline = money.baseline
+        self._since = -math.inf if self._baseline is None or self._baseline.at > now else self._baseline.at
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
         self._still: dict[str, Job] = {}
@@ -74,13 +79,13 @@ class Inquiry:
         self.ledger = money.ledger
         self.is_running = False
         for job in money.past:
-            self._watch(job)
+            self._watch(job, now)
         for job in money.elsewhere:
-            self._watch_elsewhere(job)
+            self._watch_elsewhere(job, now)
 
     # --- following along ---
 
-    def saw(self, before: Job | None, after: Job) -> None:
+    def saw(self, before: Job | None, after: Job, *, now: Instant) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
         if before is not None and before.attempt == after.attempt:
             change = (after.charged or 0) - (before.charged or 0)
@@ -88,22 +93,24 @@ class Inquiry:
             if change and self.is_waiting:  # it may show in the balance a while later
                 self._not_before = max(self._not_before, after.updated_at + self._grace_s)
         self._has_bought = self._has_bought or after.state is State.SUBMITTING
-        self._watch(after)
+        self._watch(after, now)
 
-    def _watch(self, job: Job) -> None:
+    def _watch(self, job: Job, now: Instant) -> None:
         """Keep in mind an attempt that no look of ours can follow."""
         if not evidence.is_loose(job):
             self._loose.pop((job.id, job.attempt), None)
             return
+        job = evidence.no_later(job, now)
         self._loose[job.id, job.attempt] = job
         over_at = evidence.over_at(job, self._life_s)
         self._over_at = max(self._over_at, over_at)
         self._hold_until = max(self._hold_until, min(over_at, over_at - self._life_s + evidence.HOLD_S))
 
-    def _watch_elsewhere(self, job: Job) -> None:
+    def _watch_elsewhere(self, job: Job, now: Instant) -> None:
         """Keep in mind an attempt of another batch whose charge may still change: nobody looks at it meanwhile."""
         if not evidence.is_loose_elsewhere(job):
             return
+        job = evidence.no_later(job, now)
         if job.project_id is None:
             self._hold_until = max(self._hold_until, evidence.over_at(job, min(self._life_s, evidence.HOLD_S)))
         self._loose[f"elsewhere {len(self._loose)}", 0] = job
@@ -145,9 +152,7 @@ class Inquiry:
 
     def holds_until(self, now: Instant) -> Instant | None:
         """Until when nothing is bought, because a render that nobody can look at may be refunded; None to go on."""
-        is_set_back = self._hold_until - now > evidence.HOLD_S  # a clock; then it is not believed
-        is_due = now < self._hold_until and not is_set_back
-        return self._hold_until if self._loose and self._has_balance and is_due else None
+        return self._hold_until if self._loose and self._has_balance and now < self._hold_until else None
 
     @property
     def _has_balance(self) -> bool:
@@ -163,10 +168,9 @@ class Inquiry:
         """Whether the quiet moment is too old to buy on, because credits may have come back since, unseen."""
         if not self._loose or self.is_waiting or not self._has_balance or self.holds_until(now) is not None:
             return False
-        assert self._baseline is not None
-        if self._baseline.at >= self._over_at:  # what came back is in the balance
+        if self._since >= self._over_at:  # what came back is in the balance
             return False
-        return now >= self._over_at or not 0 <= now - self._baseline.at <= BASELINE_LIFE_S
+        return now >= self._over_at or not 0 <= now - self._since <= BASELINE_LIFE_S
 
     def may_read(self, now: Instant) -> bool:
         """Whether it is time to ask again after a question that was not answered."""
@@ -213,6 +217,7 @@ class Inquiry:
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
             self._moves = True
         self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
+        self._since = seen.at
         self._has_bought = False
         return Quiet(baseline=self._baseline, moves=self._moves)
 
@@ -278,8 +283,7 @@ class Inquiry:
         ]
 
     def _slack(self) -> int | None:
-        since = self._baseline.at if self._baseline is not None else -math.inf
-        return evidence.slack(self._loose.values(), since=since, life_s=self._life_s)
+        return evidence.slack(self._loose.values(), since=self._since, life_s=self._life_s)
 
     def _event(self, job: Job, finding: Finding, reason: str, now: Instant) -> Event:
         if finding is Finding.UNPAID:

@@ -978,6 +978,29 @@ def test_a_last_job_that_is_lost_on_an_unknown_account_ends_the_run():
     assert table.run().by_state[State.UNCERTAIN] == 1
 
 
+def test_a_doubt_dated_ahead_hides_no_longer_than_a_render_takes():
+    """The clock was set back since: whatever is lost in the next eight hours would be in doubt, too."""
+    began = 1_000_000.0
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=began + 8 * HOUR)
+    table = bench([unsure, a_job(1)], life_s=120.0)
+    lose(table, accepted=False, job_ids={"j1"})
+    outcome = table.run()
+    assert outcome.by_state[State.DONE] == 1, table.memory.names("j1")
+    submits = [at for at, action, _ in table.world.calls if action is Action.SUBMIT]
+    assert began + 120 <= submits[0] < began + 130, "nothing is bought while it may be refunded"
+
+
+def test_a_quiet_moment_dated_ahead_says_nothing_of_what_came_back():
+    """The refund of the one hides the charge of the other, and both are older than the clock's being set back."""
+    began = 1_000_000.0
+    unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=began + 8 * HOUR)
+    lost = a_job(1, state=State.SUBMITTING, name="m/j1 [x]", submits=1, submitted_at=began + 8 * HOUR)
+    before = Baseline(at=began + 7 * HOUR, credits=9_900, ledger=0)
+    table = bench([unsure, lost], money=Money(credits=9_900, moves=True, baseline=before), life_s=120.0)
+    table.world.credits = 9_900
+    assert table.run().by_state[State.UNCERTAIN] == 2
+
+
 def test_an_account_without_a_balance_is_not_asked_for_ever():
     unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1)
     old = Baseline(at=0.0, credits=10_000, ledger=0)

@@ -254,6 +254,25 @@ def over_at(job: Job, life_s: float) -> Instant:
     return (job.submitted_at or job.updated_at) + life_s
 
 
+def no_later(job: Job, now: Instant) -> Job:
+    """The attempt with nothing dated later than now: that was written before the clock was set back.
+
+    When it was, nobody can tell; so it is taken to be as young as it can be, and may give back credits the longest.
+    """
+
+    def cut(at: Instant | None) -> Instant | None:
+        return None if at is None else min(at, now)
+
+    return replace(
+        job,
+        updated_at=min(job.updated_at, now),
+        submitted_at=cut(job.submitted_at),
+        decided_at=cut(job.decided_at),
+        doubted_at=cut(job.doubted_at),
+        ended_at=cut(job.ended_at),
+    )
+
+
 _CHARGED: Final = frozenset({State.RENDERING, State.RENDERED})
 _CAME_TO_NOTHING: Final = frozenset({State.FAILED, State.CANCELED})
 
