@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import json
 from pathlib import Path
 import re
+import subprocess
+import sys
 from typing import Any
+import urllib.request
 
 import pytest
 
@@ -93,7 +96,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "sections"),
     [
-        (["status", "night.yaml"], ["`status`, `run`, `retry`, `redo`, `download`"]),
+        (["status", "night.yaml"], ["`status`, `run`, `retry`, `redo`, `download`, `demo`"]),
         (["plan", "night.yaml"], ["`plan`"]),
         (["validate", "night.yaml"], ["`validate`"]),
         (["validate", "broken.yaml"], ["`validate`"]),
@@ -120,6 +123,30 @@ def test_the_page_tells_what_is_printed(night, capsys, words, sections):
 def test_what_doctor_prints_is_told(night, capsys):
     main(["doctor", "night.yaml", "--json"])
     made = json.loads(capsys.readouterr().out)
-    fields = {field for field in told("`doctor`, `account`, `notify`") if field.startswith(("exit", "fixed", "find"))}
+    fields = {
+        field
+        for field in told("`doctor`, `account`, `notify`, `sandbox`")
+        if field.startswith(("exit", "fixed", "find"))
+    }
     assert {path for path in printed(made) if not any(fits(path, field) for field in fields)} == set()
     assert {field for field in fields if lacks(made, field)} == set()
+
+
+def test_where_a_sandbox_is_is_told(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchrunner", "sandbox", "--json", "--no-render"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        made = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        there = f"{made['base_url']}/v1/account"
+        request = urllib.request.Request(there, headers={"Authorization": f"Bearer {made['api_key']}"})
+        assert urllib.request.urlopen(request, timeout=30).status == 200
+        assert made.keys() <= told("`doctor`, `account`, `notify`, `sandbox`")
+    finally:
+        process.terminate()
+        process.communicate()

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from batchrunner.cli import show
+from batchrunner.cli import options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.errors import Exit, UsageError
 
 
 @click.command(short_help="See real video come out of a manifest: no key, no credits.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"))
-def demo(folder: Path) -> int:
+@options.as_json
+def demo(folder: Path, *, as_json: bool) -> int:
     """Make a few clips and stills in FOLDER, write a manifest for them, and render it on a sandbox.
 
     No key, no credits. Run again, it goes on where it was, or says that all is done.
@@ -34,8 +35,9 @@ def demo(folder: Path) -> int:
     with provider(read, is_sandbox=True) as access:
         report = run.carry_out(read, access, Order(), display=run.progress(quiet=False))
     typed = Typed(manifest=read.path, flags={"sandbox": True})
-    status.print_jobs(report.jobs, folder=folder)
-    run.conclude(read, report, typed=typed, as_json=False)
+    if not as_json:
+        status.print_jobs(report.jobs, folder=folder)
+    run.conclude(read, report, typed=typed, as_json=as_json)
     if report.exit_code is Exit.OK:
         show.say(f"all done: look at {folder / 'renders'}\n")
         for line in _next_steps(typed):

@@ -7,7 +7,7 @@ import tempfile
 
 import click
 
-from batchrunner.cli import show
+from batchrunner.cli import options, show
 from batchrunner.errors import Exit
 
 
@@ -28,10 +28,15 @@ from batchrunner.errors import Exit
     show_default=True,
     help="Plan of the account: the default model, the sizes of clips and uploads.",
 )
-@click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="JSON file of rules of misbehaviour.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON file of rules of misbehaviour: see docs/sandbox.md.",
+)
 @click.option("--chaos", type=click.Choice(["mild", "wild"]), help="Misbehave at random.")
 @click.option("--webhook-url", help="Post notices there, signed with SANDBOX_WEBHOOK_SECRET; only this machine.")
 @click.option("--seed", default=0, show_default=True, help="The same seed misbehaves in the same way.")
+@options.as_json
 def sandbox(
     *,
     port: int,
@@ -46,13 +51,17 @@ def sandbox(
     chaos: str | None,
     webhook_url: str | None,
     seed: int,
+    as_json: bool,
 ) -> int:
     """Run a server that speaks the provider's API and really renders, on this machine only. Ends with Ctrl-C."""
     from batchrunner.sandbox import server
     from batchrunner.sandbox.settings import API_KEY, CHAOS, TIERS, Settings
 
     def ready(base_url: str) -> None:
-        click.echo(f"export MAGIC_HOUR_BASE_URL={base_url}\nexport MAGIC_HOUR_API_KEY={API_KEY}")
+        if as_json:
+            show.as_json({"base_url": base_url, "api_key": API_KEY})
+        else:
+            click.echo(f"export MAGIC_HOUR_BASE_URL={base_url}\nexport MAGIC_HOUR_API_KEY={API_KEY}")
         show.say("sandbox is running; Ctrl-C ends it")
 
     with tempfile.TemporaryDirectory(prefix="batchrunner-sandbox-") as folder:

@@ -22,20 +22,25 @@ if TYPE_CHECKING:
 @click.argument("project_id")
 @options.state
 @options.sandbox
-def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sandbox: bool) -> int:
+@options.as_json
+def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sandbox: bool, as_json: bool) -> int:
     """Tell MANIFEST that its uncertain JOB became PROJECT_ID; the next run collects it.
 
     The project is asked for first: its kind and its name must fit the submission.
     """
     from batchrunner import batch, verdicts
+    from batchrunner.cli import status
     from batchrunner.cli.recorder import recording
     from batchrunner.running import provider
 
     read = batch.read_for_collecting(manifest, state=state)
     with provider(read, is_sandbox=sandbox) as access, recording(read.state, manifest) as recorder:
         after = verdicts.adopt(read.state, job, project_id, access=access, recorder=recorder)
-    show.line(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
     typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
+    if as_json:
+        show.as_json(status.one_shape(after, typed))
+    else:
+        show.line(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
     show.say(f"next: {typed.command('run')}    collects it")
     return Exit.OK
 
@@ -47,9 +52,11 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 @click.option("--give-up", "verdict", flag_value="give up", help="Write it off: the job has failed.")
 @click.option("--force", is_flag=True, help="With --not-created: although the account says that it was paid.")
 @options.state
-def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state: Path | None) -> int:
+@options.as_json
+def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state: Path | None, as_json: bool) -> int:
     """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
     from batchrunner import store, verdicts
+    from batchrunner.cli import status
     from batchrunner.cli.recorder import recording
 
     if verdict is None:
@@ -63,8 +70,12 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state
     verdicts.refuse_unknown(path)
     with recording(path, manifest) as recorder:
         after = verdicts.resolve(path, job, gives_up=verdict == "give up", recorder=recorder, confirm=confirm)
-    show.line(f"{job} is {after.state}")
-    show.say(f"next: {Typed(manifest=manifest, flags={'state': state}).command('run')}")
+    typed = Typed(manifest=manifest, flags={"state": state})
+    if as_json:
+        show.as_json(status.one_shape(after, typed))
+    else:
+        show.line(f"{job} is {after.state}")
+    show.say(f"next: {typed.command('run')}")
     return Exit.OK
 
 

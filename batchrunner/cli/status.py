@@ -201,6 +201,13 @@ def shape(
     }
 
 
+def one_shape(job: Job, typed: Typed) -> dict[str, Any]:
+    """One job by itself, as `shape` has it, without the attempts before it."""
+    told = _job(job, typed, (), {job.id: job})
+    del told["earlier"]
+    return told
+
+
 def _job(job: Job, typed: Typed, earlier: Iterable[Job], known: Mapping[str, Job]) -> dict[str, Any]:
     from batchrunner.core import awaited
     from batchrunner.core.selection import OPEN

@@ -403,6 +403,7 @@ def test_a_killed_demo_goes_on_and_then_says_that_all_is_done(tmp_path):
     assert again.code == 0
     assert "all done" in again.err
     assert "accepted" not in again.err
+    assert {job["state"] for job in program.run("demo", "show", "--json").json()["jobs"]} == {"done"}
 
 
 def test_the_log_of_a_real_run_replays_to_its_snapshot(program, batch):

@@ -32,8 +32,16 @@ def uncertain(program: Program, media: Path, request: pytest.FixtureRequest) -> 
 
 def test_an_adopted_project_is_collected_and_paid_once(program, uncertain):
     (create,) = program.provider.creates(uncertain.stem)
-    ended = program.run("adopt", uncertain.name, "still", create["id"])
+    ended = program.run("adopt", uncertain.name, "still", create["id"], "--json")
     assert ended.code == 0, ended.err
+    told = ended.json()
+    assert {key: told[key] for key in ("id", "state", "project_id")} == {
+        "id": "still",
+        "state": "rendering",
+        "project_id": create["id"],
+    }
+    (now,) = program.status(uncertain)["jobs"]
+    assert told | {"earlier": []} == now
     assert program.run("run", uncertain.name).code == 0
     (job,) = program.status(uncertain)["jobs"]
     assert (job["state"], job["credits"]["charged"]) == ("done", create["charged"])
@@ -59,8 +67,9 @@ def test_a_person_may_say_that_nothing_was_created(program, uncertain):
 
 
 def test_a_person_may_write_it_off(program, uncertain):
-    assert program.run("resolve", uncertain.name, "still", "--give-up").code == 0
-    assert program.status(uncertain)["jobs"][0]["state"] == "failed"
+    told = program.run("resolve", uncertain.name, "still", "--give-up", "--json").json()
+    assert told | {"earlier": []} == program.status(uncertain)["jobs"][0]
+    assert told["state"] == "failed"
     ledger = program.here("ledger", uncertain.name, "--json").json()
     assert ledger["lines"][-1]["move"] == "written off"
     assert ledger["totals"]["still_reserved"] == 144, "nothing says that it was not charged"
