@@ -163,8 +163,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
     rest = len(made.entries) - len(listed)
     left_out = f" ({rest:,} not selected)" if rest else ""
     show.line(f"\n{show.plural(len(listed), 'job')}{left_out}, {bill.jobs:,} to render, {price}")
-    if outlook.balance is not None and not bill.unpriced:
-        show.line(f"balance {outlook.balance:,}, after it at least {outlook.balance - bill.hold:,}")
+    if outlook.balance is not None:
+        show.line(_balance_words(outlook.balance, bill))
     for line in night_lines(outlook.hours, outlook.forecast):
         show.line(line)
     for line in _led_to(made):
@@ -175,7 +175,7 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         show.line(f"learned from {basis}")
     _print_warnings(outlook)
     if bill.unpriced:
-        show.say(f"hint: {remarks.hint_for_unpriced(knows_plan=outlook.tier is not None)}")
+        show.say(f"hint: {remarks.hint_for_unpriced(made, knows_plan=outlook.tier is not None)}")
 
 
 def _print_warnings(outlook: Outlook) -> None:
@@ -238,6 +238,14 @@ def _words(bill: Bill, outlook: Outlook) -> str:
     if outlook.usd is not None:
         price += f" (${outlook.usd:,.2f} at the dearest rate of the plan {outlook.tier})"
     return price + question(bill)
+
+
+def _balance_words(balance: int, bill: Bill) -> str:
+    """The account before, and after all of it at its most; what it cannot pay is no balance."""
+    if bill.hold > balance:
+        return f"balance {balance:,}, {bill.hold - balance:,} less than all of it may cost"
+    rest = ", what has no known price apart" if bill.unpriced else ""
+    return f"balance {balance:,}, after it at least {balance - bill.hold:,}{rest}"
 
 
 def question(bill: Bill) -> str:

@@ -350,6 +350,8 @@ def _refuses_balance(hold: int, caps: Caps, spending: Spending) -> str | None:
         return f"budget.keep_balance is {caps.keep_balance:,}, and the account's balance is not known"
     left = spending.balance - spending.drawn
     if left - hold < caps.keep_balance:
+        if not caps.keep_balance:
+            return f"the account has {left:,} credits left, and this job may cost {hold:,}"
         return f"budget.keep_balance is {caps.keep_balance:,}: {left:,} left, and this job may cost {hold:,}"
     return None
 

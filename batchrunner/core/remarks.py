@@ -13,6 +13,7 @@ from batchrunner.core.job import State
 from batchrunner.core.kind import DEFAULT, Kind
 from batchrunner.core.plan import Entry, Plan
 from batchrunner.core.problem import Place, Problem, Severity
+from batchrunner.core.spec import Spec
 from batchrunner.errors import UsageError
 
 FAR_DEARER = 10
@@ -51,13 +52,19 @@ def far_dearer(made: Plan) -> dict[str, str]:
 OTHER_PRICE = "choose another model, add its price to a catalogue file, or write budget: {unpriced: allow} and a hold:"
 
 
-def hint_for_unpriced(*, knows_plan: bool) -> str:
-    """What helps where a job has no known price; `knows_plan` says whether the account's plan is known."""
-    if knows_plan:
+def hint_for_unpriced(made: Plan, *, knows_plan: bool) -> str:
+    """What helps where jobs have no known price; `knows_plan` says whether the account's plan is known."""
+    unpriced = (entry.spec for entry in made.submitted if entry.spec is not None and entry.spec.hold is None)
+    if knows_plan or not any(map(_leaves_price_open, unpriced)):
         return f"{OTHER_PRICE} on each such job"
     return (
         "name model: and resolution: of each such job; what is left open the account's plan decides, and a key tells it"
     )
+
+
+def _leaves_price_open(spec: Spec) -> bool:
+    """Whether the account's plan decides what is rendered, and with it the price."""
+    return spec.model in {None, DEFAULT} or "resolution" not in spec.body()
 
 
 MOST_NAMED = 3
@@ -118,7 +125,7 @@ def refuse_unpriced(made: Plan, budget: Budget) -> None:
     if without and not budget.allows_unpriced:
         raise UsageError(
             f"no price is known for {_names(without)}, and a limit that cannot be computed is not a limit",
-            hint=hint_for_unpriced(knows_plan=True),
+            hint=hint_for_unpriced(made, knows_plan=True),
         )
     vague = [
         entry.id for entry in bought if entry.spec and entry.kind is Kind.IMAGE_TO_VIDEO and entry.spec.model == DEFAULT

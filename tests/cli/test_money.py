@@ -15,6 +15,14 @@ from batchrunner.sandbox.settings import Settings
 from tests.support.program import Program, Provider
 from tests.test_crash import TWO_JOBS, lay_out, mixed_jobs
 
+TWO_STILLS = """\
+version: 1
+defaults: {image-to-video: {end_seconds: 3, model: kling-3.0, resolution: 720p}}
+jobs:
+  - {id: a, kind: image-to-video, input: a.png}
+  - {id: b, kind: image-to-video, input: a.png}
+"""
+
 
 @pytest.fixture
 def batch(program: Program, media: Path, request: pytest.FixtureRequest) -> Path:
@@ -285,14 +293,27 @@ def test_what_has_no_price_is_counted_and_makes_no_sum_of_dollars(program, batch
     plan = program.here("plan", batch.name)
     assert ", plus 1 without a known price" in plan.out
     assert "$" not in plan.out
+    assert re.search(
+        r"^balance [\d,]+, after it at least [\d,]+, what has no known price apart$", plan.out, re.MULTILINE
+    )
     totals = program.here("plan", batch.name, "--json").json()["totals"]
     assert (totals["unpriced"], totals["usd"]) == (1, None)
     assert "hint: choose another model, add its price to a catalogue file, or write budget: " in plan.err
     program.env["MAGIC_HOUR_API_KEY"] = ""
+    plan = program.here("plan", batch.name)
+    assert "hint: choose another model, add its price to a catalogue file" in plan.err, "model and resolution are named"
     batch.write_text(batch.read_text().replace("model: wan-3.0, resolution: 720p", "model: kling-3.0"))
     plan = program.here("plan", batch.name, "--only", "still")
     assert "1 to render, at a price that is not known" in plan.out
     assert "hint: name model: and resolution: of each such job; what is left open the account's plan" in plan.err
+
+
+def test_an_account_that_cannot_pay_all_of_it_is_told_in_the_plan(tmp_path, media):
+    with launch.start(Settings(data_dir=tmp_path / "sandbox", credits=200, no_render=True)) as running:
+        program = Program(folder=tmp_path, provider=Provider(base_url=running.base_url))
+        plan = program.here("plan", lay_out(program, media, "poor", TWO_STILLS).name)
+    assert "balance 200, 88 less than all of it may cost\n" in plan.out
+    assert "warning: b: would not be bought: the account has 56 credits left, and this job may cost 144\n" in plan.err
 
 
 def test_a_selection_that_selects_nothing_is_refused(program, batch):

@@ -151,6 +151,14 @@ def test_the_first_jobs_that_fit_are_bought_and_the_rest_is_named():
     assert spending.batch == spending.run == 0, "asking spends nothing"
 
 
+def test_what_the_account_cannot_pay_is_no_matter_of_a_cap_that_nobody_set():
+    spending = a_spending()
+    spending.balance = 150
+    wanted = [(name, a_job(0, 100).spec) for name in "ab"]
+    words = "the account has 50 credits left, and this job may cost 100"
+    assert left_out(wanted, Caps(), spending, now=0) == {"b": words}
+
+
 def test_a_new_attempt_counts_beside_the_old_one():
     first = a_job(0, 100)
     for step in ("upload", "submit", "accept", "render", "download"):
