@@ -169,10 +169,25 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: boo
         f" {summed['refunded']:+,} refunded; {summed['still_reserved']:,} still reserved"
     )
     for heading, key in (("kind", "by_kind"), ("model", "by_model"), ("day", "by_day")):
-        shown = ", ".join(f"{name} {amount:,}" for name, amount in summed[key].items())
-        show.line(f"by {heading}: {shown or 'nothing'}")
+        show.line(f"by {heading}: {_sums_words(summed[key]) or 'nothing'}")
+    show.line(f"by job: {_by_job(summed['by_job']) or 'nothing'}")
     if drift is not None:
         show.line(_drift_words(drift, uncertain, moves=moves))
+
+
+MOST_JOBS = 10
+"""Jobs whose sums are shown, the dearest; the others are in the JSON."""
+
+
+def _by_job(sums: dict[str, int]) -> str:
+    dearest = dict(sorted(sums.items(), key=lambda each: -each[1])[:MOST_JOBS])
+    rest = sums.keys() - dearest.keys()
+    more = f", and {show.plural(len(rest), 'job')} with {sum(sums[job] for job in rest):,}" if rest else ""
+    return _sums_words(dearest) + more
+
+
+def _sums_words(sums: dict[str, int]) -> str:
+    return ", ".join(f"{name} {amount:,}" for name, amount in sums.items())
 
 
 def _drift_words(drift: Drift, uncertain: int, *, moves: bool) -> str:

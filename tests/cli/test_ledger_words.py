@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from batchrunner.cli.app import main
 from batchrunner.cli.ledger import _drift_words
 from batchrunner.core.ledger import Drift
+from tests.support import nights
 
 STANDS_STILL = "the balance does not move as the ledger explains, so it proves nothing"
 
@@ -40,3 +44,16 @@ STANDS_STILL = "the balance does not move as the ledger explains, so it proves n
 def test_what_the_account_did_is_told_as_it_was(fell, explains, uncertain, moves, words):
     drift = Drift(since=0, until=1, account_fell=fell, ledger_explains=explains)
     assert _drift_words(drift, uncertain, moves=moves) == words
+
+
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [
+        (2, "by job: j1 101, j0 100"),
+        (12, "by job: " + ", ".join(f"j{n} {100 + n}" for n in range(11, 1, -1)) + ", and 2 jobs with 201"),
+    ],
+)
+def test_what_each_job_cost_is_told_the_dearest_first(tmp_path: Path, capsys, jobs, words):
+    nights.write_state(tmp_path / "night.yaml", [nights.done(f"j{n}", credits=100 + n) for n in range(jobs)])
+    assert main(["ledger", str(tmp_path / "night.yaml")]) == 0
+    assert words in capsys.readouterr().out.splitlines()
