@@ -349,5 +349,6 @@ def locked(path: Path) -> StateLocked:
     who = f" (pid {holder.pid} on {holder.host})" if holder and holder.ended_at is None else ""
     return StateLocked(
         f"{path} is in use by another run{who}",
-        hint="wait for it or stop it; `batchrunner status` shows how far it is. The lock ends with its process.",
+        hint="wait for it or stop it; `batchrunner status MANIFEST` shows how far it is. The lock ends with its"
+        " process.",
     )

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from pathlib import Path
+import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from batchrunner.cli import show
+import click
+
+from batchrunner.cli import options, show
 from batchrunner.core import address as addresses
 from batchrunner.errors import Exit
 
@@ -127,6 +130,24 @@ def _selected(chosen: Selection) -> Iterator[tuple[str, Any]]:
     yield "limit", chosen.limit
     yield "sample", chosen.sample
     yield "seed", chosen.seed or None
+
+
+_UNFILLED: Final = re.compile(r"(`batchrunner [a-z]+(?: --[a-z-]+)*) MANIFEST\b")
+
+
+def filled(text: str) -> str:
+    """What is said by what does not know the batch, with the files that were typed in the commands that it advises."""
+    context = click.get_current_context(silent=True)
+    given = context.find_object(options.Batch) if context is not None else None
+    if given is None or given.manifest is None:
+        return text
+    words = shlex.join([str(given.manifest), *_written("state", given.state)])
+    return _UNFILLED.sub(lambda found: f"{found[1]} {words}", text)
+
+
+def say(text: str) -> None:
+    """Tell it to the person, with its commands filled in."""
+    show.say(filled(text))
 
 
 MOST_SUSPECTS = 10
@@ -289,6 +310,7 @@ def _has_failed(report: Report) -> bool:
 
 
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
+    from batchrunner.core import awaited
     from batchrunner.core.job import BOUGHT
     from batchrunner.core.selection import OPEN
 
@@ -311,5 +333,7 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
         yield from _go_on(report, typed, again)
     elif _has_failed(report):
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
-        if any(job.state in OPEN for job in report.jobs):
-            yield f"then: {again}    goes on with what waits for them"
+        left = {job.id for job in report.jobs if job.state in OPEN}
+        if left:
+            waiting = {job.id for job in awaited.stuck({job.id: job for job in report.jobs})}
+            yield f"then: {again}    goes on with what {'waits for them' if left <= waiting else 'is left'}"

@@ -11,6 +11,7 @@ from shlex import quote
 import sys
 import tempfile
 import traceback
+from typing import Any
 
 import click
 
@@ -64,6 +65,14 @@ class Program(click.Group):
                 option.envvar = _variable(cmd_name, option)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was typed; an error is told while it is known for which batch it was."""
+        try:
+            return super().invoke(ctx)
+        except BatchrunnerError as error:
+            _say_error(error)
+            return error.exit_code
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -111,9 +120,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signals.end_as_interrupted()
     try:
         result = program.main(args=arguments, prog_name="batchrunner", standalone_mode=False)
-    except BatchrunnerError as error:
-        _say_error(error)
-        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -142,7 +148,9 @@ def _say_error(error: BatchrunnerError) -> None:
     else:
         show.say(f"error: {error}")
     if error.hint:
-        show.say(f"hint: {error.hint}")
+        from batchrunner.cli import advice
+
+        advice.say(f"hint: {error.hint}")
 
 
 def _say_unwritten(error: Exception) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchrunner.cli import options, show
+from batchrunner.cli import advice, options, show
 from batchrunner.core import plain
 from batchrunner.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check the set-up; with a manifest, its state file as well.")
-@click.argument("manifest", type=options.ManifestFile(), required=False)
+@options.any_manifest
 @options.state
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend; never while a run goes on.")
 @click.option(
@@ -53,15 +53,15 @@ def _print(done: Sequence[str], findings: Sequence[Finding]) -> None:
     for text in done:
         show.line(f"fixed    {plain.cell(text)}")
     for finding in findings:
-        show.hanging(f"{finding.grade:<8} {finding.subject:<11} ", plain.cell(finding.text))
+        show.hanging(f"{finding.grade:<8} {finding.subject:<11} ", plain.cell(advice.filled(finding.text)))
         if finding.advice:
-            show.hanging(f"{'':<20} -> ", plain.cell(finding.advice))
+            show.hanging(f"{'':<20} -> ", plain.cell(advice.filled(finding.advice)))
 
 
 def _shape(finding: Finding) -> dict[str, str | None]:
     return {
         "subject": finding.subject,
         "grade": finding.grade,
-        "text": finding.text,
-        "advice": finding.advice,
+        "text": advice.filled(finding.text),
+        "advice": finding.advice and advice.filled(finding.advice),
     }

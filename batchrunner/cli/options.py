@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 import os
 from pathlib import Path
@@ -38,11 +39,31 @@ class ManifestFile(click.Path):
         return super().convert(value, param, ctx)
 
 
-manifest = click.argument("manifest", type=ManifestFile())
+@dataclass(slots=True)
+class Batch:
+    """The files that a command was given; what knows neither may advise commands by `advice.filled`."""
+
+    manifest: Path | None = None
+    state: Path | None = None
+
+
+def _note_manifest(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    context.find_root().ensure_object(Batch).manifest = value
+    return value
+
+
+def _note_state(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    context.find_root().ensure_object(Batch).state = value
+    return value
+
+
+manifest = click.argument("manifest", type=ManifestFile(), callback=_note_manifest)
+any_manifest = click.argument("manifest", type=ManifestFile(), required=False, callback=_note_manifest)
 
 state = click.option(
     "--state",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=_note_state,
     help="State file; default: <manifest>.state.db beside the manifest.",
 )
 
@@ -364,7 +385,9 @@ def _selecting(command: Decorated, only: Callable[[Decorated], Decorated]) -> De
     def told(manifest: Path, **given: Any) -> Any:
         words = {name: given.pop(name) for name in ("only", "exclude", "tag", "kind", "limit", "sample", "seed")}
         states = given.pop("state")
-        return command(manifest, selection=_selection(words, states), state=_state_file(states), **given)
+        state = _state_file(states)
+        click.get_current_context().find_root().ensure_object(Batch).state = state
+        return command(manifest, selection=_selection(words, states), state=state, **given)
 
     return _with((only, *SELECTING), told)
 

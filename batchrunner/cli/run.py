@@ -298,7 +298,7 @@ def carry_out(
         access,
         order,
         onlooker=Attended(display),
-        say=show.say,
+        say=advice.say,
         door=door,
         recorder=recorder,
         herald=herald,

@@ -380,7 +380,7 @@ def _lock(found: StateFacts, fix: str) -> Finding:
     holder = found.holder
     if found.is_locked:
         who = f" by pid {holder.pid} on {holder.host}" if holder and not holder.has_ended else ""
-        return Finding(subject="lock", text=f"in use{who}; `batchrunner status` shows how far it is")
+        return Finding(subject="lock", text=f"in use{who}; `batchrunner status MANIFEST` shows how far it is")
     if holder is not None and not holder.has_ended:
         text = f"the last run (pid {holder.pid} on {holder.host}) was cut short; the next one goes on where it was"
         if holder.is_alive:

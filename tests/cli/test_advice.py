@@ -6,11 +6,12 @@ from importlib import import_module
 from pathlib import Path
 import re
 import shlex
+import shutil
 
 import pytest
 
 from batchrunner.cli.advice import TAKES, Typed
-from batchrunner.cli.app import COMMANDS
+from batchrunner.cli.app import COMMANDS, main
 from batchrunner.core.kind import Kind
 from batchrunner.core.selection import Selection
 from tests.support.program import Ended
@@ -90,3 +91,24 @@ def test_what_failed_beside_a_lost_submission_has_its_command_too(own):
     assert "clip: failed: bad_clip: It cannot be read\n" in ended.err, "no full stop where a line goes on"
     assert "failed: clip: bad_clip: It cannot be read.\n" in ended.err.partition("2 jobs: ")[2], "after the summary"
     assert ended.err.splitlines()[-1] == "next: batchrunner retry two.yaml"
+
+
+@pytest.mark.parametrize(
+    "words", [["status", "my night.yaml"], ["plan", "my night.yaml", "--state", "my night.state.db"]]
+)
+def test_what_helps_with_a_state_file_can_be_typed_as_it_stands(tmp_path, media, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    Path("my night.yaml").write_text(TWO_JOBS)
+    Path("my night.state.db").write_text("")
+    for name in ("a.mp4", "a.png", "b.png"):
+        shutil.copy(media / name, name)
+    assert main(words) == 12
+    given = shlex.join(words[1:])
+    assert f"`batchrunner doctor {given}` shows what is wrong" in capsys.readouterr().err
+    assert main(["doctor", *words[1:]]) == 12
+    assert f"`batchrunner doctor {given}`" in " ".join(capsys.readouterr().out.split())
+
+
+def test_where_no_manifest_was_typed_the_word_for_it_stays(capsys):
+    assert main(["doctor", "--fix"]) == 2
+    assert "hint: name its manifest: batchrunner doctor MANIFEST\n" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from batchrunner.core.breaker import TIMES
 from tests.support.media import write_clip
 from tests.test_crash import TWO_JOBS, mixed_jobs
 
@@ -147,3 +148,17 @@ def test_a_file_that_is_no_state_file_makes_the_day_uncountable_and_nothing_else
     assert own.provider.creates("beside") == []
     manifest.write_text(TWO_JOBS)
     assert own.run("run", manifest.name).code == 0
+
+
+@pytest.mark.parametrize("own", [[{"step": "create", "kind": "image-to-video", "status": 422}]], indirect=True)
+def test_a_model_that_is_always_refused_is_left_alone_and_the_rest_told_as_left(own):
+    manifest = own.folder / "refused.yaml"
+    manifest.write_text(mixed_jobs(14))
+    ended = own.run("run", manifest.name)
+    assert f"5 {TIMES} unprocessable_entity in a row: no more of kling-3.0 is bought in this run" in ended.err
+    left = own.status(manifest)["totals"]["by_state"]
+    assert (left.pop("done"), left.pop("failed"), sum(left.values())) == (7, 5, 2)
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        4,
+        "then: batchrunner run refused.yaml    goes on with what is left",
+    )
