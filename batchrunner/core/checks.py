@@ -253,7 +253,10 @@ def _video_source(draft: Draft) -> Iterator[Problem]:
             address, "conflict", "a job renders either a file or a YouTube video", "remove one of the two"
         )
     elif draft.lacks(*path) and draft.lacks(*address):
-        yield _missing(draft, address if source == "youtube" else path, "write input: clips/intro.mp4")
+        if source == "youtube":
+            yield _missing(draft, address, "write youtube_url: https://www.youtube.com/watch?v=…")
+        else:
+            yield _missing(draft, path, "write input: clips/intro.mp4")
     elif source == "youtube" and draft.lacks(*address):
         yield draft.problem(
             ("assets", "video_source"), "conflict", "video_source is youtube, but youtube_url is missing"
