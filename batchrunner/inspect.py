@@ -62,17 +62,19 @@ def look(
     workers: int = WORKERS,
     on_progress: Progress | None = None,
     unready: MutableSet[str] | None = None,
+    refused: Findings | None = None,
 ) -> dict[str, Inspected]:
     """What is in each file, by its name as written, in the order given.
 
     What was read and is worth remembering are the values that differ from what was remembered. Files of a folder that
-    are not complete yet are left out, and their names added to `unready`.
+    are not complete yet are left out, and their names added to `unready`. Those that cannot be used are left out, too,
+    where there is `refused` to take what is wrong with them.
 
     Raises:
         ManifestError: files cannot be read, cannot be decoded, or are still being written; all of them at once.
     """
     found: dict[str, Inspected] = {}
-    refused = Findings()
+    told = Findings() if refused is None else refused
     meter = _Meter()
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="inspect")
     try:
@@ -85,12 +87,13 @@ def look(
                 if unready is not None and unfit.can_wait(wanted):
                     unready.add(wanted.name)
                 else:
-                    refused.add(unfit.problem_of(wanted))
+                    told.add(unfit.problem_of(wanted))
     finally:
         # Left early, by Ctrl-C or by a fault of the caller's display: nobody waits for the rest of a large file.
         meter.is_stopped.set()
         pool.shutdown(cancel_futures=True)
-    refused.raise_errors()
+    if refused is None:
+        told.raise_errors()
     return {each.name: found[each.name] for each in files if each.name in found}
 
 

@@ -10,6 +10,7 @@ from batchrunner import collector, inspect, storage, store
 from batchrunner.batch import Batch
 from batchrunner.core import chain, expand, folder as folders, footage, plan as plans, priced, pricing, remarks, retry
 from batchrunner.core.expand import ResolvedJob
+from batchrunner.core.findings import Findings
 from batchrunner.core.inputs import Inspected
 from batchrunner.core.job import Job
 from batchrunner.core.plan import Plan, Wishes
@@ -55,16 +56,19 @@ def look(
     unready: set[str] = set()
     take: tuple[ResolvedJob, ...] = (batch.redo.job,) if batch.redo is not None else ()
     wanted = footage.wanted((*batch.jobs, *take))
+    told = Findings()
     try:
-        contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready)
-        whole, waiting = chain.complete(tuple(expand.ready(batch.jobs, unready)))
+        contents = inspect.look(batch.root, wanted, remembered, on_progress=on_progress, unready=unready, refused=told)
+        ready = tuple(expand.ready(batch.jobs, unready))
+        # With a file that cannot be used, nothing is made of this; what is wrong with the others is told all the same.
+        whole, waiting = chain.complete(footage.usable(ready, contents) if told.has_errors else ready)
         jobs = expand.with_ends(whole, contents)
-        take = expand.with_ends(_complete(take, unready, waiting), contents, beside=jobs)
-        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier, beside=jobs)
-        told = (*footage.about_unready(batch.jobs, unready), *chain.about_left(waiting), *checked)
+        take = () if told.has_errors else expand.with_ends(_complete(take, unready, waiting), contents, beside=jobs)
+        checked = footage.check((*jobs, *take), contents, batch.catalog, tier=tier, beside=jobs, told=told)
     except ManifestError as error:
         raise ManifestError([batch.mask(problem) for problem in error.problems]) from None
-    warnings = tuple(map(batch.mask, told))
+    left = (*footage.about_unready(batch.jobs, unready), *chain.about_left(waiting))
+    warnings = tuple(map(batch.mask, (*left, *checked)))
     fresh = tuple(each for name, each in contents.items() if remembered.get(name) != each)
     return Looked(
         jobs=jobs,

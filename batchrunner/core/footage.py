@@ -64,6 +64,11 @@ def _listed(job: ResolvedJob, given: Input) -> tuple[int, int] | None:
     return job.file.size, job.file.modified_ns
 
 
+def usable(jobs: Sequence[ResolvedJob], found: Mapping[str, Inspected]) -> Sequence[ResolvedJob]:
+    """Return the jobs whose local files were all found to be what they have to be."""
+    return [job for job in jobs if all(given.value in found for given in _local(job))]
+
+
 def about_unready(jobs: Sequence[ResolvedJob], unready: AbstractSet[str]) -> Iterator[Problem]:
     """Yield a warning for each folder with files that are left for the next run."""
     paths: dict[Place, list[str]] = {}
@@ -82,13 +87,14 @@ def check(
     *,
     tier: str | None,
     beside: Sequence[ResolvedJob] = (),
+    told: Findings | None = None,
 ) -> tuple[Problem, ...]:
     """Return warnings; raises ManifestError with everything that cannot be rendered as it is asked for.
 
     `found` has every local file of the jobs, and the jobs have been through `expand.with_ends`. Without a tier only
-    what no plan takes is refused. `beside` has jobs that these may be made from.
+    what no plan takes is refused. `beside` has jobs that these may be made from. What was `told` before is raised, too.
     """
-    told = Findings()
+    told = told or Findings()
     sources = {job.id: job for job in (*beside, *jobs)} if any(job.source for job in jobs) else {}
     for job in first_of_each(jobs):
         prefix = job.path

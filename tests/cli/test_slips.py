@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import shutil
 
 import click
 import pytest
@@ -100,3 +101,27 @@ def test_an_input_that_names_no_file_is_told_with_how_it_is_written(folder, caps
     assert len(said) == len(hints)
     for line, hint in zip(said, hints, strict=True):
         assert hint in line
+
+
+def test_all_that_is_wrong_with_the_files_is_told_at_once(folder, media, capsys):
+    shutil.copy(media / "a.mp4", "a.mp4")
+    shutil.copy(media / "a.png", "a.png")
+    Path("junk.mp4").write_bytes(b"junk" * 100)
+    Path("night.yaml").write_text("""\
+version: 1
+defaults: {video-to-video: {style: {art_style: Ink}}}
+jobs:
+  - {id: junk, kind: video-to-video, input: junk.mp4, end_seconds: 1}
+  - {id: chained, kind: video-to-video, input: {job: junk}, end_seconds: end}
+  - {id: good, kind: video-to-video, input: a.mp4, end_seconds: end}
+  - {id: long, kind: video-to-video, input: a.mp4, end_seconds: 9}
+  - {id: behind, kind: video-to-video, input: {job: still}, end_seconds: 9}
+  - {id: still, kind: image-to-video, input: a.png, end_seconds: 5}
+""")
+    assert main(["validate", "night.yaml"]) == 2
+    told = [line.split(": ", 1) for line in capsys.readouterr().err.splitlines() if line.startswith("night.yaml:")]
+    assert [(place, words.split(",")[0]) for place, words in told] == [
+        ("night.yaml:4:45", "junk.mp4 cannot be played: Invalid data found when processing input"),
+        ("night.yaml:7:65", "end_seconds is 9"),
+        ("night.yaml:8:74", "end_seconds is 9"),
+    ]
