@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner import assembly, foresight, session as sessions, statelock
-from batchrunner.access import Access, access as access_of, account as read_account, client as client_of
+from batchrunner import assembly, foresight, session as sessions, statelock, store
+from batchrunner.access import Access, access as access_of, account as read_account, client as client_of, key_of
 from batchrunner.batch import Batch
 from batchrunner.caps import refuse_vain_caps
 from batchrunner.clock import WallClock
@@ -24,7 +25,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.schedule import Stop
 from batchrunner.core.workers import Workers
 from batchrunner.engine import Engine
-from batchrunner.errors import Exit
+from batchrunner.errors import Exit, UsageError
 from batchrunner.herald import Herald
 from batchrunner.marks import Marks
 from batchrunner.muster import mustered
@@ -95,9 +96,14 @@ def provider(
 
     Raises:
         StateUnusable: no run can be recorded where the state file is; nothing was begun.
+        UsageError: there is no key, or no address of a provider.
     """
     statelock.check_folder(batch.state)
     if not is_sandbox:
+        if access is None and not key_of(os.environ) and _is_of_sandbox(batch.state):
+            raise UsageError(
+                "there is no API key, and this batch was begun on a sandbox", hint="--sandbox goes on with it there"
+            )
         yield access or access_of(os.environ)
         return
     from batchrunner.sandbox import launch  # noqa: PLC0415 - most runs need no sandbox
@@ -106,6 +112,11 @@ def provider(
     data = batch.root / f"{batch.path.stem}.sandbox"
     with launch.start(Settings(data_dir=data, scale=scale)) as running:
         yield Access(base_url=running.base_url, key=API_KEY, proxies=Proxies())
+
+
+def _is_of_sandbox(state: Path) -> bool:
+    with store.open_to_read(state) as view:
+        return view is not None and view.fact("provider") == "sandbox"
 
 
 async def carry_out(

@@ -404,6 +404,12 @@ def test_a_killed_demo_goes_on_and_then_says_that_all_is_done(tmp_path):
     assert "all done" in again.err
     assert "accepted" not in again.err
     assert {job["state"] for job in program.run("demo", "show", "--json").json()["jobs"]} == {"done"}
+    program.env["MAGIC_HOUR_API_KEY"] = ""
+    keyless = program.here("download", "show/demo.yaml")
+    assert (keyless.code, "hint: --sandbox goes on with it there\n" in keyless.err) == (2, True)
+    (tmp_path / "show" / "renders" / "orbit-neon.mp4").unlink()
+    assert program.run("download", "show/demo.yaml", "--sandbox").code == 0
+    assert (tmp_path / "show" / "renders" / "orbit-neon.mp4").exists()
 
 
 def test_the_log_of_a_real_run_replays_to_its_snapshot(program, batch):
