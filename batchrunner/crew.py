@@ -17,14 +17,13 @@ import os
 from pathlib import Path
 import secrets
 import shutil
-import stat
 import sys
 import tempfile
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from batchrunner import environ, private
+from batchrunner import environ, private, system
 from batchrunner.errors import UsageError
 
 CONNECT_S: Final = 5.0
@@ -221,15 +220,9 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         lock = _lock_of(folder)
         with suppress(Timeout, OSError, NotImplementedError):
-            if _is_ours(folder):
+            if system.is_own_folder(folder.lstat()):
                 lock.acquire(timeout=0)
                 _remove(folder, lock)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder, and no link to one, that belongs to who runs this."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and (os.name == "nt" or found.st_uid == os.getuid())
 
 
 async def _ready(scheduler: Any, count: int, crew: _Crew) -> None:
@@ -306,7 +299,7 @@ class _Crew:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the run, which has them collect what was bought
+                **system.own_session(),  # Ctrl-C is for the run, which has them collect what was bought
             )
 
     def last_words(self) -> str:

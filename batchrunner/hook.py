@@ -7,16 +7,15 @@ job can become a command, and without the account's keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 import os
 from pathlib import Path
 import queue
-import signal
 import subprocess
 import threading
 import time
 from typing import Final
 
+from batchrunner import system
 from batchrunner.environ import NOTIFY, SECRETS
 from batchrunner.errors import UsageError
 
@@ -107,10 +106,10 @@ class Hook:
             self._ends_at = float("-inf")
             running = list(self._running)
         for process in running:
-            _send(process, is_asked=True)
+            system.end(process, is_asked=True)
         self._join(GRACE_S)
         for process in running:  # what it started may be there when it is not
-            _send(process, is_asked=False)
+            system.end(process, is_asked=False)
         self._join(GRACE_S)
 
     def _work(self) -> None:
@@ -129,7 +128,7 @@ class Hook:
         try:
             process.communicate(line.encode(), timeout=self._longest_s)
         except subprocess.TimeoutExpired:
-            _send(process, is_asked=False)
+            system.end(process, is_asked=False)
             process.communicate()
             self._failed(job_id, f"took longer than {self._longest_s:g} s and was ended")
         else:
@@ -152,7 +151,7 @@ class Hook:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                **system.own_session(),
             )
             self._running.add(process)
             return process
@@ -170,17 +169,6 @@ class Hook:
             is_told = self._failures <= _TOLD
         if is_told:
             self._tell(f"warning: on_job_done {what} for {job_id}; the run is not touched by it")
-
-
-def _send(process: subprocess.Popen[bytes], *, is_asked: bool) -> None:
-    """Ask a command and what it started to end, or end them; those that have ended already are no matter."""
-    with suppress(OSError):
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGTERM if is_asked else signal.SIGKILL)
-        elif is_asked:
-            process.terminate()
-        else:
-            process.kill()
 
 
 def checked(command: Sequence[str], *, folder: Path) -> None:

@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 from typing import Self
 
-from batchrunner import private, xdg, zones
+from batchrunner import private, system, zones
 from batchrunner.core.retry import Instant
 from batchrunner.errors import StateUnusable
 from batchrunner.stateview import View
@@ -43,7 +43,7 @@ class Marks:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
         """What is noted in the person's state folder."""
-        return cls(xdg.state_folder(environ) / "states")
+        return cls(system.state_folder(environ) / "states")
 
     def note(self, view: View, *, at: Instant) -> None:
         """Note how far a state file has come; where that cannot be kept, it is not."""

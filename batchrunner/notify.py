@@ -18,6 +18,7 @@ import time
 from typing import Any, Final, Protocol
 import warnings
 
+from batchrunner import system
 from batchrunner.core.notices import Notice
 from batchrunner.environ import NOTIFY
 from batchrunner.errors import UsageError
@@ -61,7 +62,7 @@ def _in_file(file: Path) -> Iterable[str]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read {file}: {why}") from None
-    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if system.others_may(mode, stat.S_IRGRP | stat.S_IROTH):
         raise UsageError(
             f"others can read {file}, and the addresses in it hold passwords",
             hint=f"chmod 600 {file}, and run it again",

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 import shlex
 
-from batchrunner import xdg, zones
+from batchrunner import system, zones
 from batchrunner.core import catalog as catalogue, findings, reader
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.reader import Around
@@ -17,17 +17,17 @@ from batchrunner.errors import UsageError
 
 def user_catalog_path(environ: Mapping[str, str]) -> Path:
     """The person's own catalogue, which corrects and adds to the one that the package carries; it need not exist."""
-    return xdg.config_folder(environ) / "catalog.yaml"
+    return system.config_folder(environ) / "catalog.yaml"
 
 
 def notify_path(environ: Mapping[str, str]) -> Path:
     """The person's file of addresses that notices are sent to; it need not exist."""
-    return xdg.config_folder(environ) / "notify"
+    return system.config_folder(environ) / "notify"
 
 
 def pictures_folder(environ: Mapping[str, str]) -> Path:
     """Where small pictures are kept, by runs and their workers, by reports and dashboards; they can be made again."""
-    return xdg.cache_folder(environ) / "pictures"
+    return system.cache_folder(environ) / "pictures"
 
 
 def around(variables: Mapping[str, str], environ: Mapping[str, str]) -> Around:

@@ -8,6 +8,8 @@ from pathlib import Path
 import tempfile
 from typing import Final
 
+from batchrunner import system
+
 MODE: Final = 0o600
 
 
@@ -31,7 +33,7 @@ def make_private(file: int | Path) -> None:
 def is_private(path: Path) -> bool:
     """Whether nobody but the owner may read or write it; also where there is nothing at all."""
     try:
-        return os.name == "nt" or not path.stat().st_mode & 0o077
+        return not system.others_may(path.stat().st_mode, 0o077)
     except OSError:
         return True
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 import platform
 import sqlite3
@@ -18,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from pydantic_core import from_json
 
-from batchrunner import stateerrors
+from batchrunner import stateerrors, system
 from batchrunner.core import job as machine, ledger, looks, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
@@ -45,16 +44,7 @@ class RunRecord:
     @property
     def is_alive(self) -> bool | None:
         """Whether a process with its number lives; None where that cannot be told from here."""
-        # Elsewhere than on POSIX, to ask a process whether it lives is to end it.
-        if os.name != "posix" or self.host != platform.node():
-            return None
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return True
-        except (OSError, OverflowError):
-            return False
-        return True
+        return system.is_alive(self.pid) if self.host == platform.node() else None
 
     @property
     def is_going_on(self) -> bool:

@@ -24,7 +24,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from batchrunner import private, xdg
+from batchrunner import private, system
 
 CHECK_S = 0.5
 """Seconds between two tries to take a till that another run has."""
@@ -50,7 +50,7 @@ class Till:
     def of(cls, environ: Mapping[str, str], *, provider: str, account: str) -> Self:
         """The till of an account at a provider; of one that does not name its accounts, all have the same till."""
         name = hashlib.sha256(f"{provider}\n{account}".encode()).hexdigest()[:16]
-        return cls(xdg.state_folder(environ) / "accounts" / name)
+        return cls(system.state_folder(environ) / "accounts" / name)
 
     async def wait(self, *, batch: Path, tell: Callable[[str], None]) -> None:
         """Take the till as soon as it is free; `tell` is given the words for the person who waits."""

@@ -17,7 +17,7 @@ import sys
 from types import TracebackType
 from typing import Final, Self, TypeVar, assert_never
 
-from batchrunner import environ, viewer
+from batchrunner import environ, system, viewer
 from batchrunner.core.result import Doubt
 from batchrunner.errors import DamagedFile
 from batchrunner.viewer import Answer, Damaged, Failed, Looked, Question
@@ -133,7 +133,7 @@ class Viewers:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,  # FFmpeg has much to say
-                start_new_session=True,  # Ctrl-C is for the run
+                **system.own_session(),  # Ctrl-C is for the run
             )
         except (OSError, NotImplementedError, RuntimeError) as error:  # of some event loops, or without any program
             self._give_up(str(error) or type(error).__name__)

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "core": {"errors"},
     "errors": set(),
     "report": {"core", "errors"},
-    "sandbox": {"errors"},
+    "sandbox": {"errors", "system"},
     "provider": {"core", "errors", "__version__"},
     "media": {"core", "errors"},
 }
@@ -47,6 +47,15 @@ def modules(part: str) -> list[Path]:
 def test_a_part_imports_no_more_than_it_may(part):
     found = {(path.name, name) for path in modules(part) for name in imported(ast.parse(path.read_text("utf-8")))}
     assert {(where, name) for where, name in found if name not in ALLOWED[part] | {part}} == set()
+
+
+def test_one_module_knows_which_system_it_is_on():
+    """What differs between systems stands in one place; a test of another system has only that to look at."""
+    asks = re.compile(
+        r"\bsys\.platform\b|\bos\.name\b|\bplatform\.system\(|\bhasattr\((?:os|signal|socket),|\bget(?:e?uid|pgid)\("
+    )
+    paths = [path for path in PACKAGE.rglob("*.py") if asks.search(path.read_text("utf-8"))]
+    assert [str(path.relative_to(PACKAGE)) for path in paths] == ["system.py"]
 
 
 def test_no_import_is_relative_to_its_place():

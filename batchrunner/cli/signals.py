@@ -1,4 +1,4 @@
-"""Ctrl-C in two stages, and what ends a program without asking. What differs between systems stands here."""
+"""Ctrl-C in two stages, and what ends a program without asking."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from contextlib import contextmanager
 import signal
 from types import FrameType
 
-ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
-"""A person at the keyboard; SIGBREAK is Windows' Ctrl-Break."""
-
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The system shuts down, or the terminal has gone: nobody waits for what is still to be collected."""
+from batchrunner.system import ASKING, ENDING
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Final, Self
 
+from batchrunner import system
 from batchrunner.errors import BatchrunnerError, Exit, StateLocked
 from batchrunner.sandbox.settings import Settings
 
@@ -63,7 +64,7 @@ def start(settings: Settings, *, timeout_s: float = 30.0) -> Running:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            **_own_group(),
+            **system.own_group(),  # Ctrl-C is for the program, which then stops its sandbox in its own time
         )
         line = _first_line(process, timeout_s=timeout_s)
         try:
@@ -101,13 +102,6 @@ def _command(settings: Settings) -> list[str]:
         *([] if settings.chaos is None else [f"--chaos={settings.chaos}"]),
         *([] if settings.webhook_url is None else [f"--webhook-url={settings.webhook_url}"]),
     ]
-
-
-def _own_group() -> dict[str, Any]:
-    """Out of the terminal's group: Ctrl-C is for the program, which then stops its sandbox in its own time."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"process_group": 0}
 
 
 def _first_line(process: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:

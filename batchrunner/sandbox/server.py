@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 import uvicorn
 
+from batchrunner import system
 from batchrunner.errors import UsageError
 from batchrunner.sandbox import (
     answers,
@@ -383,8 +384,7 @@ def _listen(settings: Settings) -> socket.socket:
         # Named as TCP, so that asyncio switches off Nagle's algorithm: it costs 40 ms an answer otherwise.
         listener = socket.socket(family, kind, protocol)
         try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            system.take_port_again(listener)
             listener.bind(address)
             listener.listen(_BACKLOG)
         except OSError:

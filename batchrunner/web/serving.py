@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 import ipaddress
 import logging
-import os
 import socket
 
 from starlette.types import ASGIApp
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from batchrunner import system
 from batchrunner.errors import UsageError
 
 CONNECTIONS = 100
@@ -99,8 +99,7 @@ def listen(host: str, port: int, *, what: str, hint: str) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            system.take_port_again(listener)
             listener.bind(address)
             listener.listen(CONNECTIONS)
         except OSError:
