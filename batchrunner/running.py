@@ -99,8 +99,9 @@ def provider(
         UsageError: there is no key, or no address of a provider.
     """
     statelock.check_folder(batch.state)
+    data = batch.root / f"{batch.path.stem}.sandbox"
     if not is_sandbox:
-        if access is None and not key_of(os.environ) and _is_of_sandbox(batch.state):
+        if access is None and not key_of(os.environ) and data.exists() and _is_of_sandbox(batch.state):
             raise UsageError(
                 "there is no API key, and this batch was begun on a sandbox", hint="--sandbox goes on with it there"
             )
@@ -109,7 +110,6 @@ def provider(
     from batchrunner.sandbox import launch  # noqa: PLC0415 - most runs need no sandbox
     from batchrunner.sandbox.settings import API_KEY, Settings  # noqa: PLC0415 - as above
 
-    data = batch.root / f"{batch.path.stem}.sandbox"
     with launch.start(Settings(data_dir=data, scale=scale)) as running:
         yield Access(base_url=running.base_url, key=API_KEY, proxies=Proxies())
 
