@@ -325,6 +325,9 @@ def _rate(job: Job) -> Fraction:
     return Fraction(dearest_charge(job) or 0) / Fraction(job.spec.seconds or 1)
 
 
+_OF_ONE_JOB: Final = "the cap of one job (budget.per_job, or --max-credits-per-job)"
+
+
 def refuses(spec: Spec, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
     """Why a job may not be bought under these caps now, with the figures; None when it may."""
     hold = spending.reserved_for(spec)
@@ -334,7 +337,7 @@ def refuses(spec: Spec, caps: Caps, spending: Spending, *, now: Instant) -> str 
         return f"budget.per_day cannot be counted: {spending.unreadable} cannot be read; mend it, or move it away"
     mine = group(spec).names
     checks = (
-        (caps.per_job, 0, "the cap of one job (budget.per_job)"),
+        (caps.per_job, 0, _OF_ONE_JOB),
         *((cap, spent, label) for cap, spent, label, name in _sums(caps, spending, now) if name in {None, *mine}),
     )
     for cap, spent, label in checks:
@@ -370,7 +373,7 @@ def _sums(caps: Caps, spending: Spending, now: Instant) -> Iterator[tuple[int | 
 def passed(job: Job, caps: Caps, spending: Spending, *, now: Instant) -> str | None:
     """The cap that a job's charge has passed, with the figures: it was charged more than could be known before."""
     sums = ((cap, spent, label) for cap, spent, label, name in _sums(caps, spending, now) if _is_of(job, name))
-    for cap, spent, label in ((caps.per_job, exposure(job), "the cap of one job (budget.per_job)"), *sums):
+    for cap, spent, label in ((caps.per_job, exposure(job), _OF_ONE_JOB), *sums):
         if cap is not None and spent > cap:
             return f"{label} is {cap:,} and was passed: {spent:,} spent or reserved, since {_dearer_words(job)}"
     if caps.keep_balance is not None and spending.balance is not None:
