@@ -21,6 +21,7 @@ from batchrunner.core.redact import by_form
 COMPLETE: Final = "complete"
 ERROR: Final = "error"
 CANCELED: Final = "canceled"
+OVER: Final = frozenset({COMPLETE, ERROR, CANCELED})
 """Statuses after which nothing moves; every other one, known or not, is still under way."""
 
 LONGEST_TEXT = 500
@@ -159,7 +160,7 @@ def created(body: bytes, *, hide: Hide = as_it_is) -> Created:
     project_id = _text(data.get("id"))
     if project_id is None or not _can_be_id(data["id"].strip()):
         raise Unreadable("the answer holds no project id", project_id=rescued_id(body, hide=hide))
-    return Created(project_id=project_id, credits_charged=_charge(data.get("credits_charged")))
+    return Created(project_id=project_id, credits_charged=_estimate(data.get("credits_charged")))
 
 
 def _can_be_id(text: str) -> bool:
@@ -192,13 +193,15 @@ def project(body: bytes, *, project_id: str, hide: Hide = as_it_is) -> Project:
         raise Unreadable("the answer is about another project than the one that was asked for")
     found = data.get("error")
     error = found if isinstance(found, dict) else {}
+    is_deleted = data.get("enabled") is False
+    charge = _charge if is_deleted or status in OVER else _estimate
     return Project(
         id=project_id,
         status=status,
         name=_name(data.get("name")),
         type=_word(data.get("type")),
-        is_deleted=data.get("enabled") is False,
-        credits_charged=_charge(data.get("credits_charged")),
+        is_deleted=is_deleted,
+        credits_charged=charge(data.get("credits_charged")),
         error_code=_word(error.get("code")),
         error_message=_brief(_text(error.get("message")) or "") or None,
         downloads=_downloads(data),
@@ -309,6 +312,14 @@ def _charge(value: Any) -> int | None:
     """Credits charged; one below zero is nothing to reckon with."""
     credits = _whole(value)
     return credits if credits is not None and credits >= 0 else None
+
+
+def _estimate(value: Any) -> int | None:
+    """Credits charged for what is still under way; none at all are a charge that is yet to be told.
+
+    Every render is charged when it is queued, and only a refund makes that 0 (SDK 0.90.0, docstring of `create`).
+    """
+    return _charge(value) or None
 
 
 def _instant(value: Any) -> float | None:

@@ -101,6 +101,46 @@ def test_a_clip_faster_than_the_estimates_rate_is_held_for_all_its_frames(own):
     assert "60 frames a second" in str(job["warnings"])
 
 
+CAPPED = """\
+version: 1
+budget: {credits: 250}
+limits: {in_flight: 9}
+jobs:
+  - id: "fast-{take}"
+    kind: video-to-video
+    input: fast.mp4
+    end_seconds: 1
+    fps_resolution: FULL
+    style: {art_style: Ink}
+    matrix: {take: [1, 2, 3]}
+"""
+
+
+SETTLES_HIGHER = [{"step": "render", "settle": {"factor": 2.0}}]
+CHARGES_NOTHING_YET = [{"step": "create", "extra": {"credits_charged": 0}}]
+
+
+@pytest.mark.parametrize("own", [SETTLES_HIGHER], indirect=True)
+def test_a_cap_holds_though_the_charge_that_is_told_first_is_below_what_the_render_settles_at(own):
+    """The answer to a submission is an estimate at 30 frames a second, whatever the clip has."""
+    write_clip(own.folder / "fast.mp4", fps=60, seconds=1.0, hue=0.2)
+    manifest = own.folder / "fast.yaml"
+    manifest.write_text(CAPPED)
+    ended = own.run("run", manifest.name)
+    charged = [create["charged"] for create in own.provider.creates("fast")]
+    assert (ended.code, charged) == (8, [120, 120]), ended.err
+
+
+@pytest.mark.parametrize("own", [CHARGES_NOTHING_YET], indirect=True)
+def test_a_charge_of_nothing_is_one_that_is_yet_to_be_told(own):
+    write_clip(own.folder / "fast.mp4", fps=30, seconds=1.0, hue=0.2)
+    manifest = own.folder / "late.yaml"
+    manifest.write_text(CAPPED.replace("250", "130"))
+    ended = own.run("run", manifest.name)
+    assert (ended.code, len(own.provider.creates("late"))) == (8, 2), ended.err
+    assert ", 0 credits" not in ended.err
+
+
 def test_after_a_hard_cutoff_the_next_run_collects(own):
     manifest = own.folder / "hard.yaml"
     text = UNPRICED.replace("unpriced: allow", "credits: 500, cutoff: hard").replace("in_flight: 1", "in_flight: 9")

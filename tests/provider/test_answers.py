@@ -54,7 +54,7 @@ def body(**fields: Any) -> bytes:
         ({}, None),
         ({"credits_charged": 450}, 450),
         ({"credits_charged": 450.0}, 450),
-        ({"credits_charged": 0}, 0),
+        ({"credits_charged": 0}, None),
         ({"credits_charged": None}, None),
         ({"credits_charged": "450"}, None),
         ({"credits_charged": 450.5}, None),
@@ -391,6 +391,23 @@ def test_a_project_as_it_is_now_and_as_it_was() -> None:
     read = [wire.project(json.dumps(each).encode(), project_id=ID) for each in (now, then)]
     assert read[0] == read[1]
     assert read[0].downloads == (wire.Download(url="https://h/a?x=1", expires_at=1790812800.0),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "credits"),
+    [
+        ({"status": "queued"}, None),
+        ({"status": "rendering"}, None),
+        ({"status": "thinking"}, None),
+        ({"status": "rendering", "enabled": False}, 0),
+        ({"status": "complete"}, 0),
+        ({"status": "error"}, 0),
+        ({"status": "canceled"}, 0),
+    ],
+)
+def test_only_what_is_over_may_have_cost_nothing(fields: dict[str, Any], credits: int | None) -> None:
+    said = json.dumps({"id": ID, "credits_charged": 0, **fields}).encode()
+    assert wire.project(said, project_id=ID).credits_charged == credits
 
 
 @given(
