@@ -209,12 +209,22 @@ def project(body: bytes, *, project_id: str, hide: Hide = as_it_is) -> Project:
 
 
 def _downloads(data: Mapping[str, Any]) -> tuple[Download, ...]:
-    """The addresses of the results; from the deprecated single `download` where the list is missing."""
+    """The addresses of the results; from the deprecated single `download` where the list is missing.
+
+    The provider is known to give one video (2026-09). Of several files, those that are no clip by their names are left
+    out; a single one is taken for what it is said to be.
+    """
     items = data.get("downloads")
     if not isinstance(items, list) or not items:
         items = [data.get("download")]
     pairs = [(_text(item.get("url")), item.get("expires_at")) for item in items if isinstance(item, dict)]
-    return tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
+    found = tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
+    clips = tuple(each for each in found if not _NO_CLIP.search(each.url.partition("?")[0]))
+    return clips or found
+
+
+_NO_CLIP = re.compile(r"\.(?:png|jpe?g|jfif|gif|webp|avif|heic|heif|bmp|tiff?|json|txt|vtt|srt)$", re.IGNORECASE)
+"""The path of what comes beside a clip, as a preview does: it would never pass for one, and keep the clip from disk."""
 
 
 def error_body(body: bytes, *, hide: Hide = as_it_is) -> ErrorBody:

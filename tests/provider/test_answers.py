@@ -394,6 +394,22 @@ def test_a_project_as_it_is_now_and_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["a.mp4", "b.mp4"], ["a.mp4", "b.mp4"]),
+        (["thumb.jpg?x=.mp4", "output.mp4?x=.jpg"], ["output.mp4?x=.jpg"]),
+        (["output", "poster.WEBP", "words.vtt"], ["output"]),
+        (["thumb.jpg"], ["thumb.jpg"]),
+        (["thumb.jpg", "thumb.png"], ["thumb.jpg", "thumb.png"]),
+    ],
+)
+def test_what_is_no_clip_by_its_name_is_left_out_where_there_is_another(given: list[str], taken: list[str]) -> None:
+    said = {"id": ID, "status": "complete", "downloads": [{"url": f"https://h/p.png/{name}"} for name in given]}
+    found = wire.project(json.dumps(said).encode(), project_id=ID).downloads
+    assert [each.url for each in found] == [f"https://h/p.png/{name}" for name in taken]
+
+
+@pytest.mark.parametrize(
     ("fields", "credits"),
     [
         ({"status": "queued"}, None),
