@@ -41,6 +41,27 @@ def test_a_key_that_may_not_even_read_its_account_is_the_matter_and_not_the_netw
     assert "its plan may not include the API" in key["advice"]
 
 
+@pytest.mark.parametrize("own", [[{"step": "account", "status": 503, "retry_after": 90}]], indirect=True)
+def test_an_account_that_cannot_be_read_now_is_told_with_what_helps(own):
+    manifest = own.folder / "busy.yaml"
+    manifest.write_text(TWO_JOBS)
+    for command in (("run", manifest.name), ("account",)):
+        ended = own.run(*command)
+        assert ended.code == 5, ended.err
+        assert "error: the account could not be read: HTTP 503" in ended.err
+        assert "try again in a while; nothing was bought; it asks to be left alone for 90 s" in ended.err
+    planned = own.run("plan", manifest.name)
+    assert (planned.code, "warning: made without the account: " in planned.err) == (0, True), planned.err
+
+
+@pytest.mark.parametrize("own", [[]], indirect=True)
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_the_address_of_the_api_may_be_written_with_its_version(own, end):
+    own.env["MAGIC_HOUR_BASE_URL"] = own.provider.base_url + end
+    ended = own.run("account", "--json")
+    assert (ended.code, ended.json()["credits"]) == (0, 100_000), ended.err
+
+
 @pytest.mark.parametrize("own", [[{"step": "render", "job": "*/clip-0 *", "settle": {"factor": 4.0}}]], indirect=True)
 def test_settling_far_above_the_hold_stops_the_group_too(own):
     manifest = own.folder / "late.yaml"
