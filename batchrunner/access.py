@@ -29,6 +29,7 @@ FORBIDDEN_HINT = (
 and other clients of the API take it for a bad key. On the account, which every plan has, it is about the key."""
 
 REFUSED_HINT = "make a key at https://magichour.ai/developer and set MAGIC_HOUR_API_KEY"
+BUSY_HINT = "the provider answers, and cannot do it now: try again in a while; nothing was bought"
 UNREACHABLE_HINT = "check the network, HTTPS_PROXY and NO_PROXY, a firewall, and MAGIC_HOUR_BASE_URL"
 
 
@@ -92,7 +93,8 @@ def access(environ: Mapping[str, str]) -> Access:
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError("MAGIC_HOUR_API_KEY holds characters that no key has", hint="copy it again")
-    base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/")
+    # Documentation writes addresses with and without the version, which is in every path.
+    base_url = (environ.get("MAGIC_HOUR_BASE_URL") or BASE_URL).rstrip("/").removesuffix("/v1").rstrip("/")
     if not _is_address(base_url):
         raise UsageError("MAGIC_HOUR_BASE_URL is no http(s) address, or holds a user name or a password")
     # What has no TLS is this machine's sandbox, and needs no proxy, be it one that we could use or not.
@@ -140,8 +142,16 @@ async def account(client: Client) -> wire.Account:
             text = f"the key is refused: {error}"
             raise KeyRefused(text, status=error.status, code=error.code, hint=hint) from error
         if error.status != 404:
-            raise
+            raise _told_of("the account", error) from error
         return wire.Account(id="", tier=None, credits=None)
+
+
+def _told_of(what: str, error: Rejected) -> Rejected:
+    """A refused read in words that say what was read, and what helps."""
+    asked_s = error.retry_after_s
+    hint = BUSY_HINT if asked_s is None else f"{BUSY_HINT}; it asks to be left alone for {asked_s:g} s"
+    text = f"{what} could not be read: {error}"
+    return type(error)(text, status=error.status, code=error.code, retry_after_s=asked_s, hint=hint)
 
 
 async def account_of(access: Access) -> wire.Account:
@@ -185,7 +195,7 @@ async def find_project(access: Access, job: Job, project_id: str) -> wire.Projec
             found = await open_client.project(project_id)
         except Rejected as error:
             if error.status != 404:
-                raise
+                raise _told_of(f"project {project_id}", error) from error
             raise UsageError(f"the provider knows no project {project_id!r}", hint=f"look in {LIBRARY}") from error
     objection = evidence.misfit(job, project_type=found.type, name=lostlog.known_name(job, found.name))
     if found.is_deleted or objection:

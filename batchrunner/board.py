@@ -68,7 +68,7 @@ class Summary:
     """A batch in figures, which are those of `status`.
 
     Attributes:
-        reserved: credits of submissions whose charge is not told yet, as the caps count them.
+        reserved: credits that the caps count beside what is charged, since a charge is not told yet, or not final.
         cap: of the manifest's budget, in credits.
         suspects: finished jobs whose result is in doubt.
         forecast: when it will be over; None where nothing goes on, or there is nothing to go by.
@@ -129,7 +129,7 @@ class _Sums:
             refunded=now.refunded + sign * of.refunded,
             unknown=now.unknown + sign * of.unknown,
         )
-        self.reserved += sign * (budget.exposure(job) if job.charged is None else 0)
+        self.reserved += sign * (budget.exposure(job) if job.charged is None else budget.reserved_above(job))
 
 
 class Board:

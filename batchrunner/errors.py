@@ -10,7 +10,7 @@
     │   ├── NoAnswer                  5    it may have been accepted; nobody can tell from here
     │   └── Rejected                  5    the provider answered with an error status
     │       ├── KeyRefused            6    401, and 403 where the account is asked for
-    │       └── OutOfCredits          7    402 with the code insufficient_credits
+    │       └── OutOfCredits          7    402, or 422 that says so: not enough credits
     ├── TransferError                 3    bytes did not arrive; the transfer can be repeated
     │   ├── AddressExpired            3    the presigned address is no longer valid
     │   ├── DamagedFile               3    what arrived is not what was promised
@@ -148,7 +148,7 @@ class KeyRefused(Rejected):
 
 
 class OutOfCredits(Rejected):
-    """402 with the code insufficient_credits: the account cannot pay for the request."""
+    """402, or a 422 that says so: the account cannot pay for the request."""
 
     exit_code = Exit.OUT_OF_CREDITS
 

@@ -67,7 +67,7 @@ def agrees(board: Board, view: View) -> None:
     assert dict(summary.by_state) == totals.by_state(jobs)
     assert summary.totals == view.totals()
     assert summary.estimated == totals.estimated(jobs)
-    assert summary.reserved == sum(budget.exposure(job) for job in view.all_attempts() if job.charged is None)
+    assert summary.reserved == sum(budget.exposure(job) - (job.charged or 0) for job in view.all_attempts())
 
 
 def test_it_stays_in_step_through_attempts_and_failures(manifest: Path) -> None:

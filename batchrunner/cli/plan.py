@@ -141,7 +141,7 @@ def _account() -> wire.Account | None:
     try:
         return asyncio.run(account_of(access(os.environ)))
     except ProviderError as error:
-        show.say(f"warning: the account could not be read: {error}")
+        show.say(f"warning: made without the account: {error}")
         if error.hint:
             show.say(f"hint: {error.hint}")
         return None

@@ -160,7 +160,22 @@ def note(job: Job, known: Mapping[str, Job]) -> str:
         return f"{said}; it starts over when its refund is seen"
     if job.trouble is not None:
         return f"{job.trouble.code}: {job.trouble.message}"
-    return f"project {job.project_id}" if job.project_id else ""
+    return _rendering(job) if job.state == "rendering" else f"project {job.project_id}" if job.project_id else ""
+
+
+SLOW_S = 3600.0
+"""After so long a render is slow, whatever it is of: the provider's medians are 74 s and 772 s (2026-07)."""
+
+
+def _rendering(job: Job) -> str:
+    """The project, and how long it has been under way where that is long; it is never given up, since it may come."""
+    from batchrunner import clock
+
+    age_s = 0.0 if job.accepted_at is None else clock.now() - job.accepted_at
+    if age_s < SLOW_S:
+        return f"project {job.project_id}"
+    said = f"slow: {job.status or 'no word yet'} after {show.seconds(age_s)}"
+    return f"project {job.project_id}, {said}; the provider's support finds it by this id"
 
 
 def shape(

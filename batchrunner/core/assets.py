@@ -96,6 +96,8 @@ def may_be_gone(failure: Failure, assets: Collection[Asset], *, now: Instant) ->
     age. A refusal that blames the body (400) says what is wrong with it. The address of a render is doubted at once:
     whether it is taken everywhere is not documented, and the render behind it may have been deleted.
     """
+    if failure.is_about_credits:
+        return False
     if failure.status in {400, 404, 422} and any(is_by_address(asset) for asset in assets):
         return failure.status != 400 or _speaks_of_addresses(failure.message)
     earlier = [asset for asset in assets if asset.is_reused or _is_aged(asset, now=now)]

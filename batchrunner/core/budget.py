@@ -1,7 +1,8 @@
 """The cap that holds during a run: reservation, never check-then-act.
 
 Every job counts for what it may still cost: nothing before it is submitted, its hold from the moment the intent to
-submit is recorded, what was charged once the provider has said so, what remains after a refund. Admitting a submit and
+submit is recorded, or more where it is charged more, what it settled at once it is rendered, what remains after a
+refund. Admitting a submit and
 reserving its hold are one step of the one loop, so that what is reserved and charged together never passes a cap,
 however many are in flight and however late their answers come.
 
@@ -101,12 +102,24 @@ _NOT_ASKED_FOR: Final = frozenset({State.READY, State.UPLOADED})
 _CAME_TO_NOTHING: Final = frozenset({State.FAILED, State.CANCELED})
 
 
+def reserved_above(job: Job) -> int:
+    """Credits of the hold that stay reserved beside what was charged, since the render may still settle at all of it.
+
+    What is charged when a render is queued is the provider's estimate, at 30 frames a second for video-to-video, and
+    is put right by the frames that really render (OpenAPI 2026-09): up, too, for a faster clip.
+    """
+    is_estimate = job.state is State.RENDERING and job.broke_at is None
+    if not is_estimate or job.charged is None or job.spec.hold is None:
+        return 0
+    return max(0, job.spec.hold - job.charged)
+
+
 def exposure(job: Job) -> int:
     """Credits that must be assumed for this attempt now."""
     if job.state in _NOT_ASKED_FOR:
         return 0
     if job.charged is not None:
-        return job.charged
+        return job.charged + reserved_above(job)
     # Asked for, and nobody said yet what it costs; or failed before it was ever accepted. One that was written off
     # while nobody could tell may have been accepted, and is counted for good.
     is_written_off = job.trouble is not None and job.trouble.code == UNCERTAIN

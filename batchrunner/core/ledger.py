@@ -1,8 +1,9 @@
 """Where every credit went: the log of events, read as an account book.
 
 Append-only like the log it is read from. A line is one movement of one attempt: reserved when the intent to submit was
-recorded, released when the submission was surely not accepted, charged when the provider took it, settled when it
-corrected the charge, refunded when it gave back what a failed or canceled render cost. What a person gave up while
+recorded, released when the submission was surely not accepted, charged when the provider took it (what was reserved
+beyond that stays so until the render is over), settled when it corrected the charge, refunded when it gave back what a
+failed or canceled render cost. What a person gave up while
 nobody could tell whether it was charged is written off: that moves nothing, and it stays reserved.
 """
 
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from batchrunner.core import events, job as machine
-from batchrunner.core.budget import group
+from batchrunner.core.budget import group, reserved_above
 from batchrunner.core.events import Event
 from batchrunner.core.evidence import Baseline
 from batchrunner.core.job import Job
@@ -80,6 +81,7 @@ def lines(log: Iterable[tuple[str, int, Event]]) -> Iterator[Line]:
     for before, after, event in machine.replay_all(log):
         if before is not None and before.attempt == after.attempt:
             yield from _movements(before, after, event)
+            yield from _kept(before, after, event)
 
 
 def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
@@ -96,7 +98,8 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
             yield from _change(before, after, event, Move.CHARGED)
         case events.RenderFailed() if before.project_id is not None and after.project_id is None:
             # It starts over: the job no longer knows what the failed project was charged, and the book must.
-            yield from _change(before, replace(before, charged=event.credits), event, Move.REFUNDED)
+            failed = replace(before, state=machine.State.FAILED, charged=event.credits)
+            yield from _change(before, failed, event, Move.REFUNDED)
         case events.RenderFailed() | events.RefundAwaited() | events.Canceled():
             yield from _change(before, after, event, Move.REFUNDED)
         case events.Corrected():
@@ -109,10 +112,17 @@ def _movements(before: Job, after: Job, event: Event) -> Iterator[Line]:
 def _change(before: Job, after: Job, event: Event, move: Move) -> Iterator[Line]:
     if before.charged is None and after.charged is not None:
         # What was never told stays reserved until it is: it is owed, though nobody says how much.
-        yield _line(after, event, Move.RELEASED, -(after.spec.hold or 0))
+        yield _line(after, event, Move.RELEASED, reserved_above(after) - (after.spec.hold or 0))
         yield _line(after, event, Move.CHARGED, after.charged)
     elif after.charged is not None and after.charged != before.charged:
         yield _line(after, event, move, after.charged - (before.charged or 0))
+
+
+def _kept(before: Job, after: Job, event: Event) -> Iterator[Line]:
+    """What stayed reserved beside an estimate, and is released when that is final."""
+    kept = reserved_above(after) - reserved_above(before)
+    if before.charged is not None and kept:
+        yield _line(after, event, Move.RESERVED if kept > 0 else Move.RELEASED, kept)
 
 
 def _line(job: Job, event: Event, move: Move, credits: int) -> Line:

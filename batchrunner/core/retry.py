@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+import re
 from typing import Any, Final, Literal
 
 from batchrunner.core import duration
@@ -79,11 +80,24 @@ class Failure:
 
     @property
     def is_about_credits(self) -> bool:
-        """Whether a 402 is about the balance; two other codes of 402 are about the plan (OpenAPI 2026-09)."""
-        return self.status == 402 and self.code not in PLAN_CODES
+        """Whether a refusal is about the balance."""
+        return is_about_credits(self.status, code=self.code, message=self.message)
 
 
 PLAN_CODES = frozenset({"subscription_required", "plan_upgrade_required"})
+NO_CREDITS = "insufficient_credits"
+_NO_CREDITS_IN_WORDS = re.compile(r"\b(?:insufficient|enough|out of)\s+credits\b", re.IGNORECASE)
+
+
+def is_about_credits(status: int | None, *, code: str | None, message: str) -> bool:
+    """Whether an answer refuses for want of credits.
+
+    402 does, but for two codes that are about the plan (OpenAPI 2026-09). Until 2026-03-05 it was 422 (changelog), with
+    nothing but words in its body then; 403, which no specification has, is for what a plan lacks (quick start).
+    """
+    if status == 402:
+        return code not in PLAN_CODES
+    return status in {403, 422} and (code == NO_CREDITS or _NO_CREDITS_IN_WORDS.search(message) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +174,7 @@ KNOWN_CODES: Final = (
     "invalid_file_format",
     "invalid_parameters",
     "invalid_video_file",
-    "insufficient_credits",
+    NO_CREDITS,
 )
 """The codes of a failed render that the provider's documentation names (2026-08); there may be others."""
 
@@ -267,9 +281,9 @@ def verdict(
 
 def _refusal(failure: Failure, until: Instant | None) -> Verdict | None:
     """What follows an answer that blames the request or the account; None for one that blames neither."""
-    if failure.status in BLAMES_THE_REQUEST or (failure.status == 402 and not failure.is_about_credits):
-        return GiveUp()
-    return Leave(until=until) if failure.status in BLAMES_THE_ACCOUNT else None
+    if failure.is_about_credits or failure.status == 401:
+        return Leave(until=until)
+    return GiveUp() if failure.status in BLAMES_THE_REQUEST | BLAMES_THE_ACCOUNT else None
 
 
 MOST_DOUBTS = 4

@@ -203,8 +203,8 @@ def stop_for(failure: Failure) -> Stop | None:
     """Whether a failure says something about more than its job, so that the run must stop buying."""
     if failure.status == 401:
         return Stop.KEY_REFUSED
-    # A 402 that blames the plan has another code and concerns that job only.
-    if failure.status == 402 and failure.is_about_credits:
+    # One that blames the plan concerns that job only.
+    if failure.is_about_credits:
         return Stop.OUT_OF_CREDITS
     # What cannot be put anywhere is not bought; what was bought and is small enough still is fetched.
     return Stop.DISK_FULL if failure.code == DISK_FULL else None

@@ -6,8 +6,8 @@ Three pools of connections, because they must not share anything:
 - `paid`: the two POSTs that cost credits, with the bearer, each on a fresh connection. On a kept one, a connection
   that died while idle looks like an answer lost after sending; on a fresh one, a failure to connect proves that
   nothing was sent. The next one may be opened a moment ahead.
-- `storage`: presigned addresses, without the bearer, whatever public host they point at; never a redirect. Downloads
-  keep their connections, uploads do not.
+- `storage`: presigned addresses, without the bearer, whatever public host they point at, by a redirect of a download,
+  too. Downloads keep their connections, uploads do not.
 
 The connections themselves are made in `connections` and `connector`, and foreign exceptions become ours in `failures`.
 """

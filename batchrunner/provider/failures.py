@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from batchrunner.core.redact import by_form, without_queries
-from batchrunner.core.retry import PLAN_CODES
+from batchrunner.core.retry import is_about_credits
 from batchrunner.errors import (
     AddressExpired,
     KeyRefused,
@@ -158,7 +158,7 @@ def raise_for_status(response: httpx.Response, body: bytes, *, hide: wire.Hide) 
     kind: type[Rejected] = Rejected
     if status == 401:
         kind = KeyRefused
-    elif status == 402 and said.code not in PLAN_CODES:
+    elif is_about_credits(status, code=said.code, message=said.message):
         kind = OutOfCredits
     raise kind(message, status=status, code=said.code, retry_after_s=_retry_after(response))
 

@@ -22,6 +22,7 @@ from batchrunner.core.redact import by_form
 COMPLETE: Final = "complete"
 ERROR: Final = "error"
 CANCELED: Final = "canceled"
+OVER: Final = frozenset({COMPLETE, ERROR, CANCELED})
 """Statuses after which nothing moves; every other one, known or not, is still under way."""
 
 LONGEST_TEXT = 500
@@ -160,7 +161,7 @@ def created(body: bytes, *, hide: Hide = as_it_is) -> Created:
     project_id = _text(data.get("id"))
     if project_id is None or not _can_be_id(data["id"].strip()):
         raise Unreadable("the answer holds no project id", project_id=rescued_id(body, hide=hide))
-    return Created(project_id=project_id, credits_charged=_charge(data.get("credits_charged")))
+    return Created(project_id=project_id, credits_charged=_estimate(data.get("credits_charged")))
 
 
 def _can_be_id(text: str) -> bool:
@@ -193,13 +194,15 @@ def project(body: bytes, *, project_id: str, hide: Hide = as_it_is) -> Project:
         raise Unreadable("the answer is about another project than the one that was asked for")
     found = data.get("error")
     error = found if isinstance(found, dict) else {}
+    is_deleted = data.get("enabled") is False
+    charge = _charge if is_deleted or status in OVER else _estimate
     return Project(
         id=project_id,
         status=status,
         name=_name(data.get("name")),
         type=_word(data.get("type")),
-        is_deleted=data.get("enabled") is False,
-        credits_charged=_charge(data.get("credits_charged")),
+        is_deleted=is_deleted,
+        credits_charged=charge(data.get("credits_charged")),
         error_code=_word(error.get("code")),
         error_message=_brief(_text(error.get("message")) or "") or None,
         downloads=_downloads(data),
@@ -207,12 +210,22 @@ def project(body: bytes, *, project_id: str, hide: Hide = as_it_is) -> Project:
 
 
 def _downloads(data: Mapping[str, Any]) -> tuple[Download, ...]:
-    """The addresses of the results; from the deprecated single `download` where the list is missing."""
+    """The addresses of the results; from the deprecated single `download` where the list is missing.
+
+    The provider is known to give one video (2026-09). Of several files, those that are no clip by their names are left
+    out; a single one is taken for what it is said to be.
+    """
     items = data.get("downloads")
     if not isinstance(items, list) or not items:
         items = [data.get("download")]
     pairs = [(_text(item.get("url")), item.get("expires_at")) for item in items if isinstance(item, dict)]
-    return tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
+    found = tuple(Download(url=url, expires_at=_instant(expires)) for url, expires in pairs if url)
+    clips = tuple(each for each in found if not _NO_CLIP.search(each.url.partition("?")[0]))
+    return clips or found
+
+
+_NO_CLIP = re.compile(r"\.(?:png|jpe?g|jfif|gif|webp|avif|heic|heif|bmp|tiff?|json|txt|vtt|srt)$", re.IGNORECASE)
+"""The path of what comes beside a clip, as a preview does: it would never pass for one, and keep the clip from disk."""
 
 
 def error_body(body: bytes, *, hide: Hide = as_it_is) -> ErrorBody:
@@ -312,6 +325,14 @@ def _charge(value: Any) -> int | None:
     """Credits charged; one below zero is nothing to reckon with."""
     credits = _whole(value)
     return credits if credits is not None and credits >= 0 else None
+
+
+def _estimate(value: Any) -> int | None:
+    """Credits charged for what is still under way; none at all are a charge that is yet to be told.
+
+    Every render is charged when it is queued, and only a refund makes that 0 (SDK 0.90.0, docstring of `create`).
+    """
+    return _charge(value) or None
 
 
 def _instant(value: Any) -> float | None:

@@ -42,6 +42,27 @@ def test_a_key_that_may_not_even_read_its_account_is_the_matter_and_not_the_netw
     assert "its plan may not include the API" in key["advice"]
 
 
+@pytest.mark.parametrize("own", [[{"step": "account", "status": 503, "retry_after": 90}]], indirect=True)
+def test_an_account_that_cannot_be_read_now_is_told_with_what_helps(own):
+    manifest = own.folder / "busy.yaml"
+    manifest.write_text(TWO_JOBS)
+    for command in (("run", manifest.name), ("account",)):
+        ended = own.run(*command)
+        assert ended.code == 5, ended.err
+        assert "error: the account could not be read: HTTP 503" in ended.err
+        assert "try again in a while; nothing was bought; it asks to be left alone for 90 s" in ended.err
+    planned = own.run("plan", manifest.name)
+    assert (planned.code, "warning: made without the account: " in planned.err) == (0, True), planned.err
+
+
+@pytest.mark.parametrize("own", [[]], indirect=True)
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_the_address_of_the_api_may_be_written_with_its_version(own, end):
+    own.env["MAGIC_HOUR_BASE_URL"] = own.provider.base_url + end
+    ended = own.run("account", "--json")
+    assert (ended.code, ended.json()["credits"]) == (0, 100_000), ended.err
+
+
 @pytest.mark.parametrize("own", [[{"step": "render", "job": "*/clip-0 *", "settle": {"factor": 4.0}}]], indirect=True)
 def test_settling_far_above_the_hold_stops_the_group_too(own):
     manifest = own.folder / "late.yaml"
@@ -100,6 +121,46 @@ def test_a_clip_faster_than_the_estimates_rate_is_held_for_all_its_frames(own):
     (job,) = own.here("plan", manifest.name, "--json").json()["jobs"]
     assert job["credits"] == {"low": 56, "expected": 60, "hold": 120}
     assert "60 frames a second" in str(job["warnings"])
+
+
+CAPPED = """\
+version: 1
+budget: {credits: 250}
+limits: {in_flight: 9}
+jobs:
+  - id: "fast-{take}"
+    kind: video-to-video
+    input: fast.mp4
+    end_seconds: 1
+    fps_resolution: FULL
+    style: {art_style: Ink}
+    matrix: {take: [1, 2, 3]}
+"""
+
+
+SETTLES_HIGHER = [{"step": "render", "settle": {"factor": 2.0}}]
+CHARGES_NOTHING_YET = [{"step": "create", "extra": {"credits_charged": 0}}]
+
+
+@pytest.mark.parametrize("own", [SETTLES_HIGHER], indirect=True)
+def test_a_cap_holds_though_the_charge_that_is_told_first_is_below_what_the_render_settles_at(own):
+    """The answer to a submission is an estimate at 30 frames a second, whatever the clip has."""
+    write_clip(own.folder / "fast.mp4", fps=60, seconds=1.0, hue=0.2)
+    manifest = own.folder / "fast.yaml"
+    manifest.write_text(CAPPED)
+    ended = own.run("run", manifest.name)
+    charged = [create["charged"] for create in own.provider.creates("fast")]
+    assert (ended.code, charged) == (8, [120, 120]), ended.err
+
+
+@pytest.mark.parametrize("own", [CHARGES_NOTHING_YET], indirect=True)
+def test_a_charge_of_nothing_is_one_that_is_yet_to_be_told(own):
+    write_clip(own.folder / "fast.mp4", fps=30, seconds=1.0, hue=0.2)
+    manifest = own.folder / "late.yaml"
+    manifest.write_text(CAPPED.replace("250", "130"))
+    ended = own.run("run", manifest.name)
+    assert (ended.code, len(own.provider.creates("late"))) == (8, 2), ended.err
+    assert ", 0 credits" not in ended.err
 
 
 def test_after_a_hard_cutoff_the_next_run_collects(own):

@@ -231,6 +231,18 @@ def test_the_ledger_is_the_providers_to_the_credit(own):
     assert csv.out.splitlines()[0].startswith("at,job,attempt,kind,model,project_id,move,credits")
 
 
+OLD_REFUSAL = [{"step": "create", "status": 422, "body": '{"message": "Insufficient credits"}'}]
+
+
+@pytest.mark.parametrize("own", [OLD_REFUSAL], indirect=True)
+def test_an_account_that_cannot_pay_stops_the_buying_however_that_is_told(own):
+    """422 until 2026-03-05 (changelog), 402 since then."""
+    manifest = own.folder / "poor.yaml"
+    manifest.write_text(TWO_JOBS)
+    ended = own.run("run", manifest.name)
+    assert (ended.code, own.status(manifest)["totals"]["by_state"]) == (7, {"uploaded": 2}), ended.err
+
+
 def test_a_top_up_is_waited_for(tmp_path, media):
     with launch.start(Settings(data_dir=tmp_path / "sandbox", scale=0.1, credits=20)) as running:
         program = Program(folder=tmp_path, provider=Provider(base_url=running.base_url))

@@ -11,7 +11,10 @@ import sys
 
 import pytest
 
-from batchrunner.cli import show
+from batchrunner import clock
+from batchrunner.cli import show, status
+from batchrunner.core import events, job as machine
+from tests.core.test_job import opened
 
 SENTENCE = "12 jobs: 4 done, 8 ready; 1,440 credits charged, and 2 charges not told by the provider"
 
@@ -43,6 +46,25 @@ def test_only_a_terminal_gets_lines_of_its_width(tmp_path: Path) -> None:
     assert " ".join(line.strip() for line in lines) == SENTENCE
 
 
+@pytest.mark.parametrize(
+    ("age_s", "told"),
+    [
+        (3000, "project p1"),
+        (7265, "project p1, slow: draft after 2 h 01 min; the provider's support finds it by this id"),
+    ],
+)
+def test_a_render_that_takes_very_long_is_shown_as_slow(age_s, told):
+    now = clock.now()
+    log = [
+        opened(),
+        events.Uploaded(at=now - age_s, assets=()),
+        events.SubmitStarted(at=now - age_s, name="n"),
+        events.Accepted(at=now - age_s, project_id="p1", credits=9),
+        events.Looked(at=now, status="draft", credits=9),
+    ]
+    assert status.note(machine.replay(log), {}) == told
+
+
 def on_a_screen(code: str, **environ: str) -> list[str]:
     """The lines that Python code writes to a terminal, without spaces at their ends."""
     ours, theirs = pty.openpty()
@@ -56,7 +78,10 @@ def on_a_screen(code: str, **environ: str) -> list[str]:
 
 
 REASONS = f"""
-from batchrunner.cli import show
+from batchrunner import clock
+from batchrunner.cli import show, status
+from batchrunner.core import events, job as machine
+from tests.core.test_job import opened
 show.table(("job", "reason"), [("a", "{SENTENCE}"), ("b", "x" * 300), ("c", "")])
 """
 

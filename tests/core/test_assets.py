@@ -47,6 +47,7 @@ def asset(*, age_s: float, is_reused: bool) -> Asset:
     ("status", "message", "age_s", "is_reused", "is_blamed"),
     [
         (422, "The file api-assets/1.png does not exist", 60, True, True),
+        (422, "Insufficient credits for this video file", 2 * DAY, True, False),
         (400, "HTTP 400: invalid image_file_path", 60, True, True),
         (404, "api-assets/1.png: not found", 60, True, True),
         (422, "Unable to create video", 2 * HOUR, True, True),

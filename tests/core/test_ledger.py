@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from batchrunner.core import events, job as machine
+from batchrunner.core.budget import exposure
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.ledger import Move, lines, refunds_due
@@ -65,6 +66,16 @@ _LIVES: dict[str, list[events.Event]] = {
         events.RenderFailed(at=3, failure=_NO, credits=0, verdict=Again(at=4, of=2)),
     ],
     "told late": [*_bought(1, None), events.Canceled(at=2, credits=70), events.Corrected(at=3, credits=0)],
+    "estimated too low, then settled": [
+        *_bought(1, 4),
+        events.Looked(at=2, status="rendering", credits=3),
+        events.Rendered(at=3, status="complete", credits=9),
+    ],
+    "estimated too low, then refunded": [
+        *_bought(1, 4),
+        events.RefundAwaited(at=2, failure=_NO, credits=4),
+        events.RenderFailed(at=3, failure=_NO, credits=0, verdict=Again(at=4, of=2)),
+    ],
     "charged again": [
         *_bought(1, 100),
         events.RenderFailed(at=2, failure=_NO, credits=0, verdict=GiveUp()),
@@ -83,3 +94,26 @@ def test_the_totals_are_those_of_the_movements(name):
     totals = totals_of([machine.replay(log)])
     assert (totals.held, totals.refunded) == (moved[Move.CHARGED], -moved[Move.REFUNDED])
     assert totals.charged == moved[Move.CHARGED] + moved[Move.SETTLED] + moved[Move.REFUNDED]
+
+
+@pytest.mark.parametrize("name", _LIVES)
+def test_the_book_reserves_and_charges_what_the_caps_count(name):
+    log: list[events.Event] = [events.Opened(at=0, id="j", attempt=1, spec=a_job().spec)]
+    for event in _LIVES[name]:
+        log.append(event)
+        moved = sum(line.credits for line in lines(("j", 1, each) for each in log))
+        assert moved == exposure(machine.replay(log)), event
+
+
+def test_what_may_still_be_charged_stays_reserved_beside_an_estimate():
+    log = [events.Opened(at=0, id="j", attempt=1, spec=a_job().spec), *_LIVES["estimated too low, then settled"]]
+    told = [(line.move, line.credits) for line in lines(("j", 1, each) for each in log)]
+    assert told == [
+        (Move.RESERVED, 9),
+        (Move.RELEASED, -4),
+        (Move.CHARGED, 4),
+        (Move.SETTLED, -1),
+        (Move.RESERVED, 1),
+        (Move.SETTLED, 6),
+        (Move.RELEASED, -6),
+    ]

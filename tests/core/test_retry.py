@@ -29,10 +29,10 @@ NOW = 1000.0
 FIRST = History(tries=1, since=NOW)
 
 
-def http(status: int, code: str | None = None, after: float | None = None) -> Failure:
+def http(status: int, code: str | None = None, after: float | None = None, *, message: str = "HTTP") -> Failure:
     return Failure(
         code=code or f"http_{status}",
-        message=f"HTTP {status}",
+        message=message,
         status=status,
         retry_after_s=after,
         is_lasting=status in retry.BLAMES_THE_REQUEST,
@@ -61,6 +61,11 @@ def test_only_these_answers_prove_that_nothing_was_created(status):
         (http(402, "insufficient_credits"), Leave()),
         (http(402), Leave()),
         (http(402, "insufficient_credits", after=60.0), Leave(until=NOW + 60.0)),
+        (http(422, "insufficient_credits"), Leave()),
+        (http(403, "insufficient_credits"), Leave()),
+        (http(422, message="HTTP 422: You do not have enough credits"), Leave()),
+        (http(422, message="HTTP 422: Insufficient credits."), Leave()),
+        (http(422, message="HTTP 422: Unable to create video"), GiveUp()),
         (http(402, "plan_upgrade_required"), GiveUp()),
         (http(402, "subscription_required"), GiveUp()),
         (http(429), Again(at=NOW + 2.0, of=8)),

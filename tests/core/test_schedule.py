@@ -141,6 +141,7 @@ def test_what_stops_a_run():
 
     assert stop_for(failure(401)) is Stop.KEY_REFUSED
     assert stop_for(failure(402, "insufficient_credits")) is Stop.OUT_OF_CREDITS
+    assert stop_for(failure(422, "insufficient_credits")) is Stop.OUT_OF_CREDITS
     assert stop_for(failure(402, "plan_upgrade_required")) is None
     assert stop_for(failure(503)) is None
     assert stop_for(Failure(code=DISK_FULL, message="m")) is Stop.DISK_FULL

@@ -54,7 +54,7 @@ def body(**fields: Any) -> bytes:
         ({}, None),
         ({"credits_charged": 450}, 450),
         ({"credits_charged": 450.0}, 450),
-        ({"credits_charged": 0}, 0),
+        ({"credits_charged": 0}, None),
         ({"credits_charged": None}, None),
         ({"credits_charged": "450"}, None),
         ({"credits_charged": 450.5}, None),
@@ -209,6 +209,9 @@ async def test_a_huge_answer_does_not_fill_the_memory(*, packed: bool) -> None:
         (401, b'{"message":"Unauthorized"}', KeyRefused, None, "HTTP 401: Unauthorized"),
         (401, b"", KeyRefused, None, "HTTP 401"),
         (402, b'{"code":"insufficient_credits","message":"x"}', OutOfCredits, "insufficient_credits", "x"),
+        (422, b'{"code":"insufficient_credits","message":"x"}', OutOfCredits, "insufficient_credits", "x"),
+        (422, b'{"message":"Not enough credits"}', OutOfCredits, None, "Not enough credits"),
+        (422, b'{"message":"Unable to create video"}', Rejected, None, "Unable to create video"),
         (402, b'{"message":"x"}', OutOfCredits, None, "x"),
         (402, b'{"code":"plan_upgrade_required","message":"x"}', Rejected, "plan_upgrade_required", "x"),
         (402, b'{"code":"subscription_required","message":"x"}', Rejected, "subscription_required", "x"),
@@ -391,6 +394,39 @@ def test_a_project_as_it_is_now_and_as_it_was() -> None:
     read = [wire.project(json.dumps(each).encode(), project_id=ID) for each in (now, then)]
     assert read[0] == read[1]
     assert read[0].downloads == (wire.Download(url="https://h/a?x=1", expires_at=1790812800.0),)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["a.mp4", "b.mp4"], ["a.mp4", "b.mp4"]),
+        (["thumb.jpg?x=.mp4", "output.mp4?x=.jpg"], ["output.mp4?x=.jpg"]),
+        (["output", "poster.WEBP", "words.vtt"], ["output"]),
+        (["thumb.jpg"], ["thumb.jpg"]),
+        (["thumb.jpg", "thumb.png"], ["thumb.jpg", "thumb.png"]),
+    ],
+)
+def test_what_is_no_clip_by_its_name_is_left_out_where_there_is_another(given: list[str], taken: list[str]) -> None:
+    said = {"id": ID, "status": "complete", "downloads": [{"url": f"https://h/p.png/{name}"} for name in given]}
+    found = wire.project(json.dumps(said).encode(), project_id=ID).downloads
+    assert [each.url for each in found] == [f"https://h/p.png/{name}" for name in taken]
+
+
+@pytest.mark.parametrize(
+    ("fields", "credits"),
+    [
+        ({"status": "queued"}, None),
+        ({"status": "rendering"}, None),
+        ({"status": "thinking"}, None),
+        ({"status": "rendering", "enabled": False}, 0),
+        ({"status": "complete"}, 0),
+        ({"status": "error"}, 0),
+        ({"status": "canceled"}, 0),
+    ],
+)
+def test_only_what_is_over_may_have_cost_nothing(fields: dict[str, Any], credits: int | None) -> None:
+    said = json.dumps({"id": ID, "credits_charged": 0, **fields}).encode()
+    assert wire.project(said, project_id=ID).credits_charged == credits
 
 
 @given(

@@ -7,12 +7,14 @@ import socket
 import traceback
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+import httpx
 import pytest
 
 from batchrunner.errors import TransferError
 from batchrunner.provider import guard
 from batchrunner.provider.client import Client
-from batchrunner.provider.connections import GuardedResolver
+from batchrunner.provider.connections import Connections, GuardedResolver, Timeouts
+from batchrunner.provider.courier import Courier
 from batchrunner.provider.guard import Forbidden, guard_of
 from tests.support import chaos
 from tests.support.chaos import answers
@@ -182,6 +184,32 @@ async def test_a_name_that_leads_inside_is_never_connected_to(way: str) -> None:
         with pytest.raises(TransferError, match=r"files\.example leads to 127\.0\.0\.1") as caught:
             await ask(provider, f"http://files.example:{server.port}/a?sig=SIGNED")
         assert "SIGNED" not in str(caught.value)
+        assert server.accepted == 0
+
+
+class _Redirecting(httpx.AsyncBaseTransport):
+    """The first answer, from a public host, leads to one of ours; whatever follows goes to the real connections."""
+
+    def __init__(self, beneath: httpx.AsyncBaseTransport, target: str) -> None:
+        self._beneath = beneath
+        self._target = target
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "videos.magichour.ai":
+            return httpx.Response(302, headers={"Location": self._target}, request=request)
+        return await self._beneath.handle_async_request(request)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_redirect_leads_no_further_than_an_address(scheme: str) -> None:
+    connections = Connections(guard_of(f"{scheme}://api.magichour.ai"))
+    async with answers(chaos.answer(b"secret")) as server:
+        transport = _Redirecting(connections.transports().storage, server.url)
+        fetching = Courier(transport, Timeouts(), owned=connections)
+        with pytest.raises(TransferError, match="open internet" if scheme == "http" else "without TLS"):
+            async with fetching.fetch(f"{scheme}://videos.magichour.ai/x"):
+                pass
+        await fetching.aclose()
         assert server.accepted == 0
 
 

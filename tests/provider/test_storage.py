@@ -13,7 +13,7 @@ import tracemalloc
 import pytest
 
 from batchrunner.errors import AddressExpired, BatchrunnerError, TransferError
-from batchrunner.provider import speed
+from batchrunner.provider import coding, courier, speed
 from batchrunner.provider.client import Client
 from batchrunner.provider.connections import Timeouts
 from tests.support import chaos
@@ -97,6 +97,91 @@ async def test_a_download_asks_for_exactly_its_address() -> None:
     assert KEY.encode() not in request.head
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_download_goes_where_it_is_redirected_to_as_it_was_asked_for(status: int) -> None:
+    async with (
+        answers(chaos.answer(b"def")) as elsewhere,
+        answers(chaos.answer(status=status, headers=f"Location: {elsewhere.url}{PATH}?{QUERY}#top\r\n")) as server,
+        client() as provider,
+    ):
+        assert await read(provider, f"{server.url}/x?sig=SIGNED", offset=3, etag='"v1"') == b"def"
+    [request] = elsewhere.requests
+    assert request.line == f"GET {PATH}?{QUERY} HTTP/1.1"
+    assert (request.header("range"), request.header("if-range")) == ("bytes=3-", '"v1"')
+    assert (request.header("authorization"), request.header("referer")) == (None, None)
+    assert b"SIGNED" not in request.head.replace(QUERY.encode(), b"")
+
+
+async def test_a_redirect_may_be_a_path_and_a_circle_of_them_has_an_end() -> None:
+    async with (
+        answers(chaos.answer(status=302, headers="Location: ../x?sig=SIGNED\r\n")) as server,
+        client() as provider,
+    ):
+        with pytest.raises(TransferError, match="302") as caught:
+            await read(provider, f"{server.url}/a/b")
+    assert [request.line for request in server.requests] == [
+        "GET /a/b HTTP/1.1",
+        *["GET /x?sig=SIGNED HTTP/1.1"] * courier.MOST_REDIRECTS,
+    ]
+    assert "SIGNED" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location", ["", "file:///etc/passwd", "ftp://h/x", "http://user:pass@127.0.0.1/x", "http://["]
+)
+async def test_a_redirect_to_what_is_no_address_of_storage_is_a_broken_transfer(location: str) -> None:
+    async with (
+        answers(chaos.answer(status=302, headers=f"Location: {location}\r\n")) as server,
+        client() as provider,
+    ):
+        with pytest.raises(TransferError):
+            await read(provider, server.url)
+
+
+async def test_what_broke_behind_a_redirect_is_told_without_its_signature() -> None:
+    gone = f"http://127.0.0.1:{chaos.closed_port()}/x?{QUERY}"
+    async with (
+        answers(chaos.answer(status=302, headers=f"Location: {gone}\r\n")) as server,
+        client() as provider,
+    ):
+        with pytest.raises(TransferError) as caught:
+            await read(provider, server.url)
+    assert "SIGNED" not in str(caught.value)
+
+
+FILE = bytes(range(256)) * 9000
+
+
+def packed(body: bytes) -> bytes:
+    return chaos.answer(body, headers='Content-Encoding: gzip\r\nETag: "v1"\r\n')
+
+
+async def test_a_file_that_is_packed_unasked_is_as_it_was_before() -> None:
+    answer = packed(gzip.compress(FILE))
+    async with answers(answer) as server, client() as provider, provider.fetch(server.url) as reply:
+        assert (reply.etag, reply.length, reply.total) == (None, None, None), "they are of the packed bytes"
+        assert b"".join([chunk async for chunk in reply.chunks()]) == FILE
+
+
+async def test_a_packed_file_that_ends_in_the_middle_is_a_broken_transfer() -> None:
+    async with answers(packed(gzip.compress(FILE)[:-9])) as server, client() as provider:
+        with pytest.raises(TransferError, match="in the middle"):
+            await read(provider, server.url)
+
+
+async def test_a_packed_file_opens_in_pieces_however_small_its_packets_are() -> None:
+    bomb = gzip.compress(bytes(64 * coding.PIECE))
+    tracemalloc.start()
+    try:
+        async with answers(packed(bomb)) as server, client() as provider, provider.fetch(server.url) as reply:
+            size = sum([len(chunk) async for chunk in reply.chunks()])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == 64 * coding.PIECE
+    assert peak < 8 * coding.PIECE
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "gzip, gzip", "aws-chunked"])
 async def test_a_file_is_what_travels_whatever_coding_is_named(coding: str) -> None:
     answer = chaos.answer(b"abc", headers=f"Content-Encoding: {coding}\r\n")
@@ -162,7 +247,7 @@ async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(status: int) -> None:
+async def test_a_redirect_of_an_upload_is_not_followed(status: int) -> None:
     async with (
         answers(chaos.answer()) as elsewhere,
         answers(chaos.answer(status=status, headers=f"Location: {elsewhere.url}/?sig=SIGNED\r\n")) as server,
@@ -170,8 +255,6 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     ):
         with pytest.raises(TransferError, match=str(status)):
             await provider.put(server.url, pieces(b"a"), length=1)
-        with pytest.raises(TransferError, match=str(status)):
-            await read(provider, server.url)
         assert elsewhere.accepted == 0
 
 
