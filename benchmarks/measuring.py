@@ -30,6 +30,9 @@ from batchrunner.sandbox import launch
 from batchrunner.sandbox.launch import Running
 from batchrunner.sandbox.settings import API_KEY, Settings
 
+RESULTS = Path(__file__).parent / "results"
+"""Where figures go unless another file is named; git leaves it out."""
+
 SCALE = 0.05
 """Of the sandbox's pictures: what a check of a result costs is the result's, and not what is compared here."""
 
@@ -171,22 +174,24 @@ def peak_mb() -> float:
 
 
 def parser(said: str | None) -> argparse.ArgumentParser:
-    """Reads the command line of a benchmark; all of them take `--json`."""
+    """Reads the command line of a benchmark; all of them write their figures, and take `--json`."""
     made = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, help="also write the figures here")
+    beside = RESULTS / f"{Path(sys.argv[0]).stem}.json"
+    made.add_argument("--json", type=Path, default=beside, metavar="FILE", help=f"where the figures go; now {beside}")
     return made
 
 
-def tell(rows: Sequence[Mapping[str, object]], *, to: Path | None) -> None:
+def tell(rows: Sequence[Mapping[str, object]], *, to: Path) -> None:
     """Print the figures as a table, and write them."""
     print(table(rows))
     write(rows, to=to)
 
 
-def write(rows: Sequence[Mapping[str, object]], *, to: Path | None) -> None:
-    """Write the figures as JSON, if that is wanted, with the machine that they are of."""
-    if to is not None:
-        machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        written = {"at": when, "machine": machine, "loadavg": os.getloadavg(), "figures": list(rows)}
-        to.write_text(json.dumps(written, indent=1) + "\n")
+def write(rows: Sequence[Mapping[str, object]], *, to: Path) -> None:
+    """Write the figures as JSON, with the machine that they are of."""
+    machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    written = {"at": when, "machine": machine, "loadavg": os.getloadavg(), "figures": list(rows)}
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(written, indent=1) + "\n")
+    print(f"figures: {to}")

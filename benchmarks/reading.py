@@ -8,11 +8,9 @@ manifest from disk and look into real clips, as `batchrunner plan` does.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from fractions import Fraction
 import itertools
-import json
 from multiprocessing import get_context
 from pathlib import Path
 import resource
@@ -22,6 +20,7 @@ import time
 from typing import Any
 
 import av
+import measuring
 
 from batchrunner import batch, collector, places, planning
 from batchrunner.core import config, reader, yamltext
@@ -106,9 +105,8 @@ def exhaust(items: Iterator[object]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measuring.parser(__doc__)
     parser.add_argument("jobs", nargs="?", type=int, default=100_000)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
     told = parser.parse_args()
     figures: list[dict[str, Any]] = []
     print(f"{told.jobs:,} jobs; each stage with those before it but for config, which follows on parse alone")
@@ -121,9 +119,10 @@ def main() -> None:
             with get_context("spawn").Pool(1) as pool:
                 seconds, megabytes = pool.apply(run, (manifest, stage))
             print(f"{form:14} {stage:8} {seconds:7.2f} s {megabytes:7.0f} MB")
-            figures.append({"form": form, "stage": stage, "seconds": seconds, "megabytes": megabytes})
-    if told.json:
-        told.json.write_text(json.dumps({"jobs": told.jobs, "figures": figures}, indent=1) + "\n")
+            figures.append(
+                {"jobs": told.jobs, "form": form, "stage": stage, "seconds": seconds, "megabytes": megabytes}
+            )
+    measuring.write(figures, to=told.json)
 
 
 if __name__ == "__main__":

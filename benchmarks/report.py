@@ -1,6 +1,6 @@
 """How long the report of a large batch takes to be made, and its page to be opened.
 
-    python benchmarks/report.py [JOBS]
+    python benchmarks/report.py [JOBS] [--json FILE]
 
 Every job has a clip of its own going in and one coming out, so that no picture serves two of them. The page is opened
 in Chromium from the disk, until its filters work and the first pictures are drawn.
@@ -8,7 +8,6 @@ in Chromium from the disk, until its filters work and the first pictures are dra
 
 from __future__ import annotations
 
-import argparse
 from fractions import Fraction
 import hashlib
 import json
@@ -22,6 +21,7 @@ from tempfile import TemporaryDirectory
 import time
 
 import av
+import measuring
 from PIL import Image
 
 from batchrunner import store
@@ -104,7 +104,7 @@ def life_of(number: int, root: Path) -> list[Event]:
         events.SubmitStarted(at=at + 1, name=f"n{number}"),
         events.Accepted(at=at + 2, project_id=f"project{number}", credits=60),
     ]
-    if number % 50 == 49:
+    if number % 50 == 1:
         failure = Failure(code="nsfw", message="The content was flagged.")
         return [*begin, events.RenderFailed(at=at + 60, failure=failure, credits=0, verdict=GiveUp())]
     output = Output(path=f"out/{number}.mp4", bytes=size, sha256=sha256)
@@ -161,12 +161,13 @@ def open_page(page: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measuring.parser(__doc__)
     parser.add_argument("jobs", nargs="?", type=int, default=2000)
-    jobs = parser.parse_args().jobs
+    told = parser.parse_args()
+    figures = []
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        manifest = write_batch(root, jobs)
+        manifest = write_batch(root, told.jobs)
         env = os.environ | {"XDG_CACHE_HOME": str(root / "cache")}
         for what, more in (("first", []), ("again", []), ("beside", ["--assets", str(root / "pictures")])):
             begin = time.perf_counter()
@@ -174,9 +175,10 @@ def main() -> None:
                 [sys.executable, "-m", "batchrunner", "report", str(manifest), *more], env=env, check=True, stdout=-3
             )
             page = root / "night.report.html"
-            print(f"{what}: made in {time.perf_counter() - begin:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
-            for name, seconds in open_page(page).items():
-                print(f"  {name}: {seconds:.2f} s")
+            made_s = time.perf_counter() - begin
+            size_mb = page.stat().st_size / 1e6
+            figures.append({"page": what, "made in s": made_s, "MB": size_mb, **open_page(page)})
+    measuring.tell(figures, to=told.json)
 
 
 if __name__ == "__main__":

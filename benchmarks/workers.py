@@ -1,20 +1,22 @@
 """A bad night with workers, and how fast they carry.
 
-    python benchmarks/workers.py [--jobs 300] [--night | --speed] [--megabytes 64]
+    python benchmarks/workers.py [--jobs 300] [--night | --speed] [--files 300] [--megabytes 32] [--json FILE]
 
 The night: a sandbox in a process of its own, a scheduler and two workers, and a batch of that many jobs; while it goes
 on, a worker is killed with `kill -9` twice, the scheduler once, the run itself once. In the end all jobs are done, none
 was paid for twice, the ledger is the provider's, and no file or environment of a worker holds the key.
 
-The speed: files that are fetched from a storage on loopback by this process alone, by one worker and by two.
+The speed: files that are fetched from a storage on loopback, checked and looked into, and files that are sent there, by
+this process alone, by one worker and by two.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections import Counter
-import json
+from collections.abc import Awaitable, Callable, Iterator
+import hashlib
+import itertools
 import os
 from pathlib import Path
 import random
@@ -25,9 +27,11 @@ import sys
 from tempfile import TemporaryDirectory
 import time
 
+import measuring
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from batchrunner.carrying import Carrier, Fetching, Here
+from batchrunner.carrying import Carrier, Fetching, Here, Sending
 from batchrunner.core.space import Bound
 from batchrunner.distributed import joined
 from batchrunner.provider import courier as couriers
@@ -55,7 +59,7 @@ def media_of(folder: Path) -> None:
 # --- the night -------------------------------------------------------------------------------------------------------
 
 
-def night(jobs: int, folder: Path) -> None:
+def night(jobs: int, folder: Path) -> dict[str, object]:
     settings = Settings(data_dir=folder / "sandbox", latency_s=0.3, no_render=True, credits=10_000_000)
     batch = folder / "batch"
     batch.mkdir()
@@ -68,15 +72,23 @@ def night(jobs: int, folder: Path) -> None:
         program = Program(folder=batch, provider=Provider(base_url=running.base_url))
         began = time.monotonic()
         try:
-            print_secrets(trouble(program, manifest, cluster, jobs), cluster)
+            secrets = secrets_in(trouble(program, manifest, cluster, jobs), cluster)
         finally:
             cluster.stop()
         status = check_books(program, manifest, jobs=jobs)
         charged = sum(each["charged"] for each in program.provider.creates("night"))
-        print(f"{jobs} jobs in {time.monotonic() - began:.0f} s: {status['totals']['by_state']}")
-        print(f"paid twice: {[job for job, count in program.provider.creates_by_job('night').items() if count > 1]}")
-        print(f"charged by the provider: {charged:,}; in the ledger: {status['totals']['credits']['charged']:,}")
-        assert charged == status["totals"]["credits"]["charged"]
+        row = {
+            "jobs": jobs,
+            "done": status["totals"]["by_state"].get("done", 0),
+            "wall s": time.monotonic() - began,
+            "paid twice": sum(count > 1 for count in program.provider.creates_by_job("night").values()),
+            "charged": charged,
+            "in the ledger": status["totals"]["credits"]["charged"],
+            "keys seen": secrets,
+            "load": os.getloadavg()[0],
+        }
+        assert charged == row["in the ledger"], row
+        return row
 
 
 def trouble(program: Program, manifest: Path, cluster: Processes, jobs: int) -> set[bytes]:
@@ -124,13 +136,13 @@ def environ_of(process: subprocess.Popen[bytes]) -> bytes:
     return Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
-def print_secrets(environs: set[bytes], cluster: Processes) -> None:
+def secrets_in(environs: set[bytes], cluster: Processes) -> int:
+    """How many keys and signatures stand in the environments and files of workers; none may."""
     files = [each.read_bytes() for each in cluster.folder.rglob("*") if each.is_file()]
     found = Counter(name for name in (API_KEY, "Signature=") for text in (*environs, *files) if name.encode() in text)
-    print(
-        f"keys and signatures in {len(environs)} environments and {len(files)} files of workers: {sum(found.values())}"
-    )
-    assert not found
+    print(f"  looked into {len(environs)} environments and {len(files)} files of workers for keys and signatures")
+    assert not found, found
+    return sum(found.values())
 
 
 # --- the speed -------------------------------------------------------------------------------------------------------
@@ -144,6 +156,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+    def do_PUT(self):
+        left = int(self.headers["Content-Length"])
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 20)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
     def log_message(self, *words): pass
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
@@ -153,57 +172,48 @@ server.serve_forever()
 """
 
 
-def speed(megabytes: int, folder: Path) -> None:
+def speed(files: int, megabytes: int, folder: Path) -> Iterator[dict[str, object]]:
     media_of(folder)
     clip = (folder / "a.mp4").read_bytes()
-    count, size = 24, megabytes * 1_000_000
-    padding = size - len(clip)
+    padding = megabytes * 1_000_000 - len(clip)
     # A box of the kind "free" may hold anything: the clip can be played, and has any size.
     large = clip + padding.to_bytes(4, "big") + b"free" + random.Random(1).randbytes(padding - 8)
-    (folder / "large.mp4").write_bytes(large)
-    for name, content, tries in (("small", clip, 300), ("large", large, count)):
-        (folder / f"{name}.bin").write_bytes(content)
-        server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(folder / f"{name}.bin")], stdout=subprocess.PIPE, text=True
-        )
+    for name, content, count in (("small", clip, files), ("large", large, max(1, files // 12))):
+        file = folder / f"{name}.bin"
+        file.write_bytes(content)
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(file)], stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         try:
             url = f"http://127.0.0.1:{int(server.stdout.readline())}/r.mp4"
-            for workers in (0, 1, 2):
-                (folder / f"{name}-{workers}").mkdir()
-                took = asyncio.run(carried(workers, url, folder / f"{name}-{workers}", tries))
-                load = os.getloadavg()[0]
-                rate = tries * len(content) / took / 1e6
-                print(
-                    f"{workers} workers: {tries} files of {len(content) / 1e6:.3f} MB in {took:.2f} s:"
-                    f" {tries / took:.1f} files/s, {rate:.1f} MB/s (load {load:.1f})"
-                )
-                shutil.rmtree(folder / f"{name}-{workers}")
+            for way, workers in itertools.product(("down", "up"), (0, 1, 2)):
+                root = folder / f"{name}-{way}-{workers}"
+                root.mkdir()
+                one = fetching(root, url) if way == "down" else sending(root, url, content)
+                took = asyncio.run(carried(workers, one, root, count))
+                yield {
+                    "way": way,
+                    "workers": workers,
+                    "files": count,
+                    "MB each": len(content) / 1e6,
+                    "wall s": took,
+                    "files/s": count / took,
+                    "MB/s": count * len(content) / took / 1e6,
+                    "load": os.getloadavg()[0],
+                }
+                shutil.rmtree(root)
         finally:
             server.kill()
             server.wait()
 
 
-async def carried(workers: int, url: str, root: Path, count: int) -> float:
-    courier = couriers.independent(LOOPBACK, Proxies())
-    here = Here(put=courier.put, fetch=courier.fetch)
-    try:
-        if not workers:
-            return await timed(here, url, root, count)
-        sights = Sights(root=root, marker=".marker", content="here")
-        async with joined(workers, sights=sights, guard=LOOPBACK, tell=print) as cluster:
-            await timed(cluster.carrier(here), url, root, 16, name="warm")
-            return await timed(cluster.carrier(here), url, root, count)
-    finally:
-        await courier.aclose()
+One = Callable[[Carrier, int], Awaitable[object]]
+"""Carries one file, by its number."""
 
 
-async def timed(carrier: Carrier, url: str, root: Path, count: int, name: str = "r") -> float:
-    admitted = asyncio.Semaphore(8)
-
-    async def one(number: int) -> None:
-        fetching = Fetching(
-            written=f"{name}{number}.mp4",
+def fetching(root: Path, url: str) -> One:
+    def one(carrier: Carrier, number: int) -> Awaitable[object]:
+        wanted = Fetching(
+            written=f"r{number}.mp4",
             root=root,
             mark=f"{number:012x}",
             bound=Bound(likely=10**9, most=10**10),
@@ -212,29 +222,64 @@ async def timed(carrier: Carrier, url: str, root: Path, count: int, name: str = 
             source=None,
             url=url,
         )
+        return carrier.bring(wanted, Traffic())
+
+    return one
+
+
+def sending(root: Path, url: str, content: bytes) -> One:
+    (root / "in.mp4").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    given = Sending(written="in.mp4", root=root, sha256=sha256, size=len(content), url=url)
+    return lambda carrier, _: carrier.send(given, Traffic())
+
+
+async def carried(workers: int, one: One, root: Path, count: int) -> float:
+    courier = couriers.independent(LOOPBACK, Proxies())
+    here = Here(put=courier.put, fetch=courier.fetch)
+    try:
+        if not workers:
+            return await timed(here, one, range(count))
+        sights = Sights(root=root, marker=".marker", content="here")
+        async with joined(workers, sights=sights, guard=LOOPBACK, tell=print) as cluster:
+            await timed(cluster.carrier(here), one, range(count, count + 16))  # warms them up
+            return await timed(cluster.carrier(here), one, range(count))
+    finally:
+        await courier.aclose()
+
+
+async def timed(carrier: Carrier, one: One, numbers: range) -> float:
+    admitted = asyncio.Semaphore(8)
+
+    async def admit(number: int) -> None:
         async with admitted:
-            await carrier.bring(fetching, Traffic())
+            await one(carrier, number)
 
     began = time.monotonic()
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*map(admit, numbers))
     return time.monotonic() - began
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser()
+    asked = measuring.parser(__doc__)
     asked.add_argument("--jobs", type=int, default=300)
-    asked.add_argument("--megabytes", type=int, default=32)
-    asked.add_argument("--night", action="store_true")
-    asked.add_argument("--speed", action="store_true")
+    asked.add_argument("--files", type=int, default=300, help="small ones; of large ones a twelfth")
+    asked.add_argument("--megabytes", type=int, default=32, help="that a large one has")
+    asked.add_argument("--night", action="store_true", help="only the night")
+    asked.add_argument("--speed", action="store_true", help="only the speed")
     given = asked.parse_args()
-    print(json.dumps({"cpus": os.cpu_count(), "load": os.getloadavg()}))
+    figures = []
     with TemporaryDirectory() as folder:
         if given.night or not given.speed:
             (Path(folder) / "night").mkdir()
-            night(given.jobs, Path(folder) / "night")
+            figures.append(night(given.jobs, Path(folder) / "night"))
+            print(measuring.table(figures))
         if given.speed or not given.night:
             (Path(folder) / "speed").mkdir()
-            speed(given.megabytes, Path(folder) / "speed")
+            carried_so = list(speed(given.files, given.megabytes, Path(folder) / "speed"))
+            print(measuring.table(carried_so))
+            figures += carried_so
+    measuring.write(figures, to=given.json)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,15 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         ("starting.py --jobs 1 --rounds 1", 5),
         ("resuming.py 200 --rounds 1", 5),
         ("transferring.py 1 --rounds 1", 5),
+        ("report.py 4", 3),
+        ("workers.py --speed --files 12 --megabytes 1", 12),
     ],
 )
 def test_benchmark_runs_to_its_end(command: str, figures: int, tmp_path: Path):
     if command.startswith("transferring") and (shutil.which("curl") is None or not hasattr(os, "memfd_create")):
         pytest.skip("compares with curl, and keeps what is sent in a file without a name")
+    if command.startswith("report") and shutil.which("chromium") is None:
+        pytest.skip("opens the page in Debian's chromium")
     script, *arguments = command.split()
     written = tmp_path / "figures.json"
     environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
@@ -44,3 +48,18 @@ def test_benchmark_runs_to_its_end(command: str, figures: int, tmp_path: Path):
     found = json.loads(written.read_text())["figures"]
     assert len(found) == figures
     assert all(row.get("exit", 0) == 0 for row in found), ended.stderr
+
+
+def test_figures_are_written_also_where_no_file_is_named():
+    ask = "import measuring; print(measuring.parser(None).parse_args([]).json)"
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv[0] = 'engine.py'; {ask}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(ended.stdout.strip()) == BENCHMARKS / "results" / "engine.json"

@@ -11,7 +11,9 @@ import tomllib
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+BUILD = PYPROJECT["tool"]["hatch"]["build"]["targets"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -69,13 +71,29 @@ def test_nothing_is_kept_that_git_is_told_to_leave_out() -> None:
     assert _kept("--ignored", "--exclude-standard") == []
 
 
+FOLDERS = {".ci", "batchrunner", "benchmarks", "docs", "manifests", "tests"}
+FILES = {
+    ".dockerignore",
+    ".gitignore",
+    "CHANGELOG.md",
+    "Dockerfile",
+    "LICENSE",
+    "README.md",
+    "hatch_build.py",
+    "pyproject.toml",
+}
+
+
 def test_nothing_lies_at_the_top_that_was_only_tried_out() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout")
-    folders = {".ci", "batchrunner", "benchmarks", "docs", "manifests", "tests"}
-    files = {".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md"}
-    files |= {"hatch_build.py", "pyproject.toml"}
-    assert {name.partition("/")[0] for name in _kept()} == folders | files
+    assert {name.partition("/")[0] for name in _kept()} == FOLDERS | FILES
+
+
+def test_the_source_archive_has_all_that_its_tests_ask_for() -> None:
+    included = {name.removeprefix("/") for name in BUILD["sdist"]["include"]}
+    by_itself = {".gitignore", "pyproject.toml"}  # hatchling puts them in whatever is listed
+    assert included == (FOLDERS | FILES) - by_itself
 
 
 def _kept(*which: str) -> list[str]:

@@ -521,7 +521,7 @@ def test_a_run_keeps_to_a_window_and_its_plan_says_when_it_is_done(tmp_path, med
     batch = load(manifest_of(tmp_path, media, "one"))
     looked = plan(batch, access=access)
     assert looked.forecast is not None
-    assert looked.forecast.basis == "the provider's medians"
+    assert looked.forecast.basis == "the moment that a sandbox takes"
     ended = run(looked, access=access, stop_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert ended.exit_code is Exit.WINDOW_OVER
     with pytest.raises(UsageError, match="25:00"):

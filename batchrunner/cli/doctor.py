@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchrunner.cli import advice, options, show
+from batchrunner.cli import advice, colours, options, show
 from batchrunner.core import plain
 from batchrunner.errors import UsageError
 
@@ -53,7 +53,10 @@ def _print(done: Sequence[str], findings: Sequence[Finding]) -> None:
     for text in done:
         show.line(f"fixed    {plain.cell(text)}")
     for finding in findings:
-        show.hanging(f"{finding.grade:<8} {finding.subject:<11} ", plain.cell(advice.filled(finding.text)))
+        colour = colours.OF_GRADES.get(finding.grade)
+        show.hanging(
+            f"{finding.grade:<8} {finding.subject:<11} ", plain.cell(advice.filled(finding.text)), colour=colour
+        )
         if finding.advice:
             show.hanging(f"{'':<20} -> ", plain.cell(advice.filled(finding.advice)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import options, show
+from batchrunner.cli import colours, options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.core.kind import Kind
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError, ProviderError
@@ -157,7 +157,8 @@ def print_plan(made: Plan, outlook: Outlook) -> None:
         (entry.id, entry.kind, entry.action, show.credits(entry.spec.hold if entry.spec else None), entry.reason)
         for entry in listed
     ]
-    show.table(("job", "kind", "action", "credits ≤", "reason"), rows, right=frozenset({3}))
+    tints = [colours.OF_ACTIONS.get(entry.action) for entry in listed]
+    show.table(("job", "kind", "action", "credits ≤", "reason"), rows, right=frozenset({3}), tinted=2, tints=tints)
     bill = made.bill()
     price = _words(bill, outlook)
     rest = len(made.entries) - len(listed)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import zip_longest
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from batchrunner.cli import quote
+from batchrunner.cli import colours, quote
 from batchrunner.core import plain
 from batchrunner.core.problem import Problem
 
@@ -28,7 +30,7 @@ def as_json(value: Any) -> None:
 def say(text: str = "") -> None:
     """Print a line for the person; standard output is for data. Nobody listening is no reason to stop."""
     with suppress(OSError, ValueError):
-        click.echo(_fitting(plain.shown(text), sys.stderr), err=True)
+        click.echo(colours.headed(_fitting(plain.shown(text), sys.stderr), sys.stderr), err=True)
 
 
 def line(text: str) -> None:
@@ -38,17 +40,18 @@ def line(text: str) -> None:
 
 def words(text: str) -> None:
     """As `line`, for a sentence, which may be put on several lines."""
-    click.echo(_fitting(plain.shown(text), sys.stdout))
+    click.echo(colours.headed(_fitting(plain.shown(text), sys.stdout), sys.stdout))
 
 
-def hanging(head: str, text: str) -> None:
+def hanging(head: str, text: str, *, colour: str | None = None) -> None:
     """A sentence behind its head, on lines that begin where it begins; one with a command stays whole."""
     room = terminal_width()
+    shown = colours.painted(plain.shown(head), colour, sys.stdout)
     if room is None or room < 2 * len(head):
-        line(head + text)
+        click.echo(shown + plain.shown(text))
         return
     for number, each in enumerate(_wrapped_line(text, room - len(head), indent="")):
-        line((" " * len(head) if number else head) + each)
+        click.echo((" " * len(head) if number else shown) + plain.shown(each))
 
 
 def _fitting(text: str, stream: TextIO | None) -> str:
@@ -63,11 +66,15 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _wrapped_line(text: str, width: int, *, indent: str = "  ") -> list[str]:
-    if len(text) <= width or "batchrunner " in text:
+    if len(text) <= width or _COMMAND.search(text):
         return [text]
     from textwrap import wrap
 
     return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+_COMMAND = re.compile(r"\bbatchrunner [a-z]")
+"""What is to be copied begins so; `batchrunner 0.1.0` is none."""
 
 
 def is_of_output(error: Exception) -> bool:
@@ -143,37 +150,45 @@ def _problem_shape(problem: Problem) -> dict[str, Any]:
     }
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    tinted: int | None = None,
+    tints: Sequence[str | None] = (),
+) -> None:
     """Print a table on standard output; on a terminal the last column takes what is left of the line, and more lines.
 
     Args:
         headings: one a column.
         rows: as many cells as headings.
         right: columns set flush right.
+        tinted: the column whose cells have colours, where the terminal shows them.
+        tints: its colours, one a row.
     """
     cells = [tuple(headings), *(tuple(map(plain.cell, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     room = terminal_width()
+    lines = list(zip_longest((None, *tints), cells))
     if room is not None:
         widths = _fitted(widths, room)
-        cells = [each for row in cells for each in _fitting_lines(row, widths)]
-    for number, row in enumerate(cells):
+        lines = [(colour, line) for colour, row in lines for line in _fitting_lines(row, widths)]
+    for number, (colour, row) in enumerate(lines):
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
+        padded[-1] = padded[-1].rstrip()
+        if tinted is not None:
+            padded[tinted] = colours.painted(padded[tinted], colour, sys.stdout)
         line = "  ".join(padded).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 and room is not None and _takes_styles() else line)
+        click.echo(click.style(line, bold=True) if number == 0 and colours.takes_styles(sys.stdout) else line)
 
 
 def terminal_width() -> int | None:
     """Characters on a line of standard output; None where it is no terminal, and a line has no end."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _takes_styles() -> bool:
-    """Whether the terminal knows more than letters: who says `dumb` would read the codes of a bold one."""
-    return os.environ.get("TERM") != "dumb"
 
 
 NARROWEST = 8

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import doubts, options, show
+from batchrunner.cli import colours, doubts, options, show
 from batchrunner.cli.advice import Typed
 from batchrunner.core import address as addresses, plain
 from batchrunner.errors import Exit
@@ -119,7 +119,9 @@ def print_jobs(
         return _result(job, folder) or "; ".join(filter(None, (note(job, known), kept)))
 
     rows = [(job.id, job.kind, job.state, show.credits(job.charged), about(job)) for job in jobs]
-    show.table(("job", "kind", "state", "credits", "file or reason"), rows, right=frozenset({3}))
+    tints = [colours.DOUBTFUL if job.suspect else colours.OF_STATES.get(job.state) for job in jobs]
+    headings = ("job", "kind", "state", "credits", "file or reason")
+    show.table(headings, rows, right=frozenset({3}), tinted=2, tints=tints)
 
 
 def _result(job: Job, folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from batchrunner.core import (
     bodies,
@@ -231,7 +232,8 @@ class Jobs:
         hint = findings.did_you_mean(value, KINDS) if isinstance(value, str) else f"possible: {', '.join(KINDS)}"
         message = f"{explain.shown_value(written)} is not a kind of render"
         self.found.add(problem_at(written, "unlisted", message, path=f"{prefix}.kind", hint=hint))
-        return None
+        # What else is wrong is told with it, and not only once the slip is mended.
+        return _surely_meant(value) if isinstance(value, str) else None
 
     def _check_frame(self, own: Checked) -> None:
         """Check what a job has beside the provider's fields."""
@@ -363,6 +365,18 @@ def check_output(node: Node, template: str, prefix: str, found: Findings) -> Non
     if flaw := outputs.flaw_of(template):
         node, path = value_of(node, "output") or node, explain.joined(prefix, ("output",))
         found.add(problem_at(node, flaw.code, flaw.message, path=path, hint=flaw.hint))
+
+
+def _surely_meant(written: str) -> Kind | None:
+    """The kind that a word can only be a slip of, such as `image_to_video`; None where it may mean something else."""
+    near = findings.nearest(written, KINDS)
+    word = written.casefold().replace("2", "to").translate(_NO_SIGNS)
+    is_slip = near is not None and findings.alike(word, near.translate(_NO_SIGNS)) >= _SLIP
+    return Kind(near) if near is not None and is_slip else None
+
+
+_NO_SIGNS: Final = str.maketrans("", "", "-_ ")
+_SLIP: Final = 0.9
 
 
 def name_flaw(name: str) -> str | None:

@@ -98,6 +98,11 @@ def nearest(word: str, among: tuple[str, ...]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
+def alike(one: str, other: str) -> float:
+    """Return how alike two words are: 1 for the same, 0 for no letter in common."""
+    return difflib.SequenceMatcher(None, one, other).ratio() if len(one) <= _LONGEST_COMPARED else 0.0
+
+
 def did_you_mean(word: str, among: tuple[str, ...]) -> str:
     """Return the hint for a word that is not listed: the nearest one, or all of them when they are few."""
     if near := nearest(word, among):

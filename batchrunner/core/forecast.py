@@ -203,6 +203,7 @@ class Forecast:
         left: jobs that the window leaves, in the middle of all cases.
         own: renders of this account that it was learned from.
         published: jobs of which only the provider's published median is known.
+        assumed: jobs of which nothing is known, as on a sandbox, where they are done in a moment.
     """
 
     median_at: Instant
@@ -210,18 +211,21 @@ class Forecast:
     left: int
     own: int
     published: int
+    assumed: int = 0
 
     @property
     def basis(self) -> str:
         """What it rests on, in words."""
-        if not self.own and not self.published:
-            return "nothing is left to render"
-        renders = "1 render" if self.own == 1 else f"{self.own:,} renders"
-        own = f"this account's own {renders}"
-        if not self.published:
-            return own
-        jobs = "1 job" if self.published == 1 else f"{self.published:,} jobs"
-        return f"{own}, and the provider's medians for {jobs}" if self.own else "the provider's medians"
+        others = {"the provider's medians": self.published, "the moment that a sandbox takes": self.assumed}
+        told = {what: count for what, count in others.items() if count}
+        if self.own:
+            own = f"this account's own {_plural(self.own, 'render')}"
+            return ", and ".join([own, *(f"{what} for {_plural(count, 'job')}" for what, count in told.items())])
+        return " and ".join(told) or "nothing is left to render"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def of(
@@ -237,12 +241,14 @@ def of(
     middle = median(ends)
     late = _at(ends, LATE) if runs >= FEW_RUNS else middle + queue.off_by_s(middle)
     sorts = {job.sort for job in jobs if not job.is_rendered}
+    unknown = [job for job in jobs if not job.is_rendered and not times.past.get(job.sort)]
     return Forecast(
         median_at=middle,
         late_at=max(middle, late),
         left=round(median(each.left for each in played)),
         own=sum(len(times.past.get(sort, ())) for sort in sorts),
-        published=sum(not times.past.get(job.sort) for job in jobs if not job.is_rendered),
+        published=sum(job.kind in times.hints for job in unknown),
+        assumed=sum(job.kind not in times.hints for job in unknown),
     )
 
 

@@ -40,7 +40,10 @@
   };
 
   const by = (key) => (one, other) => Number(other.dataset[key]) - Number(one.dataset[key]);
-  const words = (key) => (one, other) => one.dataset[key].localeCompare(other.dataset[key], undefined, { numeric: true });
+  const compare = (one, other) => one.localeCompare(other, undefined, { numeric: true });
+  const words = (key) => (one, other) => compare(one.dataset[key], other.dataset[key]);
+  // Those without a style or a tag come after the others.
+  const named = (nameOf) => (one, other) => (nameOf(one) && nameOf(other) ? compare(nameOf(one), nameOf(other)) : Number(!nameOf(one)) - Number(!nameOf(other)));
   const orders = {
     "id": words("id"),
     "cost-down": by("cost"),
@@ -48,7 +51,10 @@
     "took": by("took"),
     "ended": by("ended"),
     "state": words("state"),
+    "kind": words("kind"),
     "model": words("model"),
+    "style": named((card) => card.dataset.style),
+    "tag": named((card) => facts.get(card).tags[0] ?? ""),
   };
 
   const filter = () => {
@@ -59,9 +65,8 @@
       shown += isShown;
     }
     none.hidden = shown > 0;
-    count.textContent = shown === cards.length
-      ? `${shown.toLocaleString("en")} jobs`
-      : `${shown.toLocaleString("en")} of ${cards.length.toLocaleString("en")} jobs`;
+    const all = `${cards.length.toLocaleString("en")} ${cards.length === 1 ? "job" : "jobs"}`;
+    count.textContent = shown === cards.length ? all : `${shown.toLocaleString("en")} of ${all}`;
   };
 
   const arrange = () => {

@@ -156,6 +156,12 @@ def test_cards_are_sorted_and_put_back(tab, page_file):
     assert [costs[job] for job in shown(page)] == sorted(costs.values(), reverse=True)
     sort.select_option("id")
     assert shown(page) == ["a clip", "b", "dark", "dear", "lost", "still"]
+    sort.select_option("kind")
+    assert shown(page) == ["still", "dear", "lost", "dark", "a clip", "b"]
+    sort.select_option("style")
+    assert shown(page)[:2] == ["a clip", "b"], "Ink, Watercolor, and then those without a style"
+    sort.select_option("tag")
+    assert shown(page) == ["a clip", "still", "b", "dear", "lost", "dark"], "by the first; those without one last"
     sort.select_option("")
     assert shown(page) == list(costs)
 

@@ -98,3 +98,26 @@ def test_the_last_column_says_why_on_as_many_lines_as_it_needs() -> None:
 
 def test_a_dumb_terminal_gets_letters_alone() -> None:
     assert on_a_screen(REASONS, COLUMNS="40", TERM="dumb")[0] == "job  reason"
+
+
+STATES = """
+from batchrunner.cli import colours, show
+show.table(("job", "state"), [("a", "done"), ("b", "ready")], tinted=1, tints=[colours.GOOD, None])
+show.words("uncertain: a")
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "lines"),
+    [
+        ({"TERM": "xterm"}, ["a    \x1b[32mdone\x1b[0m", "b    ready", "\x1b[33muncertain: a\x1b[0m"]),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, ["a    done", "b    ready", "uncertain: a"]),
+        ({"TERM": "dumb"}, ["a    done", "b    ready", "uncertain: a"]),
+    ],
+)
+def test_a_state_has_a_colour_unless_none_is_wanted(environ, lines):
+    assert on_a_screen(STATES, **{"COLUMNS": "40", "NO_COLOR": "", **environ})[1:] == lines
+
+
+def test_a_release_is_no_command_to_be_copied():
+    assert len(show.wrapped("Python 3.11 on a machine with a long name, batchrunner 0.1.0", 40).split("\n")) == 2

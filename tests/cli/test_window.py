@@ -157,9 +157,9 @@ def test_a_zone_that_is_not_there_is_told_at_its_place(batch):
 # --- the forecast ---
 
 
-def test_plan_says_when_it_will_be_done_by_the_provider_s_medians_and_then_by_its_own(batch):
+def test_plan_says_when_it_will_be_done_by_what_is_known_before_and_then_by_its_own(batch):
     before = batch.here("plan", "m.yaml", "--json").json()["forecast"]
-    assert before["basis"] == "the provider's medians"
+    assert before["basis"] == "the moment that a sandbox takes"
     assert before["median"] <= before["nine_in_ten"]
     assert before["left"] == 0
     assert batch.run("run", "m.yaml", "--only", "s1").code == 0

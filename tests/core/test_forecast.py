@@ -184,6 +184,14 @@ def test_it_says_what_it_rests_on(sample: int, others: int, basis: str) -> None:
     assert told(jobs, known(*[50.0] * sample)).basis == basis
 
 
+def test_a_sandbox_s_moment_is_not_called_the_provider_s_median() -> None:
+    on_a_sandbox = Times(hints={})
+    assert told([a_job(0)], on_a_sandbox).basis == "the moment that a sandbox takes"
+    clip = a_job(1, sort="video-to-video/none/2", kind="video-to-video")
+    made = told([a_job(0), clip], replace(known(*[50.0] * 2), hints={}))
+    assert made.basis == "this account's own 2 renders, and the moment that a sandbox takes for 1 job"
+
+
 def test_few_renders_are_not_taken_for_all_there_is() -> None:
     one = told([a_job(0)], known(60.0))
     assert one.median_at - NOW == pytest.approx(60, rel=0.25)
