@@ -201,7 +201,8 @@ def _money(session: Session, attempts: Iterable[Job], account: wire.Account, til
     """What the balance is held against."""
     opened, now = session.store, WallClock().now()
     baseline = opened.baseline()
-    since = now if baseline is None else min(now, baseline.at)
+    # Where there was no quiet moment yet, the first comes now, or later.
+    since = now if baseline is None else evidence.quiet_since(baseline, now=now)
     return Money(
         credits=account.credits,
         moves=opened.balance_moves(),

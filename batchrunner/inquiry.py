@@ -7,7 +7,6 @@ read, and turns findings into events. What the evidence means is decided in `cor
 from __future__ import annotations
 
 from dataclasses import dataclass
-import math
 
 from batchrunner.core import events, evidence, retry
 from batchrunner.core.events import Event
@@ -62,7 +61,7 @@ class Inquiry:
         self._jitter = settings.jitter
         self._money = money
         self._baseline = money.baseline
-        self._since = -math.inf if self._baseline is None or self._baseline.at > now else self._baseline.at
+        self._since = evidence.quiet_since(self._baseline, now=now)
         self._moves = money.moves
         self._lost: dict[str, Job] = {}
         self._still: dict[str, Job] = {}

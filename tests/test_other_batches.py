@@ -14,6 +14,7 @@ import pytest
 from batchrunner import access as providers, assembly, batch, caps, prediction, session as sessions, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch
+from batchrunner.core.evidence import Baseline, Quiet
 from batchrunner.core.plan import Wishes
 from batchrunner.planning import preview
 from batchrunner.till import Noted, Till
@@ -61,10 +62,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         yield paths
 
 
-async def test_a_run_reads_only_those_that_may_have_something_open(night, till, monkeypatch) -> None:
-    """A year of nights is not read again at the beginning of each."""
+@pytest.mark.parametrize("is_set_back", [False, True])
+async def test_a_run_reads_only_those_that_may_have_something_open(night, till, monkeypatch, is_set_back) -> None:
+    """A year of nights is not read again at the beginning of each; but where a clock was set back, nobody can tell."""
     late = other(night, till, "yesterday", days_ago=0.5, life=lambda life: life[:4])
-    other(night, till, "last-month", days_ago=30, life=lambda life: life[:4])
+    old = other(night, till, "last-month", days_ago=30, life=lambda life: life[:4])
+    if is_set_back:
+        ahead = Baseline(at=time.time() + DAY, credits=1000, ledger=0)
+        with store.open_for_run(night.state, run_id="ahead", now=1.0) as file:
+            file.append_now([], quiet=Quiet(baseline=ahead, moves=True))
     with opened(monkeypatch) as paths:
         async with providers.client(ACCESS) as client:
             with sessions.begin(night, sessions.Order(), access=ACCESS, account=ACCOUNT) as session:
@@ -77,7 +83,7 @@ async def test_a_run_reads_only_those_that_may_have_something_open(night, till, 
                     observe=lambda *_: None,
                     tell=lambda _: None,
                 )
-    assert paths == [late]
+    assert paths == ([old, late] if is_set_back else [late])
 
 
 def test_of_another_batch_all_is_read_that_may_still_change(night, till) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+import math
 from typing import Final
 
 from batchrunner.core.job import Job, State
@@ -252,6 +253,14 @@ def over_at(job: Job, life_s: float) -> Instant:
         # One that was named is asked for from then on; what became of any other stays open.
         return job.decided_at if job.doubted_at is None else max(job.decided_at, job.doubted_at + life_s)
     return (job.submitted_at or job.updated_at) + life_s
+
+
+def quiet_since(baseline: Baseline | None, *, now: Instant) -> Instant:
+    """The quiet moment since which credits may have come back unseen; without end where none is known.
+
+    One that is dated ahead was before the clock was set back, nobody knows how long.
+    """
+    return -math.inf if baseline is None or baseline.at > now else baseline.at
 
 
 def no_later(job: Job, now: Instant) -> Job:
