@@ -192,6 +192,10 @@ def _changed(answer: Response, live: Live, call: Call) -> Response:
         changes |= {"status": rule.status_word, "downloads": [], "download": None}
     if changes or rule.omit:
         answer = wire.rewritten(answer, changes=changes, without=rule.omit)
+    if rule.preview:
+        answer = wire.previewed(answer)
+    if rule.packed:
+        answer = wire.packed(answer)
     if rule.garbage is not None:
         answer = wire.garbled(rule.garbage, getattr(answer, "body", b""))
     return _paced(answer, rule)

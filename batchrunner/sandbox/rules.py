@@ -17,6 +17,9 @@ Answers, at any step but `render` and `webhook`:
     {"omit": ["download"], "null": ["fps"], "extra": {"progress": 3}}
     {"expire_addresses": true}                                 or seconds that they live
     {"etag": "new"}                                            or weak, none: of results, at download
+    {"packed": true}                                           gzip unasked, at download
+    {"preview": true}                                          a picture before the clip, at project
+    {"status": 302, "headers": {"Location": "#"}, "count": 1}  redirected, to where it is
     {"status_word": "thinking", "count": 3}
     {"freeze_balance": true}                                   or the balance that is shown
     {"charge": {"factor": 2.0}}, {"charge": {"credits": 999}}  at create; really taken
@@ -130,6 +133,8 @@ class Rule:
     status_word: str | None = None
     expire_addresses: bool | float = False
     etag: Etag = "right"
+    packed: bool = False
+    preview: bool = False
 
     render_error: Failure | None = None
     cancel: After | None = None
@@ -173,6 +178,8 @@ _STEPS_OF: Final[Mapping[str, tuple[Step, ...]]] = {
     "status_word": ("project",),
     "expire_addresses": ("project", "upload-urls", "download", "upload"),
     "etag": ("download",),
+    "packed": ("download",),
+    "preview": ("project",),
     "omit": ("account", "upload-urls", "create", "project"),
     "null": ("account", "upload-urls", "create", "project"),
     "extra": ("account", "upload-urls", "create", "project"),
@@ -338,6 +345,8 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "status_word": jsonvalues.text,
     "expire_addresses": jsonvalues.flag_or(jsonvalues.number),
     "etag": jsonvalues.one_of("new", "weak", "none"),
+    "packed": jsonvalues.flag,
+    "preview": jsonvalues.flag,
     "render_error": _failure,
     "cancel": _after,
     "delete": _after,

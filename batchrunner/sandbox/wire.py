@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import hashlib
 import json
+from pathlib import Path
 import re
 import socket
 import struct
 from typing import Any, Final, Literal
 
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -162,3 +165,24 @@ def rewritten(answer: Response, *, changes: dict[str, Any], without: tuple[str, 
         return answer
     content = {key: value for key, value in (content | changes).items() if key not in without}
     return Response(json.dumps(content), media_type="application/json")
+
+
+def previewed(answer: Response) -> Response:
+    """A look at a finished project with a picture before its clip, which is not there to be fetched."""
+    try:
+        downloads = json.loads(bytes(answer.body))["downloads"]
+    except (AttributeError, ValueError, KeyError):
+        return answer
+    if not downloads:
+        return answer
+    preview = downloads[0] | {"url": downloads[0]["url"].replace(".mp4", ".jpg", 1)}
+    return rewritten(answer, changes={"downloads": [preview, *downloads]})
+
+
+def packed(answer: Response) -> Response:
+    """A file as gzip, whole, whatever part of it was asked for; any other answer as it is."""
+    if not isinstance(answer, FileResponse):
+        return answer
+    body = gzip.compress(Path(answer.path).read_bytes())
+    headers = {"Content-Encoding": "gzip", "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
+    return Response(body, headers=headers, media_type=answer.media_type)

@@ -63,6 +63,23 @@ def written(program: Program, text: str) -> Path:
     return manifest
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"step": "download", "status": 302, "headers": {"Location": "#"}, "count": 1},
+        {"step": "download", "packed": True},
+        {"step": "project", "preview": True},
+    ],
+)
+def test_a_result_comes_home_however_it_is_handed_out(own: Start, rule: dict[str, Any]) -> None:
+    program = own(rule)
+    manifest = written(program, STILL)
+    ended = program.run("run", manifest.name)
+    assert (ended.code, "next try" in ended.err) == (0, False), ended.err
+    assert [each.name for each in (program.folder / "out").iterdir()] == ["still.mp4"]
+    check_books(program, manifest, jobs=1)
+
+
 # --- breaks ---
 
 

@@ -277,6 +277,24 @@ def test_the_tag_of_a_result(caller: Any, etag: str | None, status: int) -> None
     assert (second["status"], second["sent"]) == (status, len(answer.content))
 
 
+def test_a_result_that_is_packed_unasked(caller: Any) -> None:
+    address = finished(caller)["downloads"][0]["url"]
+    plain = caller.http.get(address)
+    caller.rules({"step": "download", "packed": True})
+    packed = caller.http.get(address, headers={"Range": "bytes=10-"})
+    assert (packed.status_code, packed.headers["content-encoding"]) == (200, "gzip")
+    assert packed.content == plain.content
+    assert packed.headers["etag"] != plain.headers["etag"]
+
+
+def test_a_picture_before_the_clip(caller: Any) -> None:
+    caller.rules({"step": "project", "preview": True})
+    first, second = (each["url"] for each in finished(caller)["downloads"])
+    assert first.partition("?")[0].endswith(".jpg")
+    assert caller.http.get(first).status_code in {403, 404}
+    assert caller.http.get(second).status_code == 200
+
+
 def test_a_trickle(caller: Any) -> None:
     address = finished(caller)["downloads"][0]["url"]
     size = len(caller.http.get(address).content)
