@@ -22,7 +22,7 @@ from batchrunner import board as boards, control, gallery, statefile, statelock,
 from batchrunner.batch import Batch, read_for_collecting
 from batchrunner.board import Board, Words
 from batchrunner.control import Wish
-from batchrunner.core import address as addresses, plan as planning, retry as retrying
+from batchrunner.core import address as addresses, eventlines, plan as planning, retry as retrying
 from batchrunner.core.job import BOUGHT, Job
 from batchrunner.core.plan import BUYS
 from batchrunner.core.selection import BROKEN, EVERYTHING, Selection, code_of
@@ -39,6 +39,9 @@ TICKET_S: Final = 600.0
 MOST_BOARDS: Final = 200
 MOST_PROMPT: Final = 400
 MOST_IDS: Final = 5
+MOST_TOLD: Final = 500
+"""Events of one job that are shown, the last."""
+
 _TICKETS: Final = 50
 
 Note = Callable[[Job, Mapping[str, Job]], str]
@@ -196,6 +199,25 @@ class Desk:
         wanted = gallery.wanted(known, place.folders, gallery.KINDS[which])
         made = wanted if isinstance(wanted, Missing) else (await self._pictures.make([wanted]))[0]
         return (None, self._clean(made.why)) if isinstance(made, Missing) else (made.data, "")
+
+    def log(self, batch: str, job: int) -> list[dict[str, Any]]:
+        """All that happened to a job, in every attempt, oldest first.
+
+        Raises:
+            KeyError: there is no such batch or job.
+            StateUnusable: its state file cannot be used.
+        """
+        place = self._batches[batch]
+        known = place.board.job(job)
+        if known is None:
+            raise KeyError(job)
+        with store.open_to_read(place.board.batch.state) as view:
+            happened = list(view.history(known.id)) if view else []
+        told = (eventlines.told_of(event, after, run=run) for run, event, after in happened[-MOST_TOLD:])
+        return [
+            {"at": each.at, "attempt": each.attempt, "event": each.event, "text": self._clean(eventlines.words(each))}
+            for each in told
+        ]
 
     def file(self, batch: str, job: int, number: int) -> Path | None:
         """A result on disk; None where there is none, or it is no longer what was recorded."""

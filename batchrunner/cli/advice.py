@@ -52,6 +52,7 @@ TAKES: Mapping[str, Sequence[str]] = {
     "adopt": ("state", "sandbox"),
     "resolve": ("state", "not_created", "force"),
     "status": ("state", "selection"),
+    "report": ("state", "selection"),
     "ledger": ("state", "refunds_due"),
 }
 """The flags of each command that an advice may name."""
@@ -91,7 +92,7 @@ class Typed:
     def command(self, name: str, *words: str, **more: Any) -> str:
         """The command to type, with what was typed before as far as it takes that, and `more` flags."""
         flags = {**self.flags, **more}
-        if name == "download":
+        if name in {"download", "report"}:
             flags["selection"] = self.selection.without_states()  # what is finished is no longer new, or failed
         parts = ["batchrunner", name, str(self.manifest), *words]
         for flag in TAKES[name]:
@@ -309,9 +310,35 @@ def _has_failed(report: Report) -> bool:
     return is_told and any(job.state in {State.FAILED, State.CANCELED} for job in report.jobs)
 
 
+def _about_budget(report: Report, typed: Typed, again: str) -> Iterator[str]:
+    """What helps against a cap, or a charge that is far above its hold."""
+    from batchrunner.core.job import BOUGHT
+
+    if report.outcome.far_off is not None:
+        if not report.outcome.held_back:
+            yield f"stopped: {report.outcome.far_off}"
+        yield f"next: correct its price in a catalogue file, or its hold in the manifest, then {again}"
+        return
+    if any(job.state in BOUGHT for job in report.jobs):
+        yield f"next: {typed.command('download')}    collects what was bought"
+    yield f"next: raise the cap, then {again}    goes on with what is left"
+
+
+_GOES_ON = frozenset(
+    {
+        Exit.INCOMPLETE,
+        Exit.UNREACHABLE,
+        Exit.INTERRUPTED,
+        Exit.WINDOW_OVER,
+        Exit.KEY_REFUSED,
+        Exit.OUT_OF_CREDITS,
+    }
+)
+"""After these the same command goes on with what is left."""
+
+
 def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     from batchrunner.core import awaited
-    from batchrunner.core.job import BOUGHT
     from batchrunner.core.selection import OPEN
 
     selection = typed.selection
@@ -321,15 +348,9 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
     elif _waits_for_a_look(report):
         yield from _about_canaries(report, typed)
         yield f"next: {again}    buys the rest"
-    elif report.exit_code is Exit.BUDGET_REACHED and report.outcome.far_off is not None:
-        if not report.outcome.held_back:
-            yield f"stopped: {report.outcome.far_off}"
-        yield f"next: correct its price in a catalogue file, or its hold in the manifest, then {again}"
     elif report.exit_code is Exit.BUDGET_REACHED:
-        if any(job.state in BOUGHT for job in report.jobs):
-            yield f"next: {typed.command('download')}    collects what was bought"
-        yield f"next: raise the cap, then {again}    goes on with what is left"
-    elif report.exit_code in {Exit.INCOMPLETE, Exit.UNREACHABLE, Exit.INTERRUPTED, Exit.WINDOW_OVER}:
+        yield from _about_budget(report, typed, again)
+    elif report.exit_code in _GOES_ON:
         yield from _go_on(report, typed, again)
     elif _has_failed(report):
         yield f"next: {typed.command('retry', selection=selection.without_states())}"
@@ -337,3 +358,7 @@ def _next_command(report: Report, typed: Typed) -> Iterator[str]:
         if left:
             waiting = {job.id for job in awaited.stuck({job.id: job for job in report.jobs})}
             yield f"then: {again}    goes on with what {'waits for them' if left <= waiting else 'is left'}"
+    elif report.exit_code is Exit.UNCERTAIN:
+        yield f"then: {again}    goes on with it"
+    elif report.exit_code is Exit.OK and not report.missing:
+        yield f"next: {typed.command('report')}    makes a page of what came of it"

@@ -47,7 +47,7 @@ def demo(folder: Path, *, as_json: bool) -> int:
 
 def _next_steps(typed: Typed) -> list[str]:
     return [
-        "next:",
+        "then:",
         f"  {typed.command('status')}",
         f"  change a style in {typed.manifest}, then",
         f"  {typed.command('plan', rerender=True)}",

@@ -12,6 +12,7 @@ from functools import cache
 import re
 from typing import Any, Final
 
+from batchrunner.core import plain
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.retry import Again, GiveUp, Instant, Leave
@@ -138,3 +139,26 @@ def _then(verdict: object) -> str | None:
             return "given up"
         case _:
             return None
+
+
+_CHARGES: Final = frozenset({"accepted", "rendered", "render-failed", "canceled", "corrected", "adopted", "reappeared"})
+
+
+def words(told: JobEvent) -> str:
+    """What an event adds to what was known before, for people."""
+    parts: list[str] = []
+    if told.event == "submit-started":
+        parts.append(f"sent as {told.submission!r}")
+    if told.event in {"accepted", "adopted", "reappeared"}:
+        parts.append(f"project {told.project_id}")
+    if told.event in _CHARGES and told.credits.charged is not None:
+        parts.append(f"{told.credits.charged:,} credits")
+    if told.failure is not None:
+        parts.append(f"{told.failure.code}: {plain.clause(told.failure.message)}")
+    if told.evidence is not None:
+        parts.append(told.evidence)
+    if told.then is not None:
+        parts.append(f"again at {told.again_at}" if told.again_at else told.then)
+    if told.event == "downloaded":
+        parts += [f"{each.path} ({each.bytes:,} bytes)" for each in told.outputs]
+    return "; ".join(parts)

@@ -163,6 +163,30 @@
     }));
     get("play").showModal();
   };
+  const tell = async (job) => {
+    get("story-title").textContent = `What happened to ${job.id}`;
+    get("story-lines").replaceChildren();
+    get("story-why").hidden = true;
+    get("story").showModal();
+    try {
+      const answer = await fetch(`${base}/jobs/${job.n}/log`);
+      const found = await answer.json();
+      if (!answer.ok) throw new Error(found.error);
+      const many = found.log.some((each) => each.attempt > 1);
+      get("story-lines").replaceChildren(...found.log.map((each) => {
+        const at = Date.parse(each.at) / 1000;
+        const line = make("li");
+        const time = make("time", clock(at));
+        time.dateTime = each.at;
+        time.title = moment(at);
+        line.append(time, make("strong", many ? `${each.attempt}: ${each.event}` : each.event), make("span", each.text));
+        return line;
+      }));
+    } catch (error) {
+      get("story-why").textContent = error.message || "it cannot be read now";
+      get("story-why").hidden = false;
+    }
+  };
   const build = (job) => {
     const card = make("li", null, "card");
     card.dataset.n = job.n;
@@ -190,6 +214,13 @@
     if (job.suspect) article.append(make("p", job.suspect, "why is-suspect"));
     else if (job.reason && job.state !== "done") article.append(make("p", job.reason, job.state === "failed" || job.state === "uncertain" ? "why" : "facts"));
     for (const file of job.files) article.append(make("p", `${file.path} (${bytes(file.bytes)})`, "path"));
+    const told = make("p", null, "acts");
+    const log = make("button", "Log …", "act is-log");
+    log.type = "button";
+    log.setAttribute("aria-label", `Log of ${job.id}`);
+    log.addEventListener("click", () => tell(job));
+    told.append(log);
+    article.append(told);
     if (job.state === "failed" || job.state === "canceled") {
       const label = make("label", null, "pick");
       const box = make("input");
@@ -374,6 +405,7 @@
   get("ask-yes").addEventListener("click", act);
   get("ask-no").addEventListener("click", () => get("ask").close());
   get("ask").addEventListener("close", () => { get("ask-no").textContent = "Leave it"; ticket = null; });
+  get("story-close").addEventListener("click", () => get("story").close());
   get("play-close").addEventListener("click", () => get("play").close());
   get("play").addEventListener("close", () => get("play-stage").replaceChildren());
   for (const button of document.querySelectorAll(".act[data-action]")) button.addEventListener("click", () => ask(button.dataset.action));

@@ -61,6 +61,14 @@ class Desk(Protocol):
             KeyError: there is no such batch, job or picture.
         """
 
+    def log(self, batch: str, job: int) -> list[dict[str, Any]]:
+        """All that happened to a job, oldest first.
+
+        Raises:
+            KeyError: there is no such batch or job.
+            BatchrunnerError: it cannot be read.
+        """
+
     def file(self, batch: str, job: int, number: int) -> Path | None:
         """A result on disk; None where there is none, or it is no longer what was recorded."""
 
@@ -103,6 +111,7 @@ def app(desk: Desk, guard: Guard, *, closing: asyncio.Event) -> ASGIApp:
         Route("/api/overview/events", pages.overview_events),
         Route("/api/m/{batch}", pages.news),
         Route("/api/m/{batch}/events", pages.news_events),
+        Route("/api/m/{batch}/jobs/{job}/log", pages.log),
         Route("/api/m/{batch}/jobs/{job}/{which}.webp", pages.picture),
         Route("/api/m/{batch}/jobs/{job}/files/{number}", pages.file),
         Route("/api/m/{batch}/ask", pages.ask, methods=["POST"]),
@@ -203,6 +212,16 @@ class _Pages:
         if data is None:
             return JSONResponse({"error": why}, status_code=404)
         return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
+
+    async def log(self, request: Request) -> Response:
+        where = request.path_params
+        try:
+            told = await asyncio.to_thread(self._desk.log, where["batch"], _number(where["job"]))
+        except KeyError:
+            raise HTTPException(404) from None
+        except BatchrunnerError as error:
+            return _refused(error)
+        return JSONResponse({"log": told})
 
     async def file(self, request: Request) -> Response:
         where = request.path_params

@@ -154,6 +154,19 @@ def test_a_clip_is_played(over, site):
     assert page.locator("#play video").count() == 0
 
 
+def test_a_card_tells_all_that_happened_to_its_job(over, site, axe):
+    opened = board(site, over, bypass_csp=True)
+    page = opened.page
+    page.get_by_role("button", name="Log of lost").click()
+    lines = page.locator("#story-lines li")
+    expect(lines.first).to_contain_text("opened")
+    expect(lines.last).to_contain_text(EVIL)
+    assert page.locator("#story img").count() == 0
+    assert opened.violations(axe) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#story")).not_to_be_visible()
+
+
 def test_all_of_it_is_reached_by_the_keyboard(over, site):
     page = board(site, over).page
     page.keyboard.press("Tab")

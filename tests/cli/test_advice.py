@@ -112,3 +112,18 @@ def test_what_helps_with_a_state_file_can_be_typed_as_it_stands(tmp_path, media,
 def test_where_no_manifest_was_typed_the_word_for_it_stays(capsys):
     assert main(["doctor", "--fix"]) == 2
     assert "hint: name its manifest: batchrunner doctor MANIFEST\n" in capsys.readouterr().err
+
+
+OUT_OF_CREDITS = [{"step": "create", "job": "two/still *", "count": 1, "status": 402, "code": "insufficient_credits"}]
+
+
+@pytest.mark.parametrize("own", [OUT_OF_CREDITS], indirect=True)
+def test_the_summary_of_a_run_says_the_next_command_however_it_ended(own):
+    manifest = own.folder / "two.yaml"
+    manifest.write_text(TWO_JOBS)
+    done = own.run("run", manifest.name, "--only", "clip")
+    assert (done.code, advised(done)) == (0, ["report", "two.yaml", "--only", "clip"])
+    assert own.run(*advised(done)).code == 0
+    stopped = own.run("run", manifest.name)
+    assert (stopped.code, advised(stopped)) == (7, ["run", "two.yaml"]), stopped.err
+    assert own.run(*advised(stopped)).code == 0

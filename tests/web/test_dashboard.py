@@ -113,6 +113,22 @@ def test_the_figures_are_those_of_status(done: Program) -> None:
     assert summary["ends_at"] is None
 
 
+def test_each_job_has_a_log_of_its_own(done: Program) -> None:
+    (one, two) = done.status(done.folder / "night.yaml")["jobs"]
+    with dashboard(done, "night.yaml") as page:
+        batch = only(page)
+        numbers = {job["id"]: job["n"] for job in page.news(batch)["jobs"]}
+        told = page.client.get(f"/api/m/{batch}/jobs/{numbers['one']}/log").json()["log"]
+        nobody = page.client.get(f"/api/m/{batch}/jobs/99/log").status_code
+        nowhere = page.client.get("/api/m/nothing/jobs/0/log").status_code
+    written = done.run("log", "night.yaml", "one", "--json").json()
+    assert [(each["at"], each["event"]) for each in told] == [(each["at"], each["event"]) for each in written]
+    texts = " ".join(each["text"] for each in told)
+    assert one["project_id"] in texts
+    assert two["project_id"] not in texts
+    assert (nobody, nowhere) == (404, 404)
+
+
 def test_only_what_changed_is_told_again(page: Page) -> None:
     batch = only(page)
     first = page.news(batch)
