@@ -112,8 +112,7 @@ def test_a_plan_is_made_anew_for_another_order(night: Batch, order: Callable[[Pr
 
 # --- a run that collects ---------------------------------------------------------------------------------------------
 
-NOW = time.time()
-LONG_AGO = NOW - 86_400
+LONG_AGO = time.time() - 86_400
 
 Change = Callable[[list[Event]], list[Event]]
 
@@ -191,7 +190,7 @@ def test_what_is_done_for_good_is_left_at_rest(night: Batch) -> None:
     [
         suspect,
         untold,
-        lambda life: [*life[:4], *(replace(each, at=NOW - 60) for each in life[4:])],
+        lambda life: [*life[:4], *(replace(each, at=time.time() - 60) for each in life[4:])],
         lambda life: [
             *life[:3],
             events.Unknowable(at=LONG_AGO, evidence="nobody can tell"),
