@@ -22,6 +22,12 @@ OUTAGE_S = 1800.0
 """How long the evidence is asked for in vain before the question is left to the next run."""
 
 
+UNTOLD_S = 1800.0
+UNTOLD_EVERY_S = 30.0
+"""How long it is waited for what renders under way are charged, where only that is missing to judge a lost submission,
+and how often it is asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
     """What is known of the account when a run starts.
@@ -73,6 +79,8 @@ class Inquiry:
         self._not_before: Instant = 0.0
         self._failures = 0
         self._failing_since: Instant | None = None
+        self._untold_since: Instant | None = None
+        self._is_partial = False
         self._awaits_charge = money.ledger
         self._is_last_word = False
         self.ledger = money.ledger
@@ -86,6 +94,8 @@ class Inquiry:
 
     def saw(self, before: Job | None, after: Job, *, now: Instant) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
+        if before is None and not after.is_final and evidence.is_untold(after, {}) and self.has_in_baseline(after):
+            self._is_partial = True
         if before is not None and before.attempt == after.attempt:
             change = (after.charged or 0) - (before.charged or 0)
             self.ledger += change
@@ -194,6 +204,10 @@ class Inquiry:
 
     # --- quiet moments ---
 
+    def has_in_baseline(self, job: Job) -> bool:
+        """Whether an attempt was accepted before the last quiet moment, whose balance then has its charge off."""
+        return self._baseline is not None and job.accepted_at is not None and job.accepted_at <= self._baseline.at
+
     @property
     def has_news(self) -> bool:
         """Whether anything was bought or given back since the last quiet moment."""
@@ -217,6 +231,8 @@ class Inquiry:
             self._moves = True
         self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
         self._since = seen.at
+        # What is told later of a charge that the balance has off already would hide another one as large.
+        self._is_partial = seen.awaited > 0
         self._has_bought = False
         return Quiet(baseline=self._baseline, moves=self._moves)
 
@@ -243,10 +259,13 @@ class Inquiry:
         return True
 
     def judge(
-        self, jobs: tuple[Job, ...], first: Observation, second: Observation, *, now: Instant
+        self, jobs: tuple[Job, ...], first: Observation, second: Observation, *, now: Instant, may_wait: bool
     ) -> list[tuple[str, Event]]:
         """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
         self.is_running = False
+        if jobs and may_wait and second.awaited and self._may_be_told(now):
+            return []
+        self._untold_since = None
         asked = jobs or tuple(self._still.values())
         claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in asked]
         judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack())
@@ -261,6 +280,14 @@ class Inquiry:
         self._is_last_word = False
         found = self._about_still(judgement, now) if is_over else []
         return [*found, *self._about_lost(jobs, judgement, now)]
+
+    def _may_be_told(self, now: Instant) -> bool:
+        """Whether it is waited for what renders under way are charged, and asked for again in a while."""
+        self._untold_since = now if self._untold_since is None else self._untold_since
+        if not 0 <= now - self._untold_since <= UNTOLD_S:
+            return False
+        self._not_before = now + UNTOLD_EVERY_S
+        return True
 
     def _may_wait(self, asked: tuple[Job, ...]) -> bool:
         """Whether another charge may tell whether the balance moves: not for ever, and only where one can come."""
@@ -282,6 +309,8 @@ class Inquiry:
         ]
 
     def _slack(self) -> int | None:
+        if self._is_partial:
+            return None
         return evidence.slack(self._loose.values(), since=self._since, life_s=self._life_s)
 
     def _event(self, job: Job, finding: Finding, reason: str, now: Instant) -> Event:
