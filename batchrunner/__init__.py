@@ -27,6 +27,13 @@ if TYPE_CHECKING:
         start as start,
     )
     from batchrunner.api.following import Running as Running
+    from batchrunner.api.pages import (
+        Dashboard as Dashboard,
+        report_text as report_text,
+        report_text_async as report_text_async,
+        write_report as write_report,
+        write_report_async as write_report_async,
+    )
     from batchrunner.api.planning import (
         config as config,
         config_async as config_async,
@@ -123,6 +130,7 @@ _MODULES = {
     "access": "Access",
     "api.buying": "start run run_async download download_async RunOptions CollectOptions",
     "api.following": "Running",
+    "api.pages": "report_text report_text_async write_report write_report_async Dashboard",
     "api.planning": (
         "load load_async validate validate_async config config_async schema write_manifest write_manifest_async "
         "plan plan_async plan_retry plan_retry_async plan_redo plan_redo_async write_retry write_retry_async"

@@ -15,11 +15,13 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 
 import batchrunner
 from batchrunner import (
     Access,
+    Dashboard,
     Exit,
     JobEvent,
     ManifestError,
@@ -41,6 +43,7 @@ from batchrunner import (
     plan_redo,
     plan_retry,
     reconcile,
+    report_text,
     resolve,
     run,
     run_async,
@@ -49,6 +52,7 @@ from batchrunner import (
     status,
     validate,
     write_manifest,
+    write_report,
     write_retry,
 )
 from batchrunner.api.pipe import Pipe
@@ -535,3 +539,69 @@ def test_a_run_that_waits_for_its_hour_can_be_stopped(tmp_path, media, access):
     with start(batch, access=access, yes=True, start_at=datetime(2090, 1, 1, tzinfo=UTC)) as running:
         running.stop()
     assert running.result.exit_code is Exit.INTERRUPTED
+
+
+def test_hours_of_a_plan_are_kept_by_its_run(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    over = datetime(2020, 1, 1, tzinfo=UTC)
+    looked = plan(batch, access=access, stop_at=over)
+    assert looked.hours.stops_at == over.timestamp()
+    assert run(looked, access=access).exit_code is Exit.WINDOW_OVER
+    later = datetime.now(UTC) + timedelta(hours=2)
+    assert run(plan(batch, access=access, stop_at=over), access=access, stop_at=later).is_complete
+
+
+def test_a_status_says_what_waits_and_why(tmp_path, media, access):
+    manifest = manifest_of(tmp_path, media, "one", "two")
+    text = manifest.read_text().replace("id: two,", "id: two, needs: one,")
+    assert text != manifest.read_text()
+    manifest.write_text(text)
+    batch = load(manifest)
+    assert plan(batch, access=access)["two"].waits_for == ("one",)
+    run(batch, access=access, yes=True, stop_at=datetime(2020, 1, 1, tzinfo=UTC))
+    told = status(batch)
+    assert (told["two"].waits_for, told["two"].reason) == (("one",), "waits for one, which is not bought yet")
+    assert status(batch, select=Selection(only=("two",)))["two"].reason == told["two"].reason
+    assert (told.is_running, told.waits, told.forecast, told["two"].library) == (False, (), None, None)
+
+
+def test_a_report_is_text_or_a_file_and_never_in_place_of_anything_else(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    with pytest.raises(UsageError, match="no state file"):
+        write_report(batch)
+    run(batch, access=access, yes=True)
+    page = write_report(batch)
+    assert page == batch.path.with_name(f"{batch.path.stem}.report.html")
+    assert "data:image/" in page.read_text()
+    assert "data:image/" not in report_text(batch, pictures=False)
+    assert write_report(batch, page, assets=tmp_path / "pictures") == page
+    assert list((tmp_path / "pictures").iterdir()) != []
+    assert json.loads(report_text(batch, form="json"))["totals"]["by_state"] == {"done": 1}
+    assert report_text(batch, form="csv", select=Selection(only=("one",))).count("\n") == 2
+    with pytest.raises(UsageError, match="part of the batch"):
+        write_report(batch, batch.path)
+    with pytest.raises(UsageError, match="name the file"):
+        write_report(batch, form="md")
+    with pytest.raises(UsageError, match="form is html, md, json, csv or junit, not 'pdf'"):
+        report_text(batch, form="pdf")  # type: ignore[arg-type]
+
+
+def test_a_dashboard_is_served_as_long_as_its_block(tmp_path, media, access):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    run(batch, access=access, yes=True)
+    with Dashboard(batch.path, max_credits=5) as address:
+        url, _, token = address.partition("/#token=")
+        (board,) = httpx.get(f"{url}/api/overview").json()
+        assert (board["name"], board["over"], bool(token)) == (batch.path.name, 1, True)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+    with pytest.raises(UsageError, match=r"there is no gone\.yaml"), Dashboard("gone.yaml"):
+        pass
+
+
+async def test_a_dashboard_is_served_beside_a_loop(tmp_path, media, own):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    await run_async(batch, access=Access(base_url=own.base_url, key=API_KEY), yes=True)
+    async with Dashboard(batch.path.parent) as address, httpx.AsyncClient() as client:
+        (board,) = (await client.get(f"{address.partition('/#')[0]}/api/overview")).json()
+        assert board["over"] == 1

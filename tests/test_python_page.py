@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib import import_module
+import inspect
 from pathlib import Path
 import re
 import shutil
@@ -97,6 +100,75 @@ def test_every_command_has_its_counterpart():
         names = re.findall(r"`([A-Za-z_]+)[.(]", counterpart)
         assert names or counterpart.startswith("none: "), command
         assert set(names) <= set(batchrunner.__all__), command
+
+
+IN_PYTHON = {
+    "code": ("codes",),
+    "format": ("form",),
+    "kind": ("kinds",),
+    "latency": ("latency_s",),
+    "no-notices": ("notices",),
+    "no-pictures": ("pictures",),
+    "no-upload-cache": ("upload_cache",),
+    "on-no-credits": ("wait_for_credits",),
+    "output": ("file", "path", "manifest"),
+    "plan": ("saved",),
+    "sandbox": ("sandbox", "access"),
+    "scale": ("scale", "sandbox_scale"),
+    "set": ("fields",),
+    "tag": ("tags",),
+    "var": ("variables",),
+}
+"""The parameters of flags that are called otherwise there."""
+
+OF_THE_COMMAND_LINE = {
+    "all-failed": "is what is meant without it",
+    "check": "compare_charges()",
+    "csv": "values are given, not text",
+    "detailed-exitcode": "Plan.has_changes",
+    "json": "values are given, not text",
+    "models --kind": "values are given, not text",
+    "no-log": "no log is kept unless one is named",
+    "origin": "Expanded.as_values(origin=True)",
+    "quiet": "nothing is printed",
+    "refunds-due": "Ledger.refunds_due",
+    "schema --output": "values are given, not text",
+    "watch": "status() as often as one likes; a run of one's own is iterated over",
+    "write": "write_retry()",
+}
+"""Flags that need no parameter, and why."""
+
+
+def parameters(counterpart: str) -> set[str]:
+    """What the functions that the table names take, and `load`, which most of them are given."""
+    made = [batchrunner.load]
+    for owner, name in re.findall(r"(?<![.\w])(?:([A-Z][a-z]+)\.)?([A-Za-z_]+)\(", counterpart):
+        made.append(getattr(getattr(batchrunner, owner) if owner else batchrunner, name))
+    names = {name for each in made for name in inspect.signature(each).parameters}
+    if "options" in names:
+        names |= set((batchrunner.RunOptions if "run(" in counterpart else batchrunner.CollectOptions).__annotations__)
+    if "select" in names:
+        names |= {field.name for field in dataclasses.fields(batchrunner.Selection)}
+    return names
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "completion"])
+def test_every_flag_has_its_counterpart(command):
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
+    names = parameters(rows[command])
+    flags = [
+        option.removeprefix("--")
+        for param in getattr(import_module(COMMANDS[command]), command).params
+        for option in param.opts
+        if option.startswith("--")
+    ]
+    lacking = [
+        flag
+        for flag in flags
+        if not OF_THE_COMMAND_LINE.keys() & {flag, f"{command} --{flag}"}
+        and not names.intersection(IN_PYTHON.get(flag, (flag.replace("-", "_"),)))
+    ]
+    assert lacking == []
 
 
 def test_links_lead_somewhere():

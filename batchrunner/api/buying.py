@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, time
 from pathlib import Path
 from typing import Final, Literal, TypedDict, Unpack
 
 from batchrunner import batch as batches, outlook as outlooks, planning, waiting
 from batchrunner.access import Access, account_of
+from batchrunner.api import hours
 from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
+from batchrunner.api.hours import When
 from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan, RunResult
 from batchrunner.batch import Batch
@@ -19,7 +20,6 @@ from batchrunner.core import pins as pinning, remarks, workers
 from batchrunner.core.canary import Mode
 from batchrunner.core.plan import Wishes
 from batchrunner.core.selection import EVERYTHING, Selection
-from batchrunner.core.window import Moment, moment_of
 from batchrunner.errors import NotAgreed, UsageError
 from batchrunner.planning import Preview
 from batchrunner.provider import wire
@@ -50,9 +50,9 @@ class RunOptions(TypedDict, total=False):
     max_credits_per_job: int
     cutoff: Literal["soft", "hard"]
     wait_for_credits: bool
-    start_at: str | time | datetime
-    stop_at: str | time | datetime
-    finish_by: str | time | datetime
+    start_at: When
+    stop_at: When
+    finish_by: When
     wait_for: Sequence[str | Path]
     canary: Literal["go", "stop"]
     ignore_disk_space: bool
@@ -86,7 +86,7 @@ def start(what: Batch | Plan, **options: Unpack[RunOptions]) -> Running:
         BatchrunnerError: anything else that stands in its way; `batchrunner.errors` has all of them.
     """
     _refuse_wrong(options)
-    batch, order = _asked(what, options, _waits(what if isinstance(what, Batch) else what.batch, options))
+    batch, order = _asked(what, options, _waits(what, options))
     return Running(_task(batch, order, options))
 
 
@@ -111,7 +111,7 @@ async def run_async(what: Batch | Plan, *, on_event: OnEvent | None = None, **op
 async def run_telling(plan: Plan, tell: Callable[[str], None], **options: Unpack[RunOptions]) -> RunResult:
     """As `run_async`; `tell` hears, in a thread of the run's own, what the command line says to a person."""
     _refuse_wrong(options)
-    batch, order = _asked(plan, options, _waits(plan.batch, options))
+    batch, order = _asked(plan, options, _waits(plan, options))
     return await follow_async(Running(replace(_task(batch, order, options), tell=tell)), None)
 
 
@@ -226,30 +226,28 @@ _WORDS: Final = {"cutoff": ("soft", "hard"), "canary": ("go", "stop")}
 # --- consent ---------------------------------------------------------------------------------------------------------
 
 
-def _waits(batch: Batch, options: RunOptions) -> Waits:
-    """When may be bought, worked out when the run is asked for.
+def _waits(what: Batch | Plan, options: RunOptions) -> Waits:
+    """When may be bought, worked out when the run is asked for; the hours of a plan are those it was made for.
 
     Raises:
         UsageError: a time is none, the window can never be open, or what is waited for is not there.
     """
-    start_at = options.get("start_at")
-    asked = waiting.Asked(
-        start_at=start_at if start_at == waiting.NOW else _moment("start_at", start_at),
-        stop_at=_moment("stop_at", options.get("stop_at")),
-        finish_by=_moment("finish_by", options.get("finish_by")),
-        wait_for=tuple(map(Path, options.get("wait_for", ()))),
+    asked = hours.asked(
+        start_at=options.get("start_at"),
+        stop_at=options.get("stop_at"),
+        finish_by=options.get("finish_by"),
+        wait_for=options.get("wait_for", ()),
         is_rehearsal=options.get("sandbox", False),
     )
-    return waiting.planned(batch, asked)
-
-
-def _moment(name: str, value: str | time | datetime | None) -> Moment | None:
-    if not isinstance(value, str):
-        return value
-    try:
-        return moment_of(value)
-    except ValueError as error:
-        raise UsageError(f"{name}={value!r}: {error}") from None
+    if not isinstance(what, Plan):
+        return waiting.planned(what, asked)
+    asked = replace(
+        asked,
+        start_at=asked.start_at or what.asked.start_at,
+        stop_at=asked.stop_at or what.asked.stop_at,
+        finish_by=asked.finish_by or what.asked.finish_by,
+    )
+    return waiting.planned(what.batch, asked)
 
 
 def _asked(what: Batch | Plan, options: RunOptions, waits: Waits) -> tuple[Batch, Asks]:

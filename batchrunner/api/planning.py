@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from batchrunner import again, batch as batches, outlook as outlooks, places, planning, starter, store
+from batchrunner import again, batch as batches, outlook as outlooks, places, planning, starter, store, waiting
 from batchrunner.access import Access, access as access_of, account_of, key_of
-from batchrunner.api import values
+from batchrunner.api import hours, values
+from batchrunner.api.hours import When
 from batchrunner.api.twins import twin, waited
 from batchrunner.api.values import Plan, PlannedJob, Price
 from batchrunner.batch import Batch, Expanded
@@ -22,9 +23,13 @@ from batchrunner.core.selection import EVERYTHING, Selection
 from batchrunner.errors import UsageError
 from batchrunner.outlook import Outlook
 from batchrunner.planning import Preview
+from batchrunner.waiting import Asked
 
 OnLook = Callable[[int, int, int], None]
 """Told while inputs are looked into: how many are done, of how many, and bytes read."""
+
+UNASKED = Asked()
+"""No other hours than the manifest's."""
 
 
 def load(
@@ -83,12 +88,14 @@ def config(
     return batches.expanded(Path(manifest), variables=variables, allow_unlisted=allow_unlisted)
 
 
-def schema(*, catalog: str | Path | None = None, allow_unlisted: bool = False) -> dict[str, Any]:
-    """The manifest's format as a JSON Schema.
+def schema(*, catalog: str | Path | None = None, allow_unlisted: bool = False, events: bool = False) -> dict[str, Any]:
+    """The manifest's format as a JSON Schema; with `events` that of the lines that `run --events` writes.
 
     Raises:
         UsageError: the catalogue file is wrong.
     """
+    if events:
+        return jsonschema.event_schema()
     return jsonschema.json_schema(_catalog(catalog), allow_unlisted=allow_unlisted)
 
 
@@ -124,6 +131,9 @@ def plan(
     history: str | Path | None = None,
     access: Access | None = None,
     on_look: OnLook | None = None,
+    start_at: When | None = None,
+    stop_at: When | None = None,
+    finish_by: When | None = None,
 ) -> Plan:
     """What a run would do with every job, why, and what it costs. Buys nothing.
 
@@ -136,14 +146,18 @@ def plan(
         access: the provider, for the balance and the prices of the account's plan; by default that of the
             environment, and without a key there the most that any plan pays.
         on_look: told while inputs are looked into.
+        start_at: when it may begin to buy, over the manifest's window. A run of the plan keeps to these three.
+        stop_at: from when on it buys no more.
+        finish_by: by when what it buys has to be on disk.
 
     Raises:
         ManifestError: inputs that cannot be used as asked for.
         ProviderError: the account cannot be read.
-        UsageError: a word of the selection fits no job.
+        UsageError: a word of the selection fits no job, or a time is none.
     """
     wishes = Wishes(rerender=rerender, retry_failed=retry_failed, selection=select)
-    return _plan("plan", batch, wishes, history=history, access=access, on_look=on_look)
+    asked = hours.asked(start_at=start_at, stop_at=stop_at, finish_by=finish_by)
+    return _plan("plan", batch, wishes, history=history, access=access, on_look=on_look, asked=asked)
 
 
 def plan_retry(
@@ -219,6 +233,7 @@ def _plan(
     history: str | Path | None,
     access: Access | None,
     on_look: OnLook | None = None,
+    asked: Asked = UNASKED,
 ) -> Plan:
     chosen = access or _by_environment()
     account = waited(name, lambda: account_of(chosen)) if chosen is not None else None
@@ -226,7 +241,8 @@ def _plan(
     tier = account.tier if account else None
     text_hash = outlooks.text_hash(batch.path)
     seen = planning.preview(batch, wishes=wishes, tier=tier, history_folder=folder, on_progress=on_look)
-    told = outlooks.of(batch, seen.plan, account, access=chosen, history=folder)
+    when = waiting.planned(batch, asked).hours
+    told = outlooks.of(batch, seen.plan, account, access=chosen, history=folder, hours=when)
     bill = seen.plan.bill()
     return Plan(
         batch=batch,
@@ -240,12 +256,14 @@ def _plan(
         tier=told.tier,
         warnings=batch.warnings + seen.warnings,
         disks=told.disks,
+        hours=told.hours,
         forecast=told.forecast,
         made=seen.plan,
         wishes=wishes,
         files=seen.files,
         history=folder,
         text_hash=text_hash,
+        asked=asked,
     )
 
 
@@ -260,6 +278,7 @@ def _planned(seen: Preview, told: Outlook) -> tuple[PlannedJob, ...]:
             price=values.price_of(entry.spec),
             basis=entry.spec.basis if entry.spec else None,
             warnings=tuple(told.warnings.get(entry.id, ())),
+            waits_for=entry.spec.waits_for if entry.spec else (),
         )
         for entry in seen.plan.entries
     )

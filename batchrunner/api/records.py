@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Unpack
 
-from batchrunner import batch as batches, places, running, store, telling, verdicts
+from batchrunner import batch as batches, foresight, places, running, store, telling, verdicts
 from batchrunner.access import Access
 from batchrunner.api.buying import CollectOptions, collecting, place_of
 from batchrunner.api.following import _log, follow, follow_async
@@ -39,6 +39,9 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
         jobs, earlier = (view.jobs(), view.earlier()) if view else ([], [])
         totals = view.totals() if view else store.Totals()
         pauses = telling.pauses(view) if view else {}
+        now = telling.read(view) if view else None
+        forecast = foresight.of_run(view, jobs) if view else None
+    everything = jobs
     if jobs and select != EVERYTHING:
         refuse_unmatched(select, map(facts_of, jobs))
         chosen = select.choose(map(facts_of, jobs))
@@ -47,9 +50,14 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
     return Status(
         manifest=path,
         state_file=file,
-        jobs=job_statuses(jobs, earlier, path.resolve().parent),
+        jobs=job_statuses(jobs, earlier, path.resolve().parent, among=everything),
         totals=totals,
         pauses=pauses,
+        is_running=now is not None,
+        is_paused=now is not None and now.is_paused,
+        waits=now.waits if now else (),
+        stalls=now.stalls if now else (),
+        forecast=forecast,
     )
 
 
@@ -99,15 +107,21 @@ def ledger(manifest: str | Path | Batch, *, state: str | Path | None = None) -> 
         )
 
 
-def compare_charges(*manifests: str | Path | Batch, catalog: str | Path | None = None) -> tuple[Row, ...]:
+def compare_charges(
+    *manifests: str | Path | Batch, catalog: str | Path | None = None, state: str | Path | None = None
+) -> tuple[Row, ...]:
     """What renders were really charged, held against the catalogue's prices. Reads state files alone.
 
+    `state` is the state file of the one manifest, where it is not beside it.
+
     Raises:
-        UsageError: there is neither a manifest nor its state file.
+        UsageError: there is neither a manifest nor its state file, or one state file is named for several.
     """
+    if state is not None and len(manifests) != 1:
+        raise UsageError("a state file is one manifest's: name that alone")
     charges = []
     for manifest in manifests:
-        path, file = _state_file(manifest, None)
+        path, file = _state_file(manifest, state)
         if not path.exists() and not file.exists():
             raise UsageError(f"there is neither {path} nor {file}")
         text = places.text_of(path) if path.exists() else None

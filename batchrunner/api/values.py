@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from batchrunner import outlook as outlooks
+from batchrunner import inwords, outlook as outlooks
 from batchrunner.batch import Batch
-from batchrunner.core import address as addresses, plan as planning
+from batchrunner.core import address as addresses, awaited, plan as planning
 from batchrunner.core.eventlines import Credits, Reason
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.inputs import Inspected
-from batchrunner.core.job import Job
+from batchrunner.core.job import Job, State
 from batchrunner.core.plan import Do, Wishes
 from batchrunner.core.problem import Problem
+from batchrunner.core.selection import OPEN
 from batchrunner.core.spec import Output, Spec
+from batchrunner.core.window import Hours
 from batchrunner.errors import Exit
+from batchrunner.provider import LIBRARY
 from batchrunner.room import Room
 from batchrunner.running import Report
 from batchrunner.store import Totals
+from batchrunner.telling import Wait
+from batchrunner.waiting import Asked
 
 
 class _Named(Protocol):
@@ -63,6 +68,7 @@ class PlannedJob:
         price: None where no price is known, or the job is no longer in the manifest.
         basis: what the likely price was learned from, if it was.
         warnings: what is worth a second look.
+        waits_for: jobs that come first.
     """
 
     id: str
@@ -73,6 +79,7 @@ class PlannedJob:
     price: Price | None
     basis: str | None
     warnings: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,7 @@ class Plan:
         tier: its plan; None as above. The prices are then the most that any plan pays.
         warnings: what is worth saying of the inputs.
         disks: where results go, and how much room there is.
+        hours: when a run that begins now may buy: `opens_at`, `stops_at`, `finish_by`, in seconds since 1970 or None.
         forecast: when it would be done, begun now: `median_at`, `late_at` (in 9 of 10 cases earlier), `left` by the
             window, and its `basis`; None where there is nothing to do.
     """
@@ -105,12 +113,14 @@ class Plan:
     tier: str | None
     warnings: tuple[Problem, ...]
     disks: tuple[Room, ...]
+    hours: Hours
     forecast: Forecast | None
     made: planning.Plan = field(repr=False)
     wishes: Wishes = field(repr=False)
     files: tuple[Inspected, ...] = field(repr=False)
     history: Path | None = field(repr=False)
     text_hash: str = field(repr=False)
+    asked: Asked = field(repr=False)
 
     def __getitem__(self, job_id: str) -> PlannedJob:
         """One job by its id.
@@ -175,6 +185,9 @@ class JobStatus:
         files: its results, as they can be opened; those in a bucket are in `attempt.outputs` alone.
         next_try_at: when what failed is tried again, in seconds since 1970.
         tries: failures in a row of the step it is at, `of` how many that are allowed.
+        reason: what it waits for, or why it has no file, in words.
+        waits_for: jobs that have to come first.
+        sent_at: when it was submitted last, in seconds since 1970; under which name says `attempt.submission`.
         is_paid: of an uncertain submission: whether what left the account is what it costs.
         earlier: the attempts that were followed by another.
     """
@@ -184,9 +197,12 @@ class JobStatus:
     tags: tuple[str, ...]
     attempt: Attempt
     files: tuple[Path, ...]
+    reason: str
+    waits_for: tuple[str, ...]
     next_try_at: float | None
     tries: int
     of: int | None
+    sent_at: float | None
     is_paid: bool
     earlier: tuple[Attempt, ...] = ()
 
@@ -194,6 +210,11 @@ class JobStatus:
     def state(self) -> str:
         """`ready`, `uploaded`, `submitting`, `rendering`, `rendered`, `uncertain`, `done`, `failed` or `canceled`."""
         return self.attempt.state
+
+    @property
+    def library(self) -> str | None:
+        """Where a person looks for an uncertain submission at the provider; None for any other job."""
+        return LIBRARY if self.state == State.UNCERTAIN else None
 
     @property
     def credits(self) -> Credits:
@@ -213,6 +234,9 @@ class Status:
     Attributes:
         totals: credits over every attempt that is listed.
         pauses: what waits for another time, and why, by step.
+        is_running: whether a run goes on, and `is_paused` whether its buying was paused from the dashboard.
+        waits: what that run holds back: `step`, how many `jobs`, and `why`; `stalls`, why nothing moves at all.
+        forecast: when it will be done; None where none goes on.
     """
 
     manifest: Path
@@ -220,6 +244,11 @@ class Status:
     jobs: tuple[JobStatus, ...]
     totals: Totals
     pauses: Mapping[str, str] = field(default_factory=dict)
+    is_running: bool = False
+    is_paused: bool = False
+    waits: tuple[Wait, ...] = ()
+    stalls: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
     def __getitem__(self, job_id: str) -> JobStatus:
         """One job by its id.
@@ -238,24 +267,33 @@ class Status:
         return states
 
 
-def job_statuses(jobs: Iterable[Job], earlier: Iterable[Job], root: Path) -> tuple[JobStatus, ...]:
-    """Jobs as they are told, with the attempts before."""
+def job_statuses(
+    jobs: Sequence[Job], earlier: Iterable[Job], root: Path, *, among: Iterable[Job] | None = None
+) -> tuple[JobStatus, ...]:
+    """Jobs as they are told, with the attempts before them.
+
+    `among` are the jobs that these may wait for, where they are more.
+    """
     before: dict[str, list[Attempt]] = {}
     for each in earlier:
         before.setdefault(each.id, []).append(_attempt(each))
-    return tuple(_job(job, root, tuple(before.get(job.id, ()))) for job in jobs)
+    known = {job.id: job for job in (jobs if among is None else among)}
+    return tuple(_job(job, root, tuple(before.get(job.id, ())), known) for job in jobs)
 
 
-def _job(job: Job, root: Path, earlier: tuple[Attempt, ...]) -> JobStatus:
+def _job(job: Job, root: Path, earlier: tuple[Attempt, ...], known: Mapping[str, Job]) -> JobStatus:
     return JobStatus(
         id=job.id,
         kind=str(job.kind),
         tags=job.spec.tags,
         attempt=_attempt(job),
         files=tuple(root / output.path for output in job.outputs if not addresses.is_object(output.path)),
+        reason=inwords.note(job, known),
+        waits_for=tuple(awaited.missing(job, known)) if job.state in OPEN else (),
         next_try_at=None if job.is_final else job.again_at,
         tries=job.tries,
         of=job.most_tries,
+        sent_at=job.submitted_at,
         is_paid=job.is_paid,
         earlier=earlier,
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-import os
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchrunner.cli import options, show, signals
-from batchrunner.errors import Exit, UsageError
+from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
-    from batchrunner.core.selection import Selection
-    from batchrunner.desk import Desk, Hands
-    from batchrunner.pictures import Pictures
+    from batchrunner.api.pages import Served
 
 
 @click.command(short_help="Follow runs in a browser.")
@@ -35,92 +33,19 @@ def dashboard(
     The address is printed with a token in it, which actions need: to pause the buying, to resume it, to try jobs
     again. Ends with Ctrl-C; runs in other processes go on.
     """
-    from batchrunner import places, statefile
-    from batchrunner.pictures import Pictures
+    from batchrunner.api.pages import served
 
-    if place.suffix == ".db" and place.is_file() and state is None:
-        place, state = place.with_name(f"{place.stem.removesuffix('.state')}.yaml"), place
-    if not place.exists() and not (state or statefile.path_for(place)).exists():
-        raise UsageError(f"there is no {place}, and no state file of it")
-    if place.is_dir() and state is not None:
-        raise UsageError("--state is for one manifest, and this is a folder")
-    pictures = Pictures(places.pictures_folder(os.environ))
-    try:
-        asyncio.run(_serve(_desk(place, state, var, pictures, _caps(caps)), host, port))
-    finally:
-        pictures.close()
+    most: Any = {name: cap for name, cap in caps.items() if cap is not None}
+    asyncio.run(_shown(served(place, state=state, variables=var, caps=most, host=host, port=port)))
     return Exit.OK
 
 
-async def _serve(desk: Desk, host: str, port: int) -> None:
-    from batchrunner.web import serving
-    from batchrunner.web.dashboard import serving_desk
-    from batchrunner.web.guard import Guard
-
-    guard = Guard(host, own=serving.own_names())
-    listener = serving.listen(host, port, what="browsers", hint="name another --port, or --host")
+async def _shown(serving: AbstractAsyncContextManager[Served]) -> None:
+    """Say where it is, until it is ended."""
     ended = asyncio.Event()
-    async with serving_desk(desk, listener, guard):
-        show.say(f"dashboard: {serving.address_for_people(listener)}/#token={guard.token}")
-        if not guard.is_local:
+    async with serving as page:
+        show.say(f"dashboard: {page.address}")
+        if not page.is_local:
             show.say("this is plain HTTP: whoever sees the traffic sees the token; a tunnel (ssh -L) keeps it private")
         with signals.in_two_stages(ended.set, ended.set):
             await ended.wait()
-        await desk.leave()
-
-
-def _desk(place: Path, state: Path | None, variables: Mapping[str, str], pictures: Pictures, caps: Caps) -> Desk:
-    from batchrunner.cli import progress, status
-    from batchrunner.core import plain
-    from batchrunner.desk import Desk
-    from batchrunner.recorder import redactor
-
-    secrets = redactor()
-    return Desk(
-        place,
-        state=state,
-        words=progress.words,
-        note=status.note,
-        clean=lambda text: plain.shown(secrets.text(text)),
-        hands=_hands(state, variables, caps),
-        pictures=pictures,
-    )
-
-
-class Caps(TypedDict, total=False):
-    """Caps of each retry from the page, as of `run`, on top of the manifest's."""
-
-    max_credits: int
-    max_credits_per_job: int
-
-
-def _caps(given: Mapping[str, int | None]) -> Caps:
-    caps: Caps = {}
-    if (most := given["max_credits"]) is not None:
-        caps["max_credits"] = most
-    if (most := given["max_credits_per_job"]) is not None:
-        caps["max_credits_per_job"] = most
-    return caps
-
-
-def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps) -> Hands:
-    """The library's own functions."""
-    from batchrunner.api import buying, planning
-    from batchrunner.api.values import Plan
-    from batchrunner.desk import Hands
-
-    def plan(manifest: Path, select: Selection) -> Plan:
-        return planning.plan_retry(planning.load(manifest, state=state, variables=variables), select=select)
-
-    async def run(made: Any, tell: Callable[[str], None]) -> object:
-        return await buying.run_telling(made, tell, **caps)
-
-    most = [f"{caps[key]:,} {what}" for key, what in _MOST if key in caps]
-    told = f"The dashboard was started with a cap: at most {' and '.join(most)}." if most else None
-    return Hands(plan=plan, run=run, cap_words=told)
-
-
-_MOST: Final[tuple[tuple[Literal["max_credits", "max_credits_per_job"], str], ...]] = (
-    ("max_credits", "credits for this retry"),
-    ("max_credits_per_job", "credits for each job"),
-)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchrunner.cli import options, recorder, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 
 
 @click.command(short_help="Fetch what was paid for and is not on disk; buys nothing.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from batchrunner.cli import show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.errors import Exit
 
 MOST_LEFT_OUT = 10

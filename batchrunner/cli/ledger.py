@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import options, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
+from batchrunner.core.figures import moment_utc
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from batchrunner.core.job import Job
     from batchrunner.core.ledger import Drift, Line
 
@@ -60,74 +58,30 @@ def ledger(manifest: Path, *, state: Path | None, as_csv: bool, refunds_due: boo
     return Exit.OK
 
 
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _row(line: Line) -> dict[str, Any]:
-    return asdict(line) | {"at": _time(line.at)}
-
-
-def _by(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, int]:
-    """What remains charged, by something a line tells."""
-    from batchrunner.core.ledger import MONEY
-
-    totals: dict[str, int] = {}
-    for line in lines:
-        if line.move in MONEY:
-            totals[key(line)] = totals.get(key(line), 0) + line.credits
-    return totals
-
-
-def totals_shape(lines: list[Line]) -> dict[str, Any]:
-    """What the lines add up to, as JSON."""
-    moves: dict[str, int] = dict.fromkeys(("reserved", "released", "charged", "settled", "refunded"), 0)
-    for line in lines:
-        if line.move in moves:
-            moves[line.move] += line.credits
-    return moves | {
-        "net": moves["charged"] + moves["settled"] + moves["refunded"],
-        "still_reserved": moves["reserved"] + moves["released"],
-        "by_kind": _by(lines, lambda line: line.kind),
-        "by_model": _by(lines, lambda line: line.model),
-        "by_day": _by(lines, lambda line: _time(line.at)[:10]),
-        "by_job": _by(lines, lambda line: line.job),
-    }
-
-
 def _shape(manifest: Path, lines: list[Line], due: list[Job], drift: Drift | None) -> dict[str, Any]:
+    from batchrunner import shapes
+
     return {
         "manifest": str(manifest),
-        "lines": [_row(line) for line in lines],
-        "totals": totals_shape(lines),
-        "refunds_due": [due_shape(job) for job in due],
+        "lines": [shapes.line_of(line) for line in lines],
+        "totals": shapes.sums(lines),
+        "refunds_due": [shapes.due(job) for job in due],
         "drift": None if drift is None else _drift_shape(drift),
     }
 
 
 def _drift_shape(drift: Drift) -> dict[str, Any]:
-    times = {"since": _time(drift.since), "until": _time(drift.until)}
+    times = {"since": moment_utc(drift.since), "until": moment_utc(drift.until)}
     return asdict(drift) | times | {"unexplained": drift.unexplained}
 
 
-DUE = ("job", "attempt", "project_id", "credits", "accepted_at", "ended_at", "error", "message")
-"""What is told of a refund that has not come."""
-
-
-def due_shape(job: Job) -> dict[str, Any]:
-    """A refund that is due, as JSON."""
-    from batchrunner.core.ledger import due_of
-
-    due = asdict(due_of(job))
-    return due | {key: _time(due[key]) if due[key] else None for key in ("accepted_at", "ended_at")}
-
-
 def _print_csv(lines: list[Line]) -> None:
+    from batchrunner import shapes
     from batchrunner.core.ledger import Line
 
     writer = csv.DictWriter(sys.stdout, fieldnames=list(Line.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_row(line) for line in lines)
+    writer.writerows(shapes.line_of(line) for line in lines)
 
 
 WIDE = 110
@@ -146,9 +100,11 @@ def _short(time: str) -> str:
 
 
 def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: bool) -> None:
+    from batchrunner import shapes
+
     rows: list[tuple[str, ...]] = [
         (
-            _time(line.at),
+            moment_utc(line.at),
             line.job,
             str(line.attempt),
             line.move,
@@ -163,7 +119,7 @@ def _print(lines: list[Line], drift: Drift | None, uncertain: int, *, moves: boo
         rows = [(_short(row[0]), *row[1:5], row[6]) for row in rows]
         headings = (*headings[:5], headings[6])
     show.table(headings, rows, right=frozenset({2, 4}))
-    summed = totals_shape(lines)
+    summed = shapes.sums(lines)
     show.line(
         f"\n{summed['net']:,} credits net: {summed['charged']:,} charged, {summed['settled']:+,} settled,"
         f" {summed['refunded']:+,} refunded; {summed['still_reserved']:,} still reserved"
@@ -204,17 +160,19 @@ def _drift_words(drift: Drift, uncertain: int, *, moves: bool) -> str:
 
 
 def _print_due(due: list[Job], *, as_json: bool, as_csv: bool) -> None:
+    from batchrunner import shapes
+
     if as_json:
-        show.as_json([due_shape(job) for job in due])
+        show.as_json([shapes.due(job) for job in due])
         return
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, fieldnames=DUE, lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, fieldnames=shapes.DUE, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(due_shape, due))
+        writer.writerows(map(shapes.due, due))
         return
     columns = ("project_id", "credits", "accepted_at", "ended_at", "job", "error", "message")
     told = (
-        {**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(due_shape, due)
+        {**each, "credits": "not told" if each["credits"] is None else each["credits"]} for each in map(shapes.due, due)
     )
     rows: list[tuple[str, ...]] = [tuple(str(each[column] or "") for column in columns) for each in told]
     headings: tuple[str, ...] = ("project", "credits", "accepted", "ended", "job", "error", "reason")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import colours, options, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.core.kind import Kind
 from batchrunner.errors import BatchrunnerError, Exit, ManifestError, ProviderError
 

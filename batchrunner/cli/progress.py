@@ -14,13 +14,11 @@ from itertools import islice
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from batchrunner import inwords
 from batchrunner.cli import show
-from batchrunner.clock import time_of
 from batchrunner.core import events, job as machine, plain, schedule
-from batchrunner.core.assets import is_by_address
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
-from batchrunner.core.retry import Again, GiveUp
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -48,59 +46,6 @@ class Progress(Protocol):
         """Show the engine's progress while in the block."""
 
 
-def words(event: Event, job: Job) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one line an event, no logic
-    """An event as a person would tell it; None for what is not worth a line."""
-    match event:
-        case events.Uploaded():
-            return _brought(event, job) if event.assets else None
-        case events.SubmitStarted():
-            return "submitting"
-        case events.Accepted() | events.Adopted():
-            return f"accepted as project {job.project_id}, {show.credits(job.charged)} credits"
-        case events.Looked():
-            return event.status if event.status != "queued" else None
-        case events.Rendered():
-            return f"rendered, {show.credits(job.charged)} credits"
-        case events.Downloaded():
-            done = "done: " + ", ".join(f"{output.path} ({show.bytes_(output.bytes)})" for output in job.outputs)
-            return f"{done}, but suspect: {event.suspect}" if event.suspect else done
-        case events.Canceled():
-            return "canceled at the provider"
-        case events.RenderFailed():
-            said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
-            return f"failed: {said}" if isinstance(event.verdict, GiveUp) else f"{said}; refunded, it starts over"
-        case events.Reappeared():
-            return f"project {event.project_id} is there after all: {event.status}"
-        case events.RefundAwaited():
-            said = f"{event.failure.code}: {plain.clause(event.failure.message)}"
-            return f"{said}; it starts over when its refund is seen"
-        case events.Refused() | events.StepFailed():
-            return show.next_try(job) or event.failure.message
-        case events.AddressExpired():
-            return show.next_try(job)
-        case events.AnswerLost():
-            return f"no answer to the submission; it is checked whether it was charged ({event.failure.message})"
-        case events.ProvedUnpaid():
-            return f"was not charged: {event.evidence}{_then(event.verdict)}"
-        case events.Unknowable():
-            return f"uncertain: {event.evidence}"
-        case _:
-            return None
-
-
-def _brought(event: events.Uploaded, job: Job) -> str:
-    if job.spec.source is None:
-        return "uploaded"
-    how = "by its address" if is_by_address(event.assets[0]) else "uploaded"
-    return f"takes the render of {job.spec.source}, {how}"
-
-
-def _then(verdict: object) -> str:
-    if isinstance(verdict, Again):
-        return f"; next try {time_of(verdict.at)}"
-    return ""
-
-
 def big_transfers(traffic: Traffic) -> list[str]:
     """The transfers that take long, those that began first, each in a line; figures first, since names may be cut."""
     now = traffic.clock()
@@ -126,7 +71,7 @@ class Lines:
         self._told: set[str] = set()
 
     def observe(self, event: Event, job: Job) -> None:
-        text = words(event, job)
+        text = inwords.of_event(event, job)
         if text is not None:
             show.say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {plain.cell(f'{job.id}: {text}')}")
 
@@ -180,7 +125,7 @@ class Live:
         self._last[job.id] = job.charged or 0
         if isinstance(event, events.Rendered) and job.accepted_at is not None:
             self._durations.append(event.at - job.accepted_at)
-        text = words(event, job)
+        text = inwords.of_event(event, job)
         if text is not None:
             self._recent.append(
                 f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {plain.cell(f'{job.id}: {text}')}"

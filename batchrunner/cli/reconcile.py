@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchrunner.cli import doubts, options, recorder, show
-from batchrunner.cli.advice import Typed
+from batchrunner.cli import options, recorder, show
+from batchrunner.commands import Typed
 
 if TYPE_CHECKING:
     from batchrunner.batch import Batch
@@ -96,11 +96,12 @@ def _tell(read: Batch, report: Report, heard: _Heard, typed: Typed, *, as_json: 
 
 def _row(job: Job, heard: _Heard, typed: Typed) -> dict[str, Any]:
     """What was found for one job, and what to type next."""
+    from batchrunner import commands
     from batchrunner.core.job import State
 
     words = job.trouble.message if job.trouble else ""
     if job.state is State.UNCERTAIN:
-        finding, following = "uncertain", list(doubts.answers(job, typed))
+        finding, following = "uncertain", list(commands.answers(job, typed))
     elif job.id in heard.proved:
         finding, following, words = "not charged", [typed.command("run")], heard.proved[job.id]
     else:

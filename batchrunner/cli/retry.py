@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import options, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -75,15 +75,14 @@ def _selection(given: Mapping[str, Any]) -> Selection:
 
 
 def _nothing(read: Batch, known: Mapping[str, Job], given: Mapping[str, Any]) -> int:
-    from batchrunner import store
-    from batchrunner.cli import status
+    from batchrunner import shapes, store
     from batchrunner.core.selection import EVERYTHING
 
     if given["as_json"]:
         jobs = list(known.values())
         with store.open_to_read(read.state) as view:
             totals, earlier = (view.totals(), view.earlier()) if view else (store.Totals(), [])
-        show.as_json(status.shape(read.path, read.state, jobs, totals, Typed.of(read.path, given), earlier=earlier))
+        show.as_json(shapes.status(read.path, read.state, jobs, totals, Typed.of(read.path, given), earlier=earlier))
     show.say(f"{read.path}: there is no such failed or canceled job, so nothing to try again")
     begun = sum(not job.is_final for job in known.values())
     if begun:

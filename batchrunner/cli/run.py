@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchrunner.cli import advice, options, recorder as recorders, show, signals
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -312,10 +312,11 @@ def carry_out(
 
 def conclude(read: Batch, report: Report, *, typed: Typed, as_json: bool) -> int:
     """Print what a run came to and what to type next; its exit code."""
+    from batchrunner import shapes
     from batchrunner.cli import status
 
     if as_json:
-        show.as_json(status.shape(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))
+        show.as_json(shapes.status(read.path, read.state, report.jobs, report.totals, typed, earlier=report.earlier))
     status.print_summary(report.jobs, report.totals, before=report.charged_before, at_rest=report.at_rest)
     for line in advice.after_run(report, typed):
         show.say(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchrunner.cli import completion, options, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 
     The project is asked for first: its kind and its name must fit the submission.
     """
-    from batchrunner import batch, verdicts
-    from batchrunner.cli import status
+    from batchrunner import batch, shapes, verdicts
     from batchrunner.cli.recorder import recording
     from batchrunner.running import provider
 
@@ -38,7 +37,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
         after = verdicts.adopt(read.state, job, project_id, access=access, recorder=recorder)
     typed = Typed(manifest=manifest, flags={"state": state, "sandbox": sandbox})
     if as_json:
-        show.as_json(status.one_shape(after, typed))
+        show.as_json(shapes.one_status(after, typed))
     else:
         show.line(f"{job} is project {after.project_id}, {show.credits(after.charged)} credits")
     show.say(f"next: {typed.command('run')}    collects it")
@@ -55,8 +54,7 @@ def adopt(manifest: Path, job: str, project_id: str, *, state: Path | None, sand
 @options.as_json
 def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state: Path | None, as_json: bool) -> int:
     """Decide about the uncertain JOB of MANIFEST, after a look into the library at the provider."""
-    from batchrunner import store, verdicts
-    from batchrunner.cli import status
+    from batchrunner import shapes, store, verdicts
     from batchrunner.cli.recorder import recording
 
     if verdict is None:
@@ -72,7 +70,7 @@ def resolve(manifest: Path, job: str, *, verdict: str | None, force: bool, state
         after = verdicts.resolve(path, job, gives_up=verdict == "give up", recorder=recorder, confirm=confirm)
     typed = Typed(manifest=manifest, flags={"state": state})
     if as_json:
-        show.as_json(status.one_shape(after, typed))
+        show.as_json(shapes.one_status(after, typed))
     else:
         show.line(f"{job} is {after.state}")
     show.say(f"next: {typed.command('run')}")

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from itertools import zip_longest
 import os
 import re
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
 from batchrunner.cli import colours, quote
-from batchrunner.core import plain
+from batchrunner.core import figures, plain
 from batchrunner.core.problem import Problem
-
-if TYPE_CHECKING:
-    from batchrunner.core.job import Job
 
 
 def as_json(value: Any) -> None:
@@ -233,51 +229,9 @@ def _shortened(cell: str, width: int) -> str:
     return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
-def credits(amount: int | None) -> str:
-    """Credits with thousands marked; a dash where they are not known."""
-    return "-" if amount is None else f"{amount:,}"
-
-
-def bytes_(count: float) -> str:
-    """A number of bytes in the unit that reads best."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def seconds(duration: float) -> str:
-    """A duration in the two units that read best."""
-    whole = max(0, round(duration))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def plural(count: int, word: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def time_utc(at: float | None) -> str | None:
-    """A time as programs read it; None where there is none."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def next_try(job: Job) -> str | None:
-    """When a job's step that failed is tried again, and why it has to be; None when nothing failed."""
-    if not job.tries or job.trouble is None:
-        return None
-    from batchrunner.clock import time_of
-
-    clock = "" if job.again_at is None else time_of(job.again_at)
-    if job.is_left:
-        wait = f", not before {clock}" if clock else ""
-        return f"left to the next run after {plural(job.tries, 'failure')}{wait}: {job.trouble.message}"
-    if not clock:
-        return None
-    count = f", {job.tries + 1} of {job.most_tries}" if job.most_tries else ""
-    return f"next try {clock}{count}, {job.trouble.message}"
+# Figures are told in the same words everywhere.
+bytes_ = figures.bytes_
+credits = figures.credits
+plural = figures.plural
+seconds = figures.seconds
+time_utc = figures.time_utc

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from batchrunner.cli import colours, doubts, options, show
-from batchrunner.cli.advice import Typed
+from batchrunner.commands import Typed
 from batchrunner.core import address as addresses, plain
 from batchrunner.errors import Exit
 
@@ -30,7 +30,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import clock, foresight, store, telling
+    from batchrunner import clock, foresight, shapes, store, telling
     from batchrunner.cli import plan
     from batchrunner.core.selection import EVERYTHING, facts_of, refuse_unmatched
     from batchrunner.errors import UsageError
@@ -57,7 +57,7 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
         totals = store.totals_of([*earlier, *jobs])
     if as_json:
-        made = shape(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
+        made = shapes.status(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
         more = {"pauses": pauses, "forecast": plan.forecast_shape(forecast), **telling.shape(now)}
         show.as_json(made | more)
         return Exit.OK
@@ -111,12 +111,14 @@ def print_jobs(
     `among` are the jobs that these may wait for, where they are more; `earlier` the attempts that were followed by
     another, whose last file is told of while that one has none.
     """
+    from batchrunner import inwords
+
     known = {job.id: job for job in among or jobs}
     before = {job.id: _result(job, folder) for job in earlier if job.outputs}
 
     def about(job: Job) -> str:
         kept = f"{before[job.id]} of an earlier attempt" if job.id in before else ""
-        return _result(job, folder) or "; ".join(filter(None, (note(job, known), kept)))
+        return _result(job, folder) or "; ".join(filter(None, (inwords.note(job, known), kept)))
 
     rows = [(job.id, job.kind, job.state, show.credits(job.charged), about(job)) for job in jobs]
     tints = [colours.DOUBTFUL if job.suspect else colours.OF_STATES.get(job.state) for job in jobs]
@@ -146,113 +148,3 @@ def print_summary(
     if totals.unknown:
         text += f", and {show.plural(totals.unknown, 'charge')} not told by the provider"
     (show.words if on_stdout else show.say)(text)
-
-
-def note(job: Job, known: Mapping[str, Job]) -> str:
-    """What a job that has no file waits for, or why it has none; `known` has the jobs that it may wait for."""
-    from batchrunner.core import awaited
-
-    if (waits := awaited.words(job, known)) is not None:
-        return waits
-    waiting = None if job.is_final else show.next_try(job)
-    if waiting is not None:
-        return waiting
-    if job.broke_at is not None and job.trouble is not None:
-        said = f"{job.trouble.code}: {plain.clause(job.trouble.message)}"
-        return f"{said}; it starts over when its refund is seen"
-    if job.trouble is not None:
-        return f"{job.trouble.code}: {job.trouble.message}"
-    return _rendering(job) if job.state == "rendering" else f"project {job.project_id}" if job.project_id else ""
-
-
-SLOW_S = 3600.0
-"""After so long a render is slow, whatever it is of: the provider's medians are 74 s and 772 s (2026-07)."""
-
-
-def _rendering(job: Job) -> str:
-    """The project, and how long it has been under way where that is long; it is never given up, since it may come."""
-    from batchrunner import clock
-
-    age_s = 0.0 if job.accepted_at is None else clock.now() - job.accepted_at
-    if age_s < SLOW_S:
-        return f"project {job.project_id}"
-    said = f"slow: {job.status or 'no word yet'} after {show.seconds(age_s)}"
-    return f"project {job.project_id}, {said}; the provider's support finds it by this id"
-
-
-def shape(
-    manifest: Path,
-    state: Path,
-    jobs: Sequence[Job],
-    totals: Totals,
-    typed: Typed,
-    *,
-    earlier: Iterable[Job] = (),
-    among: Iterable[Job] | None = None,
-) -> dict[str, Any]:
-    """The batch as JSON; fields may be added, none renamed. Credits of a job are its current attempt's.
-
-    `earlier` has the attempts that were followed by another; those of other jobs are left out. `among` are
-    the jobs that these may wait for, where they are more.
-    """
-    from batchrunner.core.totals import by_state, estimated
-
-    known = {job.id: job for job in among or jobs}
-    before: dict[str, list[Job]] = {}
-    for attempt in earlier:
-        before.setdefault(attempt.id, []).append(attempt)
-    return {
-        "manifest": str(manifest),
-        "state_file": str(state),
-        "jobs": [_job(job, typed, before.get(job.id, ()), known) for job in jobs],
-        "totals": {
-            "jobs": len(jobs),
-            "by_state": by_state(jobs),
-            "credits": {
-                "estimated": estimated(jobs),
-                "held": totals.held,
-                "charged": totals.charged,
-                "refunded": totals.refunded,
-            },
-        },
-    }
-
-
-def one_shape(job: Job, typed: Typed) -> dict[str, Any]:
-    """One job by itself, as `shape` has it, without the attempts before it."""
-    told = _job(job, typed, (), {job.id: job})
-    del told["earlier"]
-    return told
-
-
-def _job(job: Job, typed: Typed, earlier: Iterable[Job], known: Mapping[str, Job]) -> dict[str, Any]:
-    from batchrunner.core import awaited
-    from batchrunner.core.selection import OPEN
-
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "tags": list(job.spec.tags),
-        **_attempt(job),
-        "reason": note(job, known),
-        "waits_for": list(awaited.missing(job, known)) if job.state in OPEN else [],
-        "next_try_at": None if job.is_final else show.time_utc(job.again_at),
-        "tries": job.tries,
-        "of": job.most_tries,
-        "uncertain": doubts.shape(job, typed) if job.state == "uncertain" else None,
-        "earlier": [_attempt(each) for each in earlier],
-    }
-
-
-def _attempt(job: Job) -> dict[str, Any]:
-    """What is told of every attempt of a job."""
-    return {
-        "state": job.state,
-        "attempt": job.attempt,
-        "project_id": job.project_id,
-        "credits": {"estimated": job.spec.expected, "held": job.held, "charged": job.charged},
-        "outputs": [{"path": each.path, "bytes": each.bytes, "sha256": each.sha256} for each in job.outputs],
-        "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
-        "suspect": job.suspect,
-        "set": list(job.spec.edits),
-    }

@@ -9,7 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from batchrunner.cli import doubts, progress, show, status
+from batchrunner import inwords
+from batchrunner.cli import doubts, show, status
 from batchrunner.core import plain
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from batchrunner.batch import Batch
     from batchrunner.board import Board, Change, Line, Summary
-    from batchrunner.cli.advice import Typed
+    from batchrunner.commands import Typed
 
 LOOK_S: Final = 1.0
 """Seconds between two looks; each costs what happened since, and not the number of jobs."""
@@ -29,7 +30,7 @@ def watch(read: Batch, typed: Typed) -> None:
     """Show a run until it ends, or until Ctrl-C: on a terminal in place, elsewhere each change as a line."""
     from batchrunner.board import Board
 
-    board = Board(read, words=progress.words)
+    board = Board(read, words=inwords.of_event)
     change = board.since(None)
     if not _goes_on(change.summary):
         show.line("no run goes on")

@@ -10,8 +10,8 @@ import shutil
 
 import pytest
 
-from batchrunner.cli.advice import TAKES, Typed
 from batchrunner.cli.app import COMMANDS, main
+from batchrunner.commands import TAKES, Typed
 from batchrunner.core.kind import Kind
 from batchrunner.core.selection import Selection
 from tests.support.program import Ended

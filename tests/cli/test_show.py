@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from batchrunner import clock
-from batchrunner.cli import show, status
+from batchrunner import clock, inwords
+from batchrunner.cli import show
 from batchrunner.core import events, job as machine
 from tests.core.test_job import opened
 
@@ -62,7 +62,7 @@ def test_a_render_that_takes_very_long_is_shown_as_slow(age_s, told):
         events.Accepted(at=now - age_s, project_id="p1", credits=9),
         events.Looked(at=now, status="draft", credits=9),
     ]
-    assert status.note(machine.replay(log), {}) == told
+    assert inwords.note(machine.replay(log), {}) == told
 
 
 def on_a_screen(code: str, **environ: str) -> list[str]:
@@ -78,10 +78,7 @@ def on_a_screen(code: str, **environ: str) -> list[str]:
 
 
 REASONS = f"""
-from batchrunner import clock
-from batchrunner.cli import show, status
-from batchrunner.core import events, job as machine
-from tests.core.test_job import opened
+from batchrunner.cli import show
 show.table(("job", "reason"), [("a", "{SENTENCE}"), ("b", "x" * 300), ("c", "")])
 """
 

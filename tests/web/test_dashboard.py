@@ -22,9 +22,8 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from batchrunner import batch as batches, snapshots
+from batchrunner import batch as batches, inwords, snapshots
 from batchrunner.board import Board
-from batchrunner.cli import progress, status
 from batchrunner.core import record
 from batchrunner.core.job import Job
 from batchrunner.desk import Desk, Hands
@@ -144,8 +143,8 @@ def test_many_pages_at_once_cost_one_telling_of_all_jobs(done: Program, monkeypa
     hands = Hands(plan=lambda *_: pytest.fail("nothing is bought"), run=lambda *_: pytest.fail("nothing is bought"))
     desk = Desk(
         done.folder / "night.yaml",
-        words=progress.words,
-        note=status.note,
+        words=inwords.of_event,
+        note=inwords.note,
         clean=str,
         hands=hands,
         pictures=pictures,
