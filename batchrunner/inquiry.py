@@ -23,9 +23,8 @@ OUTAGE_S = 1800.0
 
 
 UNTOLD_S = 1800.0
-UNTOLD_EVERY_S = 30.0
-"""How long it is waited for what renders under way are charged, where only that is missing to judge a lost submission,
-and how often it is asked for."""
+"""How long it is waited for what renders under way are charged, where that is missing to judge a lost submission; their
+looks tell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +78,7 @@ class Inquiry:
         self._not_before: Instant = 0.0
         self._failures = 0
         self._failing_since: Instant | None = None
+        self._untold: set[tuple[str, int]] = set()
         self._untold_since: Instant | None = None
         self._is_partial = False
         self._awaits_charge = money.ledger
@@ -94,15 +94,27 @@ class Inquiry:
 
     def saw(self, before: Job | None, after: Job, *, now: Instant) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
-        if before is None and not after.is_final and evidence.is_untold(after, {}) and self.has_in_baseline(after):
+        is_untold = not after.is_final and evidence.is_untold(after, {})
+        if before is None and is_untold and self.has_in_baseline(after):
             self._is_partial = True
         if before is not None and before.attempt == after.attempt:
             change = (after.charged or 0) - (before.charged or 0)
             self.ledger += change
             if change and self.is_waiting:  # it may show in the balance a while later
                 self._not_before = max(self._not_before, after.updated_at + self._grace_s)
+        self._count_untold(after, is_untold=is_untold)
         self._has_bought = self._has_bought or after.state is State.SUBMITTING
         self._watch(after, now)
+
+    def _count_untold(self, job: Job, *, is_untold: bool) -> None:
+        """Keep the renders under way whose charge was not told; when the last of them is, a judgement waits no more."""
+        key = (job.id, job.attempt)
+        if is_untold:
+            self._untold.add(key)
+        elif key in self._untold:
+            self._untold.remove(key)
+            if not self._untold and self._untold_since is not None:
+                self._not_before = job.updated_at + self._grace_s
 
     def _watch(self, job: Job, now: Instant) -> None:
         """Keep in mind an attempt that no look of ours can follow."""
@@ -282,11 +294,12 @@ class Inquiry:
         return [*found, *self._about_lost(jobs, judgement, now)]
 
     def _may_be_told(self, now: Instant) -> bool:
-        """Whether it is waited for what renders under way are charged, and asked for again in a while."""
+        """Whether it is waited for what renders under way are charged."""
         self._untold_since = now if self._untold_since is None else self._untold_since
-        if not 0 <= now - self._untold_since <= UNTOLD_S:
+        until = self._untold_since + UNTOLD_S
+        if not self._untold or not self._untold_since <= now < until:
             return False
-        self._not_before = now + UNTOLD_EVERY_S
+        self._not_before = until
         return True
 
     def _may_wait(self, asked: tuple[Job, ...]) -> bool:
