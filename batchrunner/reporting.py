@@ -201,6 +201,7 @@ def _shape(read: Read) -> dict[str, Any]:
             }
             for card in made.suspects
         ],
+        "gone": [file.shown for card in made.cards for file in card.now.files if not file.is_there],
         "refunds_due": [shapes.due(job) for job in refunds_due([*record.earlier, *record.jobs])],
         "models": [asdict(model) for model in made.models],
         "spend": [{"at": moment_utc(at), "credits": net} for at, net in made.spend],

@@ -51,6 +51,7 @@ COLUMNS: Final = (
     "error",
     "message",
     "suspect",
+    "gone",
 )
 
 
@@ -79,6 +80,7 @@ def _row(card: Card) -> dict[str, Any]:
         "error": now.code,
         "message": now.message,
         "suspect": now.suspect,
+        "gone": " ".join(file.shown for file in now.files if not file.is_there),
     }
 
 

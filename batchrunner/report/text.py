@@ -46,7 +46,7 @@ def _lines(report: Report, clock: Clock) -> Iterator[str]:
 
 
 def _row(card: Card) -> tuple[str, ...]:
-    files = ", ".join(file.shown for file in card.now.files)
+    files = ", ".join(file.shown if file.is_there else f"{file.shown} (is no longer there)" for file in card.now.files)
     told = f"{files} (suspect: {card.now.suspect})" if card.now.suspect else files or card.note
     return (card.id, card.kind, card.model, card.state, f"{card.credits:,}", told)
 
@@ -63,6 +63,11 @@ def _needed(report: Report) -> Iterator[str]:
         yield from (plain(message) for message in group.messages)
         yield f"Jobs: {', '.join(map(plain, group.ids))}"
         yield from _commands(group.command)
+    if report.download:
+        yield "## Results that are no longer there"
+        yield ""
+        yield "The provider is asked for them again, at no cost, by:"
+        yield from _commands(report.download)
     if report.due:
         yield "## Refunds due"
         yield ""

@@ -111,6 +111,12 @@ def test_a_page_goes_beside_the_manifest_and_the_rest_to_standard_output(night, 
     assert "batchrunner download" in first
     told(capsys, "report", str(night))  # over itself
     assert told(capsys, "report", "night.yaml", "--format", "md").startswith("# night.yaml\n")
+    (gone,) = json.loads(told(capsys, "report", "night.yaml", "--format", "json"))["gone"]
+    written = told(capsys, "report", "night.yaml", "--format", "md")
+    assert "    batchrunner download night.yaml\n" in written
+    assert f"{gone} (is no longer there)" in written.replace("\\", "")
+    rows = list(csv.DictReader(io.StringIO(told(capsys, "report", "night.yaml", "--format", "csv"))))
+    assert [row["output"] for row in rows if row["gone"]] == [gone]
     assert told(capsys, "report", "night.yaml", "--format", "junit", "-o", "out.xml") == "out.xml\n"
     assert ET.parse("out.xml").getroot().attrib["tests"] == "6"
     assert "'=bad" in told(capsys, "report", "night.yaml", "--format", "csv")
