@@ -75,10 +75,11 @@ class Books:
 
     # --- readings ---
 
-    async def inquire(self, jobs: tuple[Job, ...]) -> list[tuple[str, Event]]:
+    async def inquire(self, jobs: tuple[Job, ...], *, may_wait: bool) -> list[tuple[str, Event]]:
         """Read the evidence until two readings agree; what it says of these lost submissions, and of earlier ones.
 
-        The quiet moment it makes is written with the findings, which must be applied before anything else happens.
+        With `may_wait`, renders are looked at meanwhile, and what they are charged may yet be told. The quiet moment
+        it makes is written with the findings, which must be applied before anything else happens.
         """
         try:
             first, second = await self._observation(), await self._observation_later()
@@ -92,7 +93,7 @@ class Books:
             self._ending.cannot_judge(failure, goes_on=goes_on)
             return []
         await self._correct()
-        found = self._inquiry.judge(jobs, first, second, now=self._clock.now())
+        found = self._inquiry.judge(jobs, first, second, now=self._clock.now(), may_wait=may_wait)
         self._unwritten.add_quiet(self._inquiry.settle(second))
         return found
 
@@ -151,7 +152,10 @@ class Books:
         spent = ledger + sum(
             reading.charges.get(job.project_id or "", job.charged or 0) - (job.charged or 0) for job in known
         )
-        return Observation(at=reading.at, credits=reading.credits, spent=spent)
+        untold = [job for job in known if evidence.is_untold(job, reading.charges)]
+        open_ = sum(not job.is_final for job in untold)
+        over = sum(job.is_final and not self._inquiry.has_in_baseline(job) for job in untold)
+        return Observation(at=reading.at, credits=reading.credits, spent=spent, untold=open_ + over, awaited=open_)
 
     async def _observation_later(self) -> Observation:
         await self._nap(self._settings.between_readings_s)

@@ -420,7 +420,8 @@ class Engine:
 
     async def _inquire(self, jobs: tuple[Job, ...]) -> None:
         """Put what the evidence says into the inbox, with the quiet moment that is written beside it."""
-        found = await self._books.inquire(jobs)
+        looks = self.load.running[Step.POLL] > 0 or self._lines.has_any({Step.POLL})
+        found = await self._books.inquire(jobs, may_wait=looks)
         self._inbox.extend((job_id, self._purse.as_permitted(event, self._roster[job_id])) for job_id, event in found)
 
     # --- waiting and ending ---

@@ -23,6 +23,11 @@ OUTAGE_S = 1800.0
 """How long the evidence is asked for in vain before the question is left to the next run."""
 
 
+UNTOLD_S = 1800.0
+"""How long it is waited for what renders under way are charged, where that is missing to judge a lost submission; their
+looks tell it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
     """What is known of the account when a run starts.
@@ -69,6 +74,9 @@ class Inquiry:
         self._not_before: Instant = 0.0
         self._failures = 0
         self._failing_since: Instant | None = None
+        self._untold: set[tuple[str, int]] = set()
+        self._untold_since: Instant | None = None
+        self._is_partial = False
         self._awaits_charge = money.ledger
         self._is_last_word = False
         self.ledger = money.ledger
@@ -82,13 +90,27 @@ class Inquiry:
 
     def saw(self, before: Job | None, after: Job) -> None:
         """Keep the ledger in step with one job's change; a job seen for the first time is in it already."""
+        is_untold = not after.is_final and evidence.is_untold(after, {})
+        if before is None and is_untold and self.has_in_baseline(after):
+            self._is_partial = True
         if before is not None and before.attempt == after.attempt:
             change = (after.charged or 0) - (before.charged or 0)
             self.ledger += change
             if change and self.is_waiting:  # it may show in the balance a while later
                 self._not_before = max(self._not_before, after.updated_at + self._grace_s)
+        self._count_untold(after, is_untold=is_untold)
         self._has_bought = self._has_bought or after.state is State.SUBMITTING
         self._watch(after)
+
+    def _count_untold(self, job: Job, *, is_untold: bool) -> None:
+        """Keep the renders under way whose charge was not told; when the last of them is, a judgement waits no more."""
+        key = (job.id, job.attempt)
+        if is_untold:
+            self._untold.add(key)
+        elif key in self._untold:
+            self._untold.remove(key)
+            if not self._untold and self._untold_since is not None:
+                self._not_before = job.updated_at + self._grace_s
 
     def _watch(self, job: Job) -> None:
         """Keep in mind an attempt that no look of ours can follow."""
@@ -191,6 +213,10 @@ class Inquiry:
 
     # --- quiet moments ---
 
+    def has_in_baseline(self, job: Job) -> bool:
+        """Whether an attempt was accepted before the last quiet moment, whose balance then has its charge off."""
+        return self._baseline is not None and job.accepted_at is not None and job.accepted_at <= self._baseline.at
+
     @property
     def has_news(self) -> bool:
         """Whether anything was bought or given back since the last quiet moment."""
@@ -213,6 +239,8 @@ class Inquiry:
         if self._baseline is not None and evidence.has_moved(self._baseline, seen):
             self._moves = True
         self._baseline = Baseline(at=seen.at, credits=seen.credits, ledger=seen.spent)
+        # What is told later of a charge that the balance has off already would hide another one as large.
+        self._is_partial = seen.awaited > 0
         self._has_bought = False
         return Quiet(baseline=self._baseline, moves=self._moves)
 
@@ -239,10 +267,13 @@ class Inquiry:
         return True
 
     def judge(
-        self, jobs: tuple[Job, ...], first: Observation, second: Observation, *, now: Instant
+        self, jobs: tuple[Job, ...], first: Observation, second: Observation, *, now: Instant, may_wait: bool
     ) -> list[tuple[str, Event]]:
         """The event that the evidence leads to, for each job in question; none yet when it is too early to tell."""
         self.is_running = False
+        if jobs and may_wait and second.awaited and self._may_be_told(now):
+            return []
+        self._untold_since = None
         asked = jobs or tuple(self._still.values())
         claims = [Claim(job_id=job.id, low=job.spec.low, hold=job.spec.hold) for job in asked]
         judgement = evidence.judge(self._baseline, first, second, claims, moves=self._moves, slack=self._slack())
@@ -257,6 +288,15 @@ class Inquiry:
         self._is_last_word = False
         found = self._about_still(judgement, now) if is_over else []
         return [*found, *self._about_lost(jobs, judgement, now)]
+
+    def _may_be_told(self, now: Instant) -> bool:
+        """Whether it is waited for what renders under way are charged."""
+        self._untold_since = now if self._untold_since is None else self._untold_since
+        until = self._untold_since + UNTOLD_S
+        if not self._untold or not self._untold_since <= now < until:
+            return False
+        self._not_before = until
+        return True
 
     def _may_wait(self, asked: tuple[Job, ...]) -> bool:
         """Whether another charge may tell whether the balance moves: not for ever, and only where one can come."""
@@ -278,6 +318,8 @@ class Inquiry:
         ]
 
     def _slack(self) -> int | None:
+        if self._is_partial:
+            return None
         since = self._baseline.at if self._baseline is not None else -math.inf
         return evidence.slack(self._loose.values(), since=since, life_s=self._life_s)
 

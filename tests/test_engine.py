@@ -515,6 +515,66 @@ def test_a_lost_submission_that_was_charged_is_never_repeated():
     assert schedule.exit_code(outcome.by_state) is Exit.UNCERTAIN
 
 
+def tell_charges_at_the_end(table: Bench) -> None:
+    """The provider takes credits at once, and tells so only of renders that are complete."""
+    world = table.world
+    submit, poll = world.overrides.get(Action.SUBMIT, lambda _job: None), world.poll
+
+    def accept(job: Job) -> Event:
+        answer = submit(job) or world.submit(job)
+        return replace(answer, credits=None) if isinstance(answer, events.Accepted) else answer
+
+    def look(job: Job) -> Event:
+        event = poll(job)
+        return replace(event, credits=None) if isinstance(event, events.Looked) else event
+
+    async def witness(projects: Sequence[str]) -> Reading:
+        reading = await world.read_evidence(projects)
+        told = {each: 100 for each in projects if each.split("-")[1] not in world.rendering}
+        return replace(reading, charges=told)
+
+    world.overrides[Action.SUBMIT], world.overrides[Action.POLL], world.witness = accept, look, witness
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_lost_submission_is_judged_when_the_charges_of_the_others_are_told(accepted):
+    """Until then theirs are missing from the ledger, and pass for its own; or hide it, once they are told."""
+    table = bench([a_job(n) for n in range(10)], limits=Limits(in_flight=4), render_s=300)
+    lose(table, accepted=accepted, job_ids={"j3"})
+    tell_charges_at_the_end(table)
+    outcome = table.run()
+    assert table.world.times(Action.SUBMIT)["j3"] == (1 if accepted else 2)
+    assert outcome.by_state[State.DONE] == (9 if accepted else 10)
+    assert table.engine.jobs()["j3"].state is (State.UNCERTAIN if accepted else State.DONE)
+    assert table.engine.jobs()["j3"].is_paid is accepted
+    # What may come back of one that was paid needs a reading before each purchase.
+    assert table.world.evidence_reads <= 8 or accepted, "looks tell the charges, and no reading is made in vain"
+
+
+def test_charges_that_are_never_told_are_not_waited_for_for_ever():
+    table = bench([a_job(n) for n in range(6)], limits=Limits(in_flight=3), render_s=4 * HOUR)
+    lose(table, accepted=False, job_ids={"j1"})
+    tell_charges_at_the_end(table)
+    table.run()
+    assert table.states() == {State.DONE: 5, State.UNCERTAIN: 1}
+    assert table.engine.jobs()["j1"].is_paid is False
+    unknowable = next(event for event, _ in table.memory.log if isinstance(event, events.Unknowable))
+    assert "has not told what all of the others are charged" in unknowable.evidence
+
+
+def test_a_charge_that_is_told_after_a_quiet_moment_hides_no_other():
+    """The quiet moment has it off the balance, and not in the ledger: told later, it looks like credits that came."""
+    known = a_job(0, state=State.RENDERING, project_id="p-j0-1", accepted_at=50.0, submitted_at=49.0)
+    money = Money(credits=9_900, moves=True, baseline=Baseline(at=60.0, credits=9_900, ledger=0))
+    table = bench([known, a_job(1)], money=money)
+    table.world.credits = 9_900
+    table.world.rendering["j0"] = table.clock.now()
+    lose(table, accepted=True, job_ids={"j1"})
+    table.run()
+    assert table.world.times(Action.SUBMIT)["j1"] == 1
+    assert table.engine.jobs()["j1"].state is State.UNCERTAIN
+
+
 def test_the_evidence_is_read_only_after_the_request_had_its_time_to_arrive():
     table = bench([a_job(0)])
     lose(table, accepted=False, job_ids={"j0"})

@@ -9,7 +9,8 @@ does not pay twice:
    submission of ours under way.
 3. A balance that was never seen to move proves nothing (accounts billed afterwards may show a constant). What kind of
    account it is said to be is no proof either.
-4. Whatever remains unexplained is undecided, and a person decides.
+4. While what an accepted submission is charged has not been told, nothing is explained by anything.
+5. Whatever remains unexplained is undecided, and a person decides.
 """
 
 from __future__ import annotations
@@ -59,11 +60,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A reading beside the ledger brought up to date with it; `spent` is the ledger's sum with those charges."""
+    """A reading beside the ledger brought up to date with it; `spent` is the ledger's sum with those charges.
+
+    `untold` counts accepted submissions that the balance may have taken off and the ledger does not know: their charge
+    was not told yet. `awaited` are those of them that are under way, of which it may still be told.
+    """
 
     at: Instant
     credits: int | None
     spent: int
+    untold: int = 0
+    awaited: int = 0
 
     def is_same_as(self, other: Observation) -> bool:
         """Whether both leave the same unexplained: what was charged and what left the account differ alike."""
@@ -146,6 +153,10 @@ def judge(
         return _all(claims, Finding.UNDECIDED, "the balance was not known before the submission")
     if missing != _missing(baseline, second):
         return _all(claims, Finding.UNDECIDED, "the balance was still moving: two readings differ")
+    if second.untold:
+        # What is missing may be theirs; and where nothing is, theirs is not in it yet, and so may another's not be.
+        reason = f"{_words(missing)}, but the provider has not told what all of the others are charged"
+        return _all(claims, Finding.UNDECIDED, reason)
     if moves or has_moved(baseline, second):
         return replace(_explain(missing, claims, slack), moves=True)
     return _first_charge(missing, claims, slack, has_charges=second.spent != baseline.ledger)
@@ -274,6 +285,11 @@ def may_settle(job: Job) -> bool:
     spec = job.spec
     can_settle = spec.low is None or spec.hold is None or spec.low < spec.hold
     return job.state is State.DONE and can_settle and job.charged == job.held
+
+
+def is_untold(job: Job, charges: Mapping[str, int]) -> bool:
+    """Whether an attempt was accepted and its charge never told, by a reading's charges either."""
+    return job.project_id is not None and job.charged is None and job.project_id not in charges
 
 
 def due_in_books(unsettled: Iterable[Job]) -> list[Job]:

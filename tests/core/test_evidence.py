@@ -85,6 +85,15 @@ def test_what_an_uncertain_job_may_give_back_is_allowed_for(credits, slack, expe
     assert findings(BEFORE, credits, 300, claim("a", 12, 15), slack=slack) == [expected]
 
 
+@pytest.mark.parametrize("credits", [1000, 900, 800])
+def test_while_another_charge_is_not_told_nothing_is_said_of_any(credits):
+    """What is missing may be that one; where nothing is, the balance has not taken it off yet."""
+    observed = Observation(at=9, credits=credits, spent=300, untold=1, awaited=1)
+    judgement = judge(BEFORE, observed, observed, [claim("a")], moves=True, slack=0)
+    assert judgement.findings == {"a": Finding.UNDECIDED}
+    assert "has not told what all of the others are charged" in judgement.reason
+
+
 def test_without_a_quiet_moment_nothing_is_known():
     assert findings(None, 1000, 300, claim("a")) == ["undecided"]
 
