@@ -340,12 +340,13 @@ def due_in_books(unsettled: Iterable[Job]) -> list[Job]:
 def misfit(job: Job, *, project_type: str | None, name: str | None) -> str | None:
     """Why a project cannot be what a lost submission became; None when it fits.
 
-    The provider's types are the kinds in capitals with underscores (SDK 0.90.0); one that is not told is no objection.
+    The provider's types are the kinds in capitals with underscores (SDK 0.90.0), and it may leave a name out (OpenAPI
+    2026-09): what is not told is no objection.
     """
     wanted = job.kind.upper().replace("-", "_")
     if project_type is not None and project_type != wanted:
         return f"it is of the type {project_type}, and the job's is {wanted}"
-    if name != job.name:
+    if name is not None and name != job.name:
         return f"it is named {name!r}, and the submission was named {job.name!r}"
     return None
 

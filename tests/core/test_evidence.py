@@ -21,6 +21,7 @@ from batchrunner.core.evidence import (
     judge,
     may_be_open,
     may_change,
+    misfit,
     over_at,
 )
 from batchrunner.core.job import Job, State
@@ -97,6 +98,24 @@ def test_while_another_charge_is_not_told_nothing_is_said_of_any(credits):
     judgement = judge(BEFORE, observed, observed, [claim("a")], moves=True, slack=0)
     assert judgement.findings == {"a": Finding.UNDECIDED}
     assert "has not told what all of the others are charged" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("project_type", "name", "fits"),
+    [
+        ("IMAGE_TO_VIDEO", "m/j [1-ab]", True),
+        (None, "m/j [1-ab]", True),
+        ("IMAGE_TO_VIDEO", None, True),
+        ("VIDEO_TO_VIDEO", "m/j [1-ab]", False),
+        ("VIDEO_TO_VIDEO", None, False),
+        ("IMAGE_TO_VIDEO", "m/j [1-cd]", False),
+        ("IMAGE_TO_VIDEO", "", False),
+    ],
+)
+def test_what_a_project_is_told_to_be_must_fit_and_what_is_not_told_need_not(project_type, name, fits):
+    spec = Spec(kind=Kind.IMAGE_TO_VIDEO, request="{}", inputs=(), output="o", seconds=1, fingerprint="f")
+    lost = replace(machine.advance(None, events.Opened(at=0, id="j", attempt=1, spec=spec)), name="m/j [1-ab]")
+    assert (misfit(lost, project_type=project_type, name=name) is None) is fits
 
 
 def test_without_a_quiet_moment_nothing_is_known():
