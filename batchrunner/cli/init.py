@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from batchrunner.cli import show
+from batchrunner.cli import options, show
 from batchrunner.commands import Typed
 from batchrunner.errors import Exit
 
@@ -19,7 +19,7 @@ MOST_LEFT_OUT = 10
     "-o",
     "--output",
     "manifest",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.NewFile(),
     help="The manifest to write; default: <name of FOLDER>.yaml in the current folder.",
 )
 @click.option("--force", is_flag=True, help="Replace the manifest if it is there already.")

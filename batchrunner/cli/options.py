@@ -39,6 +39,21 @@ class ManifestFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+class NewFile(click.Path):
+    """A file to be written; `-`, which is standard output elsewhere, is none."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if str(value) == "-":
+            self.fail("'-' would be standard output, which this does not go to; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @dataclass(slots=True)
 class Batch:
     """The files that a command was given; what knows neither may advise commands by `advice.filled`."""

@@ -64,7 +64,7 @@ class _Detailed(click.Command):
     "-o",
     "--output",
     "save",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.NewFile(),
     help="Save it for `run --plan`.",
 )
 @click.option(

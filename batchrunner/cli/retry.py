@@ -32,7 +32,7 @@ MOST_IDS = 5
 )
 @click.option(
     "--write",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.NewFile(),
     metavar="FILE",
     help="Write a manifest of only these jobs, with outputs of its own, and buy nothing.",
 )

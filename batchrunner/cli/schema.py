@@ -15,7 +15,7 @@ from batchrunner.errors import Exit, UsageError
     "-o",
     "--output",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Write it to a file and not to standard output.",
 )
 @click.option(
@@ -38,7 +38,7 @@ def schema(*, file: Path | None, catalog: Path | None, of_events: bool, allow_un
         made = jsonschema.event_schema()
     else:
         made = jsonschema.json_schema(catalogue.read(None, catalog), allow_unlisted=allow_unlisted)
-    if file is None:
+    if file is None or str(file) == "-":
         show.as_json(made)
         return Exit.OK
     places.refuse_to_replace(file, what="JSON Schema", marks=('"$schema"',))

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from jsonschema import Draft7Validator
 import pytest
 
+from batchrunner.cli.app import main
 from batchrunner.cli.schema import schema
 from batchrunner.errors import ManifestError, UsageError
 
@@ -41,3 +42,17 @@ def test_a_catalogue_and_unlisted_names_are_let_in(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         run("-o", str(tmp_path / "nowhere" / "schema.json"))
+
+
+def test_a_dash_is_standard_output() -> None:
+    assert run("-o", "-").stdout == run().stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["init", ".", "-o", "-"], ["plan", "m.yaml", "-o", "-"], ["retry", "m.yaml", "--write", "-"]]
+)
+def test_where_only_a_file_will_do_a_dash_is_none(words: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert "name a file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
