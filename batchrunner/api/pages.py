@@ -244,7 +244,7 @@ class Dashboard:
         thread.start()
         try:
             address, loop, ended = begun.result()
-        except BaseException:
+        except Exception:
             thread.join()
             raise
         self._serving = _Serving(thread=thread, loop=loop, ended=ended)
