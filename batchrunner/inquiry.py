@@ -329,7 +329,7 @@ class Inquiry:
     def _event(self, job: Job, finding: Finding, reason: str, now: Instant) -> Event:
         if finding is Finding.UNPAID:
             verdict = retry.unpaid_verdict(
-                submits=job.submits, until=_asked_until(job), now=now, jitter=self._jitter(), policy=self._policy
+                submits=job.submits, until=_asked_until(job, now), now=now, jitter=self._jitter(), policy=self._policy
             )
             return events.ProvedUnpaid(at=now, evidence=reason, verdict=verdict)
         is_paid = finding is Finding.PAID
@@ -337,7 +337,10 @@ class Inquiry:
         return events.Unknowable(at=now, evidence=paid + reason, is_paid=is_paid)
 
 
-def _asked_until(job: Job) -> Instant | None:
-    """Until when the provider asked to be left alone, in the answer that left a submission in doubt."""
+def _asked_until(job: Job, now: Instant) -> Instant | None:
+    """Until when the provider asked to be left alone, in the answer that left a submission in doubt.
+
+    An answer dated ahead came before the clock was set back; it asks from now on, at the longest.
+    """
     asked_s = job.trouble.retry_after_s if job.trouble is not None else None
-    return None if asked_s is None else job.updated_at + asked_s
+    return None if asked_s is None else min(job.updated_at, now) + asked_s

@@ -1061,6 +1061,21 @@ def test_a_quiet_moment_dated_ahead_says_nothing_of_what_came_back():
     assert table.run().by_state[State.UNCERTAIN] == 2
 
 
+def test_patience_that_was_asked_for_before_the_clock_was_set_back_counts_from_now():
+    began = 1_000_000.0
+    busy = Failure(code="http_503", message="HTTP 503", status=503, retry_after_s=30.0)
+    at = began + 8 * HOUR
+    lost = a_job(
+        0, state=State.SUBMITTING, name="m/j0 [x]", submits=1, submitted_at=at, updated_at=at, tries=1, trouble=busy
+    )
+    table = bench(
+        [lost], money=Money(credits=10_000, moves=True, baseline=Baseline(at=began, credits=10_000, ledger=0))
+    )
+    assert table.run().by_state[State.DONE] == 1
+    (submitted_at,) = (at for at, action, _ in table.world.calls if action is Action.SUBMIT)
+    assert began + 30 <= submitted_at < began + 120
+
+
 def test_an_account_without_a_balance_is_not_asked_for_ever():
     unsure = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1)
     old = Baseline(at=0.0, credits=10_000, ledger=0)
