@@ -24,7 +24,7 @@ from batchrunner.core.retry import Instant, Policy
 from batchrunner.engine import Engine
 from batchrunner.errors import StateUnusable
 from batchrunner.following import Following
-from batchrunner.governor import COOLDOWNS, PACE, Governor
+from batchrunner.governor import Governor
 from batchrunner.inquiry import Money
 from batchrunner.perform import Performer
 from batchrunner.provider import wire
@@ -218,7 +218,7 @@ def _governor(
 ) -> Governor:
     """What the last nights taught: the pace that the provider took, and how long its renders are out."""
     limits = session.batch.manifest.limits
-    stored = session.store.learned(PACE)
+    stored = session.store.learned(pacing.PACE)
     return Governor(
         limits=limits,
         pace=pacing.from_learned(
@@ -230,7 +230,7 @@ def _governor(
         past=looks.latest([*looks.times_of(attempts), *_times(session.at_rest)]),
         show=time_of,
         tell=tell,
-        cooldowns=pacing.from_kept(session.store.learned(COOLDOWNS), now=now),
+        cooldowns=pacing.from_kept(session.store.learned(pacing.COOLDOWNS), now=now),
         hints=patience.hints,
     )
 

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any, Final
 
-from batchrunner import foresight, statefile, store, telling
+from batchrunner import foresight, present, statefile, store
 from batchrunner.batch import Batch
 from batchrunner.core import awaited, budget, totals
 from batchrunner.core.events import Event
@@ -25,8 +25,8 @@ from batchrunner.core.retry import Instant
 from batchrunner.core.selection import OPEN
 from batchrunner.core.totals import Totals
 from batchrunner.errors import StateUnusable
+from batchrunner.present import Now
 from batchrunner.stateview import RunRecord, View
-from batchrunner.telling import Now
 
 LOOK_S: Final = 0.5
 """Seconds between two looks at the files, however many ask."""
@@ -277,8 +277,8 @@ class Board:
         while news := view.news(self._seq):
             self._take(view, news)
         self._run = view.last_run()
-        self._present = telling.read(view)
-        self._pauses = telling.pauses(view)
+        self._present = present.read(view)
+        self._pauses = present.pauses(view)
         self._foresee(view)
 
     def _foresee(self, view: View) -> None:
@@ -392,5 +392,5 @@ def shape(summary: Summary) -> dict[str, Any]:
         "ended_at": run.ended_at if run else None,
         "pauses": dict(summary.pauses),
         "trouble": summary.trouble,
-        **telling.shape(summary.now),
+        **present.shape(summary.now),
     }

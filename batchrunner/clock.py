@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 import time
+from typing import TYPE_CHECKING
 
 from batchrunner.core.retry import Instant
+
+if TYPE_CHECKING:
+    import asyncio
 
 LONGEST_NAP_S = 60.0
 """A wait never lasts longer in one go: a machine that slept, or a clock that was set, is noticed within a minute."""
@@ -37,6 +40,8 @@ class WallClock:
 
     async def wait(self, event: asyncio.Event, until: Instant | None) -> None:
         """Return when the event is set, the time has come, or a minute has passed."""
+        import asyncio  # noqa: PLC0415 - who only asks for the time goes without
+
         nap = LONGEST_NAP_S if until is None else min(LONGEST_NAP_S, until - self.now())
         if nap <= 0:
             # Even then the loop must turn: whoever waits for a time that has come waits for others, too.

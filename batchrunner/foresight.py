@@ -11,7 +11,7 @@ from dataclasses import replace
 import random
 from typing import Any
 
-from batchrunner import clock, statefile, statelock
+from batchrunner import clock, statelock
 from batchrunner.core import forecast, pace as pacing
 from batchrunner.core.forecast import Forecast, Lanes
 from batchrunner.core.job import Job
@@ -19,7 +19,6 @@ from batchrunner.core.manifest import Limits
 from batchrunner.core.retry import Instant
 from batchrunner.core.window import Hours
 from batchrunner.errors import StateUnusable
-from batchrunner.governor import PACE
 from batchrunner.sandbox import settings
 from batchrunner.stateview import View
 from batchrunner.store import Store
@@ -66,7 +65,7 @@ async def note(state: Store, limits: Limits, hours: Hours, *, buys: bool) -> Non
 def of_run(view: View, jobs: Sequence[Job], *, now: Instant | None = None) -> Forecast | None:
     """When the run that goes on will be done with these jobs, by its state file; None where none goes on."""
     with suppress(StateUnusable):  # a folder that cannot be written: there is no run in it
-        if view.fact(statefile.IN_USE) is not None and statelock.is_locked(view.path):
+        if view.is_in_use and statelock.is_locked(view.path):
             return of_record(view, jobs, now=clock.now() if now is None else now)
     return None
 
@@ -84,7 +83,7 @@ def of_record(view: View, jobs: Sequence[Job], *, now: Instant) -> Forecast | No
     if view.fact("provider") == settings.PROVIDER:
         times = replace(times, hints={})
     return forecast.of(
-        wanted, times=times, lanes=lanes(limits, view.learned(PACE), now), now=now, chance=chance(), hours=hours
+        wanted, times=times, lanes=lanes(limits, view.learned(pacing.PACE), now), now=now, chance=chance(), hours=hours
     )
 
 

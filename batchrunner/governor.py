@@ -41,11 +41,6 @@ _FAILED_IN: Mapping[State, Step] = {
     State.DONE: Step.DOWNLOAD,
 }
 
-PACE = "pace"
-PAUSES = "pauses"
-COOLDOWNS = "cooldowns"
-"""What is remembered, by name."""
-
 OUTAGE_S = 1800.0
 """How long an endpoint may fail without a break before a run ends: an outage in the night is mostly over by then."""
 
@@ -120,7 +115,7 @@ class Governor:
         self._parked: dict[str, list[tuple[int, str]]] = {}
         self._stopped: set[str] = set()
         self.pace = replace(pace, cooldown=self._cooldowns.pop(Step.SUBMIT, pace.cooldown))
-        self._known: dict[str, Mapping[str, Any] | None] = {**self._worth_knowing(), PAUSES: None}
+        self._known: dict[str, Mapping[str, Any] | None] = {**self._worth_knowing(), breakers.PAUSES: None}
 
     # --- following along ---
 
@@ -226,9 +221,9 @@ class Governor:
     def _worth_knowing(self) -> dict[str, Mapping[str, Any] | None]:
         pauses = {str(step): {"words": self._words(each)} for step, each in self._breakers.items() if each.is_open}
         return {
-            PACE: pacing.learned(self.pace),
-            COOLDOWNS: pacing.kept(self._all_cooldowns()),
-            PAUSES: pauses or None,
+            pacing.PACE: pacing.learned(self.pace),
+            pacing.COOLDOWNS: pacing.kept(self._all_cooldowns()),
+            breakers.PAUSES: pauses or None,
         }
 
     def _all_cooldowns(self) -> dict[Step, Cooldown]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from batchrunner import caps, clock, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch
-from batchrunner.core import forecast
+from batchrunner.core import forecast, pace as pacing
 from batchrunner.core.forecast import Forecast, Pending
 from batchrunner.core.job import Job
 from batchrunner.core.looks import HINTS
@@ -23,7 +23,6 @@ from batchrunner.core.retry import Instant
 from batchrunner.core.window import ALWAYS, Hours
 from batchrunner.errors import StateUnusable
 from batchrunner.foresight import chance, lanes
-from batchrunner.governor import PACE
 from batchrunner.planning import elsewhere
 from batchrunner.provider import wire
 from batchrunner.till import Till
@@ -50,7 +49,7 @@ def of_plan(
     now = clock.now()
     with store.open_to_read(batch.state) as view:
         attempts = view.all_attempts() if view else []
-        pace = view.learned(PACE) if view else None
+        pace = view.learned(pacing.PACE) if view else None
     attempts += [*elsewhere(batch, history), *_of_other_batches(batch, account, access)]
     times = replace(forecast.learned(attempts), hints=_hints(access))
     priorities = {job.id: job.priority for job in batch.jobs}

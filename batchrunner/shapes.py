@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchrunner import commands, inwords
 from batchrunner.commands import Typed
@@ -16,6 +16,9 @@ from batchrunner.core.ledger import MONEY, Line, due_of
 from batchrunner.core.selection import OPEN
 from batchrunner.core.totals import Totals, by_state, estimated
 from batchrunner.provider import LIBRARY
+
+if TYPE_CHECKING:
+    from batchrunner.core.forecast import Forecast
 
 # --- how far a batch is ----------------------------------------------------------------------------------------------
 
@@ -103,6 +106,18 @@ def _attempt(job: Job) -> dict[str, Any]:
         "error": {"code": job.trouble.code, "message": job.trouble.message} if job.trouble else None,
         "suspect": job.suspect,
         "set": list(job.spec.edits),
+    }
+
+
+def of_forecast(forecast: Forecast | None) -> dict[str, Any] | None:
+    """When it will be done."""
+    if forecast is None:
+        return None
+    return {
+        "median": time_utc(forecast.median_at),
+        "nine_in_ten": time_utc(forecast.late_at),
+        "left": forecast.left,
+        "basis": forecast.basis,
     }
 
 

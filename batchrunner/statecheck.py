@@ -64,7 +64,7 @@ def _inside(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> tup
         differing=contents.differing if contents else (),
         unreadable=unreadable,
         log_bytes=statefile.size_of(statefile.log_of(path)),
-        is_log_lost=not had_log and not is_locked and view.fact(statefile.IN_USE) is not None,
+        is_log_lost=not had_log and not is_locked and view.is_in_use,
         exposed=[each.name for each in _files(path) if not private.is_private(each)],
         uncertain=[job.id for job in current if job.state is State.UNCERTAIN],
     )
@@ -191,7 +191,7 @@ def _accept_lost_log(
 ) -> list[str]:
     """Note what may have been bought in the log that is lost, or with a newer copy, while that can still be told."""
     view = stateview.View(path, connection)
-    if view.fact(statefile.IN_USE) is None and not is_older:
+    if not view.is_in_use and not is_older:
         return []
     jobs = _current(_contents(path, connection))
     lost = lostlog.lost(jobs, asked_for=asked_for, at=now).and_before(view.lost_log())

@@ -11,12 +11,14 @@ import errno
 import os
 from pathlib import Path
 import shlex
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from batchrunner import private
 from batchrunner.errors import StateUnusable
 from batchrunner.stateerrors import unwritable
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LONGEST_LOOK_S = 0.2
 """Seconds that another process may hold a lock or a mark only to see whether it can."""
@@ -54,6 +56,13 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def _lock(path: Path) -> FileLock:
+    """A lock on that file, not yet taken; what it raises where another process holds it is a `TimeoutError`."""
+    from filelock import FileLock  # noqa: PLC0415 - who only reads a batch that is at rest needs none
+
+    return FileLock(path, mode=private.MODE)
+
+
 def mark_of(path: Path) -> Path:
     """The file whose kernel lock a run holds that is to begin later; its being there says nothing."""
     return path.with_name(path.name + "-waits")
@@ -65,8 +74,8 @@ def marked(path: Path) -> Iterator[None]:
 
     Where it cannot be marked, nobody sees it. The kernel takes the mark away from who has ended, however that was.
     """
-    lock = FileLock(mark_of(path), mode=private.MODE)
-    with suppress(Timeout, OSError):  # another run of it waits, too, and has marked it
+    lock = _lock(mark_of(path))
+    with suppress(OSError):  # another run of it waits, too, and has marked it
         lock.acquire(timeout=LONGEST_LOOK_S)
     try:
         yield
@@ -78,10 +87,10 @@ def is_marked(path: Path) -> bool:
     """Whether a run of it is to come in another process."""
     if not mark_of(path).exists():
         return False
-    lock = FileLock(mark_of(path), mode=private.MODE)
+    lock = _lock(mark_of(path))
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except TimeoutError:
         return True
     except OSError:
         return False
@@ -114,10 +123,10 @@ def take_lock(path: Path, *, patience_s: float | None = None) -> FileLock | None
         StateUnusable: nothing can be written beside it.
     """
     check_folder(path)
-    lock = FileLock(lock_of(path), mode=private.MODE)
+    lock = _lock(lock_of(path))
     try:
         lock.acquire(timeout=LONGEST_LOOK_S if patience_s is None else patience_s)
-    except Timeout:
+    except TimeoutError:
         return None
     except OSError as error:
         raise unwritable(path, error) from error

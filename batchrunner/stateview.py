@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from pydantic_core import from_json
 
-from batchrunner import stateerrors, system
+from batchrunner import stateerrors, statefile, system
 from batchrunner.core import job as machine, ledger, looks, lostlog, record
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Event, Opened
@@ -301,6 +301,11 @@ class View:
         rows = self._rows("SELECT value FROM fact WHERE name = ?", name)
         return next((value for (value,) in rows), None)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a run has the file open, or had and was cut short."""
+        return self.fact(statefile.IN_USE) is not None
+
     def lost_log(self) -> Lost | None:
         """What may have happened in a log that was accepted as lost; None where none was."""
         text = self.fact(lostlog.FACT)
@@ -311,7 +316,7 @@ class View:
 
     def last_run(self) -> RunRecord | None:
         """The run that wrote to the file last, whether or not it has ended."""
-        rows = self._rows("SELECT id, started_at, ended_at, pid, host FROM run ORDER BY started_at DESC LIMIT 1")
+        rows = self._rows("SELECT id, started_at, ended_at, pid, host FROM run ORDER BY rowid DESC LIMIT 1")
         return next(
             (
                 RunRecord(id=run, started_at=started, ended_at=ended, pid=pid, host=host)

@@ -18,11 +18,9 @@ from pathlib import Path
 import platform
 import sqlite3
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock
-
-from batchrunner import __version__, snapshots, stateerrors, statefile, statelock
+from batchrunner import __version__, snapshots, stateerrors, statefile, statelock, stateread
 from batchrunner.core import lostlog, record, totals
 from batchrunner.core.assets import Key, Sent
 from batchrunner.core.events import Accepted, Adopted, Event, Opened, Resolved, SubmitStarted
@@ -34,9 +32,13 @@ from batchrunner.core.retry import Instant
 from batchrunner.errors import StateLocked, StateUnusable
 from batchrunner.stateview import View
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 Entry = tuple[Event, Job]
 """An event and the job as it is after it."""
 
+open_to_read = stateread.open_to_read
 path_for = statefile.path_for
 written_at = statefile.written_at
 
@@ -270,7 +272,7 @@ def open_for_run(path: Path, *, run_id: str, now: Instant, told: Told | None = N
         wrong: list[str] = []
         connection = statefile.connect_to_write(path, meanwhile=lambda db: wrong.extend(snapshots.unlike_the_log(db)))
         try:
-            _refuse_other_snapshots(path, wrong)
+            stateread.refuse_other_snapshots(path, wrong)
             with stateerrors.translated(path):
                 _note_run(connection, run_id, now)
         except BaseException:
@@ -292,53 +294,6 @@ def _note_run(connection: sqlite3.Connection, run_id: str, now: Instant) -> None
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (statefile.IN_USE, run_id))
     connection.execute("COMMIT")
     statefile.copy_back(connection)
-
-
-@contextmanager
-def open_to_read(
-    path: Path, *, is_known: bool = False, patience_s: float = statefile.PATIENCE_S
-) -> Iterator[View | None]:
-    """What is in the state file at `path`, without a lock and without changing it; None when there is no file.
-
-    Who looks again and again says that it `is_known`: its snapshots are then not held against its log once more, which
-    costs the more, the more jobs there are. `patience_s` is for a file that somebody has for himself alone.
-
-    Raises:
-        StateUnusable: it is damaged, not ours, of a newer version, or lacks its log: what it says is then not true.
-    """
-    path = path.resolve()
-    statefile.check_bytes(path)
-    if not path.exists():
-        yield None
-        return
-    had_log = bool(statefile.size_of(statefile.log_of(path)))
-    with statefile.connected_to_read(path, patience_s=patience_s) as connection:
-        try:
-            if not had_log:
-                statefile.refuse_lost_log(path, connection)
-        except StateUnusable:
-            # A run that has begun since has made its log, and holds the lock.
-            if not statelock.is_locked(path):
-                raise
-        if not is_known:
-            with stateerrors.translated(path):
-                wrong = snapshots.unlike_the_log(connection)
-            _refuse_other_snapshots(path, wrong)
-        yield View(path, connection)
-
-
-def _refuse_other_snapshots(path: Path, wrong: Sequence[str]) -> None:
-    """Refuse to go by a snapshot that is not what its log led to: what it forgot would be bought again.
-
-    Raises:
-        StateUnusable: naming a job, and the command that helps.
-    """
-    if wrong:
-        others = f", and of {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
-        raise StateUnusable(
-            f"what the state file {path} says of the job {wrong[0]!r}{others} is not what the log in it led to",
-            hint="`batchrunner doctor MANIFEST --fix` rebuilds it from the log, if that is whole, and keeps a copy",
-        )
 
 
 def locked(path: Path) -> StateLocked:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner import batch as batches, board as boards, foresight, statefile, store, telling
+from batchrunner import batch as batches, board as boards, foresight, present, statefile, store
 from batchrunner.board import Board
 from batchrunner.core import budget, events, job as machine, totals
 from batchrunner.core.events import Event
@@ -165,12 +165,12 @@ def test_the_present_of_a_run_that_is_over_or_another_is_none(manifest: Path) ->
     waits = [{"step": "submit", "jobs": 2, "why": "so"}]
     said = {"run": "r1", "paused": True, "waits": waits, "stalls": ["the provider is not reachable"]}
     with begin(manifest) as run:
-        asyncio.run(run.learn(telling.NOW, said))
-        wait = telling.Wait(step="submit", jobs=2, why="so")
-        told = telling.Now(is_paused=True, waits=(wait,), stalls=("the provider is not reachable",))
-        assert telling.read(run) == told
+        asyncio.run(run.learn(present.NOW, said))
+        wait = present.Wait(step="submit", jobs=2, why="so")
+        told = present.Now(is_paused=True, waits=(wait,), stalls=("the provider is not reachable",))
+        assert present.read(run) == told
         for other in ({"run": "r0", "paused": True, "waits": []}, {"run": "r1", "waits": "rubbish"}):
-            asyncio.run(run.learn(telling.NOW, other))
-            assert telling.read(run) == telling.Now()
+            asyncio.run(run.learn(present.NOW, other))
+            assert present.read(run) == present.Now()
         run.end_run(at=9.0, exit_code=0)
-        assert telling.read(run) is None
+        assert present.read(run) is None

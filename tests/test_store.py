@@ -60,6 +60,14 @@ def open_run(path: Path) -> store.Store:
     return store.open_for_run(path, run_id="r1", now=1.0)
 
 
+def test_the_last_run_is_the_one_that_began_last_whatever_the_clock_said(path):
+    store.open_for_run(path, run_id="before", now=8000.0).close()
+    with store.open_for_run(path, run_id="after the clock was set back", now=1.0) as opened_store:
+        found = opened_store.last_run()
+        assert found is not None
+        assert (found.id, found.is_going_on) == ("after the clock was set back", True)
+
+
 def test_what_was_appended_is_there_after_reopening(path):
     entries = a_history()
     with open_run(path) as opened_store:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Unpack
 
-from batchrunner import batch as batches, foresight, places, running, store, telling, verdicts
+from batchrunner import batch as batches, foresight, places, present, running, store, verdicts
 from batchrunner.access import Access
 from batchrunner.api.buying import CollectOptions, collecting, place_of
 from batchrunner.api.following import _log, follow, follow_async
@@ -38,8 +38,8 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
     with store.open_to_read(file) as view:
         jobs, earlier = (view.jobs(), view.earlier()) if view else ([], [])
         totals = view.totals() if view else store.Totals()
-        pauses = telling.pauses(view) if view else {}
-        now = telling.read(view) if view else None
+        pauses = present.pauses(view) if view else {}
+        now = present.read(view) if view else None
         forecast = foresight.of_run(view, jobs) if view else None
     everything = jobs
     if jobs and select != EVERYTHING:

@@ -21,11 +21,11 @@ from batchrunner.core.selection import OPEN
 from batchrunner.core.spec import Output, Spec
 from batchrunner.core.window import Hours
 from batchrunner.errors import Exit
+from batchrunner.present import Wait
 from batchrunner.provider import LIBRARY
 from batchrunner.room import Room
 from batchrunner.running import Report
 from batchrunner.store import Totals
-from batchrunner.telling import Wait
 from batchrunner.waiting import Asked
 
 

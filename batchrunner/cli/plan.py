@@ -306,24 +306,14 @@ def shape(manifest: Path, made: Plan, outlook: Outlook) -> dict[str, Any]:
 
 def night_shape(hours: Hours, forecast: Forecast | None) -> dict[str, Any]:
     """When may be bought, and when it will be done, as JSON."""
+    from batchrunner import shapes
+
     ends = (hours.opens_at, hours.stops_at, hours.finish_by)
     opens_at, stops_at, finish_by = map(show.time_utc, ends)
     window = (
         None if ends == (None, None, None) else {"opens_at": opens_at, "stops_at": stops_at, "finish_by": finish_by}
     )
-    return {"window": window, "forecast": forecast_shape(forecast)}
-
-
-def forecast_shape(forecast: Forecast | None) -> dict[str, Any] | None:
-    """When it will be done, as JSON."""
-    if forecast is None:
-        return None
-    return {
-        "median": show.time_utc(forecast.median_at),
-        "nine_in_ten": show.time_utc(forecast.late_at),
-        "left": forecast.left,
-        "basis": forecast.basis,
-    }
+    return {"window": window, "forecast": shapes.of_forecast(forecast)}
 
 
 def _price(spec: Spec | None) -> dict[str, int | None] | None:

@@ -14,10 +14,12 @@ from batchrunner.core import address as addresses, plain
 from batchrunner.errors import Exit
 
 if TYPE_CHECKING:
+    from batchrunner.core.forecast import Forecast
     from batchrunner.core.job import Job
     from batchrunner.core.selection import Selection
     from batchrunner.core.totals import Totals
-    from batchrunner.telling import Now
+    from batchrunner.present import Now
+    from batchrunner.stateview import View
 
 
 @click.command(short_help="Show how far a batch is: jobs, credits, files.")
@@ -30,35 +32,37 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
 
     Reads the state file only; jobs are selected by the tags and the priority that they were last opened with.
     """
-    from batchrunner import clock, foresight, shapes, store, telling
-    from batchrunner.cli import plan
+    from batchrunner import present, statefile, stateread
     from batchrunner.core.selection import EVERYTHING, facts_of, refuse_unmatched
+    from batchrunner.core.totals import Totals, totals_of
     from batchrunner.errors import UsageError
 
     if watch:
         return _watch(manifest, selection, state, as_json=as_json)
-    path = state or store.path_for(manifest)
+    path = state or statefile.path_for(manifest)
     if not path.exists() and not manifest.exists():
         from batchrunner import places
 
         raise UsageError(f"there is neither {manifest} nor {path}", hint=places.hint_for_no_manifest(manifest))
-    with store.open_to_read(path) as view:
+    with stateread.open_to_read(path) as view:
         everything = jobs = view.jobs() if view else []
         earlier = view.earlier() if view else []
-        totals = view.totals() if view else store.Totals()
-        pauses = telling.pauses(view) if view else {}
-        now = telling.read(view) if view else None
-        forecast = foresight.of_run(view, jobs) if view else None
+        totals = view.totals() if view else Totals()
+        pauses = present.pauses(view) if view else {}
+        now = present.read(view) if view else None
+        forecast = _forecast(view, jobs) if view and view.is_in_use else None
     typed = Typed(manifest=manifest, flags={"state": state})
     is_new = not jobs
     if jobs and selection != EVERYTHING:
         refuse_unmatched(selection, map(facts_of, jobs))
         chosen = selection.choose(map(facts_of, jobs))
         jobs, earlier = ([job for job in some if job.id in chosen] for some in (jobs, earlier))
-        totals = store.totals_of([*earlier, *jobs])
+        totals = totals_of([*earlier, *jobs])
     if as_json:
+        from batchrunner import shapes
+
         made = shapes.status(manifest, path, jobs, totals, typed, earlier=earlier, among=everything)
-        more = {"pauses": pauses, "forecast": plan.forecast_shape(forecast), **telling.shape(now)}
+        more = {"pauses": pauses, "forecast": shapes.of_forecast(forecast), **present.shape(now)}
         show.as_json(made | more)
         return Exit.OK
     if is_new:
@@ -68,10 +72,21 @@ def status(manifest: Path, *, selection: Selection, state: Path | None, as_json:
     print_jobs(jobs, folder=manifest.parent, among=everything, earlier=earlier)
     show.line("")
     print_summary(jobs, totals, on_stdout=True)
-    for line in plan.forecast_lines(forecast, clock.now()):
-        show.line(line)
+    if forecast is not None:
+        from batchrunner import clock
+        from batchrunner.cli import plan
+
+        for line in plan.forecast_lines(forecast, clock.now()):
+            show.line(line)
     _print_waiting(jobs, pauses, now, typed)
     return Exit.OK
+
+
+def _forecast(view: View, jobs: Sequence[Job]) -> Forecast | None:
+    """When the run that goes on will be done; who looks at a batch that is at rest does not wait for this to load."""
+    from batchrunner import foresight
+
+    return foresight.of_run(view, jobs)
 
 
 def _print_waiting(jobs: Sequence[Job], pauses: Mapping[str, str], now: Now | None, typed: Typed) -> None:

@@ -30,6 +30,9 @@ from dataclasses import dataclass, replace
 
 from batchrunner.core.retry import NO_ANSWER, TRANSFER, UNREACHABLE, Failure, Instant
 
+PAUSES = "pauses"
+"""The name under which a run tells which breakers are open."""
+
 FAILURES = 5
 """Failures in a row that open a breaker, or equal ones that stop a group."""
 

@@ -35,6 +35,10 @@ from typing import Any
 
 from batchrunner.core.retry import Instant, Step
 
+PACE = "pace"
+COOLDOWNS = "cooldowns"
+"""The names under which a run remembers what is learned here."""
+
 SLOWER = 0.8
 FASTER = 1.05
 USED = 0.8
