@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
+import sys
 
 import click
 
@@ -47,10 +49,18 @@ def demo(folder: Path, *, as_json: bool) -> int:
 
 def _next_steps(typed: Typed) -> list[str]:
     return [
-        "then:",
+        f"then{_where()}:",
         f"  {typed.command('status')}",
         f"  change a style in {typed.manifest}, then",
         f"  {typed.command('plan', rerender=True)}",
         f"  {typed.command('run', rerender=True)}",
         "  and for real, with your own clips: set MAGIC_HOUR_API_KEY and leave --sandbox out",
     ]
+
+
+def _where() -> str:
+    """What to type for `batchrunner`; in an environment that is not activated, the name alone is not found."""
+    if shutil.which("batchrunner") is not None:
+        return ""
+    typed = "python -m batchrunner" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
+    return f" (`batchrunner` is {typed} here)"

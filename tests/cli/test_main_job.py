@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 import re
 import shutil
@@ -399,9 +400,11 @@ def test_a_killed_demo_goes_on_and_then_says_that_all_is_done(tmp_path):
     ended = program.run("demo", "show")
     assert ended.code == 0, ended.err
     assert ended.out.count("  done  ") == 6
+    program.env["PATH"] = os.defpath  # as in an environment that is not activated
     again = program.run("demo", "show")
     assert again.code == 0
     assert "all done" in again.err
+    assert "then (`batchrunner` is " in again.err
     assert "accepted" not in again.err
     assert {job["state"] for job in program.run("demo", "show", "--json").json()["jobs"]} == {"done"}
     program.env["MAGIC_HOUR_API_KEY"] = ""
