@@ -237,7 +237,7 @@ def _governor(
 
 def _times(at_rest: Iterable[Finished]) -> Iterator[looks.Times]:
     for job in at_rest:
-        if job.rendered_at is not None and job.accepted_at is not None:
+        if job.rendered_at is not None and job.accepted_at is not None and not job.is_seen_late:
             yield job.group, job.accepted_at, job.rendered_at
 
 

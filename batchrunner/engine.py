@@ -254,8 +254,8 @@ class Engine:
     def _take_inbox(self) -> None:
         """Apply what has arrived; it is then to be written."""
         arrived, self._inbox = self._inbox, []
-        for job_id, event in arrived:
-            before = self._roster[job_id]
+        for job_id, told in arrived:
+            before, event = self._roster[job_id], self._governor.dated(job_id, told, now=self._clock.now())
             after = self._apply(before, event)
             if isinstance(event, events.Downloaded):
                 self._fetch_again.discard(job_id)

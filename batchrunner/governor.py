@@ -324,11 +324,19 @@ class Governor:
             self._stopped.add(name)
             self._tell(words)
 
+    def dated(self, job_id: str, event: Event, *, now: Instant) -> Event:
+        """The event that is told of a job; of a finished render with whether that was seen too late to learn from."""
+        if isinstance(event, events.Rendered) and self._looks.is_late(job_id, now=now):
+            return replace(event, is_late=True)
+        return event
+
     def _look(self, before: Job, after: Job, event: Event, now: Instant) -> Due:
         match event:
             case events.Accepted() | events.Adopted() | events.Reappeared():
-                since = after.accepted_at if isinstance(event, events.Reappeared) else None
-                return self._looks.accepted(after.id, group=looking.group_of_job(after), at=since or now, now=now)
+                # One whose project was found later has been out since it was sent, and may have ended any time since.
+                since = after.accepted_at if isinstance(event, events.Reappeared) else after.submitted_at
+                at = now if isinstance(event, events.Accepted) else since or now
+                return self._looks.accepted(after.id, group=looking.group_of_job(after), at=at, now=now)
             case events.Looked() | events.RefundAwaited():
                 return self._looks.looked(after.id, now=now)
             case events.Rendered():

@@ -70,6 +70,7 @@ class Finished(NamedTuple):
     decided_at: Instant | None
     accepted_at: Instant | None
     rendered_at: Instant | None
+    is_seen_late: bool
     group: str
     suspect: str | None
     files: tuple[tuple[str, int], ...]
@@ -77,8 +78,8 @@ class Finished(NamedTuple):
 
 _FINISHED: Final = """
 SELECT id, project_id, charged, json_extract(
-  body, '$.spec.output', '$.ended_at', '$.decided_at', '$.accepted_at', '$.rendered_at', '$.kind', '$.spec.model',
-  '$.spec.seconds', '$.suspect', '$.outputs'
+  body, '$.spec.output', '$.ended_at', '$.decided_at', '$.accepted_at', '$.rendered_at', '$.is_seen_late', '$.kind',
+  '$.spec.model', '$.spec.seconds', '$.suspect', '$.outputs'
 )
 FROM job NOT INDEXED WHERE is_current = 1 AND state = 'done'
 """
@@ -118,7 +119,7 @@ class View:
         jobs, job_id = [], ""
         try:
             for job_id, project, charged, said in self._rows(_FINISHED):
-                (output, ended, decided, accepted, rendered, kind, model, seconds, suspect, outputs) = from_json(
+                (output, ended, decided, accepted, rendered, late, kind, model, seconds, suspect, outputs) = from_json(
                     said, cache_strings="keys"
                 )
                 request = "" if model is not None else self._request_of(job_id)
@@ -126,7 +127,18 @@ class View:
                 files = tuple([(each["path"], each["bytes"]) for each in outputs or ()])
                 jobs.append(
                     Finished(
-                        job_id, project, charged, output, ended, decided, accepted, rendered, group, suspect, files
+                        job_id,
+                        project,
+                        charged,
+                        output,
+                        ended,
+                        decided,
+                        accepted,
+                        rendered,
+                        bool(late),
+                        group,
+                        suspect,
+                        files,
                     )
                 )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

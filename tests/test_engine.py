@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batchrunner.core import events, job as machine, pace as pacing, retry, schedule
+from batchrunner.core import events, job as machine, looks, pace as pacing, retry, schedule
 from batchrunner.core.breaker import TIMES
 from batchrunner.core.budget import Caps, Cutoff, Spending
 from batchrunner.core.canary import Canaries
@@ -391,6 +391,30 @@ def test_renders_of_an_earlier_run_are_looked_at_first_of_all():
     table.world.rendering["j0"] = 0.0
     table.run()
     assert table.world.calls[0] == (1_000_000.0, Action.POLL, "j0")
+
+
+def test_renders_that_ended_in_the_night_say_nothing_of_the_next_ones():
+    """The run was killed with them out, and gone on with in the morning: what the next run knows of is not hours."""
+    began = 1_000_000.0
+    out = [
+        a_job(n, state=State.RENDERING, project_id=f"p{n}", submitted_at=began - 8 * HOUR, accepted_at=began - 8 * HOUR)
+        for n in range(20)
+    ]
+    table = bench([*out, a_job(20)])
+    table.world.rendering.update({job.id: began - 8 * HOUR for job in out})
+    assert table.run().by_state[State.DONE] == 21
+    ((seconds,),) = looks.past_of(table.engine.jobs().values()).values()
+    assert 60 <= seconds < 70, "only the one that was looked at in time"
+
+
+def test_a_project_that_was_found_later_says_nothing_of_how_long_renders_take():
+    began = 1_000_000.0
+    lost = a_job(0, state=State.UNCERTAIN, name="m/j0 [x]", submits=1, submitted_at=began - HOUR)
+    adopted = machine.advance(lost, events.Adopted(at=began, project_id="p", credits=100))
+    governor = Governor(limits=Limits(), pace=pacing.unthrottled(most_in_flight=9), past={}, show=str, tell=print)
+    governor.saw(lost, adopted, events.Adopted(at=began, project_id="p", credits=100), now=began)
+    seen = governor.dated("j0", events.Rendered(at=began, status="complete", credits=100), now=began)
+    assert seen == events.Rendered(at=began, status="complete", credits=100, is_late=True)
 
 
 def test_inputs_that_the_provider_may_have_deleted_are_sent_again():

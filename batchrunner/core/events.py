@@ -111,10 +111,15 @@ class Looked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered(Event):
-    """The render is complete and can be fetched."""
+    """The render is complete and can be fetched.
+
+    `is_late` where that was seen so much later than planned that it says nothing of how long it took: the machine
+    slept, or nobody looked.
+    """
 
     status: str
     credits: int | None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,6 +139,7 @@ class Job:
     doubted_at: Instant | None = None
     is_paid: bool = False
     rendered_at: Instant | None = None
+    is_seen_late: bool = False
     outputs: tuple[Output, ...] = ()
     ended_at: Instant | None = None
     suspect: str | None = None

@@ -83,7 +83,8 @@ def _told(job: Job, event: Looked | Rendered | Canceled | RenderFailed | RefundA
         case Looked():
             return _news(job, status=event.status, charged=event.credits)
         case Rendered():
-            return _news(job, status=event.status, charged=event.credits) | {"rendered_at": event.at}
+            seen = {"rendered_at": event.at, "is_seen_late": event.is_late}
+            return _news(job, status=event.status, charged=event.credits) | seen
         case Canceled():
             return _came_to_nothing(job, status="canceled", charged=event.credits)
         case RenderFailed():

@@ -160,9 +160,9 @@ Times = tuple[str, Instant, Instant]
 
 
 def times_of(attempts: Iterable[Job]) -> Iterator[Times]:
-    """Yield the times of the attempts that were seen finished."""
+    """Yield the times of the attempts that were seen finished soon enough to learn from."""
     for job in attempts:
-        if job.rendered_at is not None and job.accepted_at is not None:
+        if job.rendered_at is not None and job.accepted_at is not None and not job.is_seen_late:
             yield group_of_job(job), job.accepted_at, job.rendered_at
 
 
@@ -330,6 +330,11 @@ class Looks:
         due = [*moved, self._set(job_id, render, render.at + known.fallback_s(0.0))]
         return due if known.turn is not None else due + self._watch(known, now, turn=job_id)
 
+    def is_late(self, job_id: str, *, now: Instant) -> bool:
+        """Whether a look at a render comes too late now to tell how long it took, should it be finished."""
+        render = self._renders.get(job_id)
+        return render is not None and _is_late(render, now)
+
     def looked(self, job_id: str, *, now: Instant) -> Due:
         """A render was seen unfinished."""
         render = self._renders[job_id]
@@ -421,10 +426,14 @@ class Looks:
         return self._groups[name]
 
 
+def _is_late(render: _Render, now: Instant) -> bool:
+    return now < render.seen_at or now - render.due_at > max(TOO_LATE_S, SHARE * render.age(now))
+
+
 def _learn(render: _Render, group: _Group, now: Instant) -> None:
     """Learn of a render that was seen finished at `now`, if that says closely enough how long it took."""
     age_s = render.age(now)
-    if now < render.seen_at or now - render.due_at > max(TOO_LATE_S, SHARE * age_s):
+    if _is_late(render, now):
         return
     if group.is_known and now < render.due_at:
         group.known.learn(age_s)  # somebody told of it, and it has only just ended

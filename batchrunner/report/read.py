@@ -15,6 +15,7 @@ from batchrunner.core.events import Event
 from batchrunner.core.job import Job, State
 from batchrunner.core.kind import Kind
 from batchrunner.core.ledger import Line
+from batchrunner.core.looks import times_of
 from batchrunner.core.retry import blames_the_input
 from batchrunner.core.selection import BROKEN, code_of
 from batchrunner.report.model import Attempt, Card, File, Group, Model, Origin, Report, Series, Uncertain
@@ -239,11 +240,7 @@ def _models(attempts: Iterable[Job], clean: Callable[[str], str]) -> Iterator[Mo
         by_model.setdefault(model_of(job), []).append(job)
     for name, some in sorted(by_model.items()):
         done = [job for job in some if job.state is State.DONE]
-        times = [
-            max(0.0, job.rendered_at - job.accepted_at)
-            for job in done
-            if job.rendered_at is not None and job.accepted_at is not None
-        ]
+        times = [max(0.0, finished_at - accepted_at) for _, accepted_at, finished_at in times_of(done)]
         charged = [job for job in done if job.charged is not None]
         seconds = sum(job.spec.seconds for job in charged)
         yield Model(

@@ -443,6 +443,16 @@ def test_a_render_of_an_earlier_run_is_looked_at_at_once_and_teaches_nothing():
     assert looks.learned()["g"] == [60.0] * 20
 
 
+def test_a_look_is_late_where_it_teaches_nothing():
+    looks = Looks()
+    looks.accepted("new", group="g", at=NOW, now=NOW)
+    looks.accepted("old", group="g", at=NOW - HOURS_8, now=NOW)
+    assert not looks.is_late("new", now=NOW + 4)
+    assert looks.is_late("new", now=NOW + HOURS_8)
+    assert looks.is_late("old", now=NOW)
+    assert not looks.is_late("unknown", now=NOW)
+
+
 def test_a_time_that_is_told_is_learned_as_it_is():
     looks = Looks()
     looks.accepted("a", group="g", at=NOW, now=NOW)
