@@ -198,7 +198,7 @@ def choose(folder: Folder, listing: Listing) -> Choice:
         and not any(pattern.matches(each.path) for pattern in unwanted)
     ]
     usable = [each for each in fitting if _extension(each.path) in folder.extensions]
-    notes = [*_about_places(wanted, listing), *_about_unusable(fitting, folder)]
+    notes = [*_about_places(wanted, unwanted, listing), *_about_unusable(fitting, folder)]
     if folder.newer_than is not None:
         since = listing.since[folder.newer_than]
         usable = [each for each in usable if each.modified_ns > since]
@@ -265,16 +265,17 @@ def _natural(path: str) -> list[tuple[str, int]]:
 # --- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _about_places(wanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]:
+def _about_places(wanted: Sequence[Pattern], unwanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]:
     bases = dict.fromkeys(pattern.base for pattern in wanted)
     for base in bases:
         if base in listing.missing:
             said = f"there is no folder {yamltext.quoted(base, limit=200)}"
             yield Note("missing-folder", said, _nearest(base, listing.missing[base]), Severity.ERROR)
     for where, why in sorted(listing.unreadable.items()):
-        if any(pattern.reaches(where) for pattern in wanted):
-            shown = yamltext.quoted(where or ".", limit=200)
-            yield Note("unreadable-folder", f"the folder {shown} cannot be read: {why}", None, Severity.ERROR)
+        # Each drive has one of the system's own (lost+found): without a way round it no such drive could be used.
+        if any(pattern.reaches(where) for pattern in wanted) and not any(each.takes_all_of(where) for each in unwanted):
+            said = f"the folder {yamltext.quoted(where or '.', limit=200)} cannot be read: {why}"
+            yield Note("unreadable-folder", said, _way_round(wanted, where), Severity.ERROR)
     astray = sorted(each for each in listing.astray if any(one.matches(each) or one.reaches(each) for one in wanted))
     if astray:
         said = (
@@ -286,6 +287,15 @@ def _about_places(wanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]
     if listing.unnamable:
         many = "1 file has a name" if listing.unnamable == 1 else f"{listing.unnamable:,} files have names"
         yield Note("bad-name", f"{many} in another encoding than UTF-8, and cannot be used", "rename what is meant")
+
+
+def _way_round(wanted: Sequence[Pattern], where: str) -> str | None:
+    """Return how a folder is left out that cannot be read; None for one that a pattern names itself."""
+    if any(pattern.base == patterns.composed(where) for pattern in wanted):
+        return None
+    with suppress(BadPattern):
+        return f"make it readable, or leave it out with exclude: {yamltext.quoted(patterns.all_of(where), limit=200)}"
+    return None
 
 
 def _about_unusable(fitting: Sequence[Found], folder: Folder) -> Iterator[Note]:

@@ -75,6 +75,7 @@ BEYOND |= {
         "same-but-for-case",
         "same-stem",
         "templates",
+        "unreadable",
     )
 }
 
