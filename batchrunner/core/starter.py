@@ -242,7 +242,7 @@ def _look(kind: Kind, catalog: Catalog, model: Model | None) -> Iterator[str]:
 
 def _others(catalog: Catalog) -> str:
     others = [name for name in catalog.art_styles if name not in {STYLE, *catalog.forced_versions}]
-    return f"one of {len(catalog.art_styles)}, such as {', '.join(others[::20][:4])}"
+    return f"one of {len(catalog.art_styles)} (`batchrunner models`), such as {', '.join(others[::20][:4])}"
 
 
 def _quoted(text: str) -> str:
