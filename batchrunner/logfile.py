@@ -186,16 +186,18 @@ def numbered(path: Path, number: int) -> Path:
 
 
 def opened(path: Path, *, turns_over: bool, tell: Callable[[str], None]) -> Sink:
-    """A file to add lines to, made private; one that holds something else is left alone.
+    """A file to add lines to, made private; one that holds something else, or takes our own output, is left alone.
 
     A pipe or a device is not made private, and whether it can be opened is told later.
 
     Raises:
-        UsageError: it cannot be written, or holds something else.
+        UsageError: it cannot be written, holds something else, or standard output or error goes there.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             return Handed(lambda: _of_device(path, tell), path, tell=tell)
+        if path.is_file() and _is_own_output(path):
+            raise UsageError(f"{path} is where this command's own output goes", hint="name another file")
         if path.is_file() and _first_byte(path) not in {b"", b"{"}:
             raise UsageError(f"{path} holds something other than JSON Lines", hint="name another file, or move it away")
         descriptor = private.open_for(path, os.O_WRONLY | os.O_APPEND)
@@ -215,6 +217,16 @@ def to_standard_output(descriptor: int, *, tell: Callable[[str], None]) -> Sink:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return lines
     return Handed(lambda: lines, None, tell=tell)
+
+
+def _is_own_output(path: Path) -> bool:
+    """Whether a shell leads our output there (`> night.log`): it would be written over what is added to the file."""
+    found = path.stat()
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), found):
+                return True
+    return False
 
 
 def _first_byte(path: Path) -> bytes:

@@ -9,10 +9,10 @@ from pathlib import Path
 import shlex
 
 from batchrunner import system, zones
-from batchrunner.core import catalog as catalogue, findings, reader
+from batchrunner.core import catalog as catalogue, findings, reader, yamlevents
 from batchrunner.core.catalog import Catalog
 from batchrunner.core.reader import Around
-from batchrunner.errors import UsageError
+from batchrunner.errors import ManifestError, UsageError
 
 
 def user_catalog_path(environ: Mapping[str, str]) -> Path:
@@ -89,15 +89,17 @@ def text_of(path: Path, *, what: str = "") -> str:
     """The text of a file that the person wrote; `what` names its sort in an error.
 
     Raises:
-        UsageError: it cannot be read, or is no UTF-8; or it is none of the manifest itself, which may come through a
-            pipe, and is no file.
+        UsageError: it cannot be read; or it is none of the manifest itself, which may come through a pipe, and is no
+            file.
+        ManifestError: it is no UTF-8; the place is that of the first byte that is none.
     """
     if what and _is_no_file(path):
         raise UsageError(f"cannot read {what}{path}: it is no regular file", hint="such as a pipe; name a file")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+        before = error.object[: error.start].decode("utf-8")
+        raise ManifestError([yamlevents.not_utf8(before, source=str(path))]) from error
     except OSError as error:
         is_lacking = isinstance(error, FileNotFoundError) and not what
         hint = hint_for_no_manifest(path) if is_lacking else None

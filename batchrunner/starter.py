@@ -46,7 +46,7 @@ def make(folder: Path, manifest: Path, *, on_progress: inspect.Progress | None =
     root = manifest.resolve().parent
     where = _where(folder.resolve(), root)
     try:
-        found = _listed(root, where, catalog)
+        found, closed = _listed(root, where, catalog)
     except BadPattern as error:
         raise UsageError(f"{folder}: {error}", hint=error.hint) from error
     sorts = [_looked_into(root, kind, files, catalog, on_progress) for kind, files in found.items()]
@@ -54,13 +54,15 @@ def make(folder: Path, manifest: Path, *, on_progress: inspect.Progress | None =
     if not usable:
         raise _nothing(folder, sorts, catalog)
     template, twins = starter.id_template(usable, where, catalog)
-    usable = [_without(sort, twins) for sort in usable]
+    usable = [replace(kept, closed=closed) for sort in usable if (kept := _without(sort, twins)).files]
+    if not usable:
+        raise UsageError(f"no file in {folder} can be used: {min(twins)}: {twins[min(twins)]}")
     if any(sort.kind is Kind.IMAGE_TO_VIDEO for sort in usable) and starter.model_for(catalog) is None:
         raise UsageError(f"no model of the catalogue has a price for {starter.SECONDS} seconds in {starter.RESOLUTION}")
     return Made(
         text=starter.text_of(usable, where=where, template=template, catalog=catalog),
         counts={sort.kind: len(sort.files) for sort in usable},
-        left_out={path: why for sort in usable for path, why in sort.excluded.items()},
+        left_out={**closed, **twins, **{path: why for sort in sorts for path, why in sort.excluded.items()}},
     )
 
 
@@ -92,12 +94,14 @@ def _where(folder: Path, root: Path) -> str:
     return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.as_posix()
 
 
-def _listed(root: Path, where: str, catalog: Catalog) -> dict[Kind, tuple[Found, ...]]:
+def _listed(root: Path, where: str, catalog: Catalog) -> tuple[dict[Kind, tuple[Found, ...]], dict[str, str]]:
+    """Return the files of each kind, and the folders among them that cannot be read, with why."""
     wanted: dict[Kind, Folder] = {kind: starter.folder_of(kind, where, catalog) for kind in Kind}
     seen = listing.look(root, tuple(wanted.values()))
-    for where_, why in seen.unreadable.items():
-        raise UsageError(f"the folder {where_ or '.'} cannot be read: {why}")
-    return {kind: folders.choose(folder, seen).files for kind, folder in wanted.items()}
+    if where in seen.unreadable:
+        raise UsageError(f"the folder {where or '.'} cannot be read: {seen.unreadable[where]}")
+    closed = {each: f"this folder cannot be read: {why}" for each, why in seen.unreadable.items()}
+    return {kind: folders.choose(folder, seen).files for kind, folder in wanted.items()}, closed
 
 
 def _looked_into(

@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from batchrunner import places
+from batchrunner import places, storage
 from batchrunner.core.catalog import Catalog
+from batchrunner.core.expand import FileState
 from batchrunner.errors import ManifestError, UsageError
 
 RATES = ("models", "kling-3.0", "rates", "credits_per_second")
@@ -70,8 +71,25 @@ def test_a_catalogue_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"cannot read the catalogue .*none\.yaml"):
         places.load_catalog(tmp_path / "m.yaml", "catalog: none.yaml", environ)
     (tmp_path / "bytes.yaml").write_bytes(b"version: \xff")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    with pytest.raises(UsageError, match=r"bytes\.yaml:1:10: this is not UTF-8 text"):
         places.load_catalog(tmp_path / "m.yaml", "catalog: bytes.yaml", environ)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need permissions there")
+def test_a_file_that_cannot_be_reached_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "round.mp4").symlink_to("round.mp4")
+    found = storage.at(tmp_path, "round.mp4").fact()
+    assert (found.kind, found.why) == (FileState.UNREADABLE, "Too many levels of symbolic links")
+    for name in ("none.mp4", "round.mp4x/a.mp4", f"{'x' * 300}.mp4", "a\0b.mp4"):
+        assert storage.at(tmp_path, name).fact().kind is FileState.MISSING
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="nothing is unreadable for this user")
+def test_a_file_in_a_folder_that_cannot_be_entered_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    found = storage.at(tmp_path, "locked/a.mp4").fact()
+    (tmp_path / "locked").chmod(0o755)
+    assert (found.kind, found.why) == (FileState.UNREADABLE, "Permission denied")
 
 
 def test_a_catalogue_that_is_wrong_is_told_with_its_own_place(tmp_path: Path) -> None:

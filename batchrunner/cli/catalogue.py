@@ -142,6 +142,18 @@ def _print_video(catalog: Catalog, notes: _Notes) -> None:
     headings = ("fps_resolution", "frames", "held a second", "settled at 24 fps", "at 30 fps")
     show.table(headings, rows, right=frozenset({2, 3, 4}))
     show.line("That HALF costs half is inferred from its frames; it is not published.\n")
+    for line in _wrapped("style.art_style is one of: ", catalog.art_styles):
+        show.line(line)
+    for line in _wrapped("style.version is one of: ", catalog.style_versions):
+        show.line(line)
+    show.line(f"from [{notes.mark(('video_to_video', 'art_styles'), ('video_to_video', 'style_versions'))}]\n")
+
+
+def _wrapped(begin: str, names: Iterable[str]) -> Iterator[str]:
+    """The names in lines, none of them broken in two."""
+    whole = ", ".join(name.replace(" ", "\xa0") for name in names)
+    for line in textwrap.wrap(begin + whole, WIDTH, subsequent_indent="  ", break_long_words=False):
+        yield line.replace("\xa0", " ")
 
 
 def _print_plans(catalog: Catalog, notes: _Notes) -> None:

@@ -12,7 +12,7 @@ from batchrunner.core.kind import Kind
 from batchrunner.errors import Exit
 
 
-@click.command(short_help="Show what each model can do and what a second costs.")
+@click.command(short_help="Show all models, art styles and what a second costs.")
 @click.argument("manifests", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[MANIFEST]...")
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Show one kind of render only.")
 @click.option(

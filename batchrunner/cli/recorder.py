@@ -71,7 +71,7 @@ def _log(state: Path, manifest: Path, named: Path | None) -> Log | None:
     except UsageError as error:
         if named is not None:
             raise
-        show.say(f"warning: no log is kept: {error}")
+        show.say(f"warning: no log is kept: {error} (--log FILE keeps one elsewhere)")
         return None
     return logfile.Log(lines, redactor())
 

@@ -269,7 +269,7 @@ def _video_source(draft: Draft) -> Iterator[Problem]:
 
 def _video_style(draft: Draft, catalog: Catalog) -> Iterator[Problem]:
     if draft.lacks("style", "art_style"):
-        yield _missing(draft, ("style", "art_style"), "such as Ink; see the list of art styles")
+        yield _missing(draft, ("style", "art_style"), "such as Ink; `batchrunner models` lists all art styles")
     yield from _forced_version(draft, catalog)
     prompt, kind = draft.get("style", "prompt"), draft.get("style", "prompt_type") or DEFAULT
     if kind in {"custom", "append_default"}:

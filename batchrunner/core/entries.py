@@ -266,6 +266,7 @@ class Jobs:
             extensions=extensions,
             place=draft.place("input", "glob"),
             path=f"{draft.prefix}.input.glob",
+            exclude_place=draft.place("input", "exclude"),
         )
 
     # --- names -------------------------------------------------------------------------------------------------------

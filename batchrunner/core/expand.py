@@ -137,10 +137,10 @@ def expand(
     found = found or Findings()
     for entry in first_of_each(manifest.jobs):
         for problem in _file_problems(entry, files):
-            found.add(problem)
+            found.add(_with_way(problem, manifest))
     for each in left.files:
         if (told := _file_problem(each, files[each.value])) is not None:
-            found.add(told)
+            found.add(_with_way(told, manifest))
     before = found.errors_told
     jobs = tuple(_jobs(manifest, _choices(manifest, listing, found, root), found))
     knows_all = found.errors_told == before and not left.has_nameless
@@ -272,7 +272,7 @@ def _choices(manifest: Manifest, listing: Listing, found: Findings, root: str) -
         if not kept and not any(note.severity is Severity.ERROR for note in notes):
             notes.append(folders.nothing_left(folder))
         for problem in folders.problems(folder, notes):
-            found.add(problem)
+            found.add(_with_way(problem, manifest))
         files[folder] = kept[: folder.limit]
     return files
 
@@ -388,6 +388,19 @@ def _told(path: str, fact: FileFact) -> tuple[str, str, str | None] | None:
             return "unreadable-file", f"{shown} cannot be read", "look at its permissions"
         case FileState.FILE:
             return ("empty-file", f"{shown} is empty", None) if fact.size == 0 else None
+
+
+def _with_way(problem: Problem, manifest: Manifest) -> Problem:
+    """Return the problem, and of what is missing for an included file in another folder, from where its paths lead."""
+    source = problem.place.source
+    if problem.hint is not None or problem.code not in _MISSING or source.startswith("--"):
+        return problem
+    if posixpath.dirname(source) == posixpath.dirname(manifest.source.replace("\\", "/")):
+        return problem
+    return replace(problem, hint="paths lead from the manifest's folder, in an included file, too")
+
+
+_MISSING: Final = frozenset({"missing-file", "missing-folder"})
 
 
 def _instead(path: str, siblings: tuple[str, ...]) -> str | None:

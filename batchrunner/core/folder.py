@@ -25,6 +25,9 @@ Sort = Literal["name", "-name", "mtime", "-mtime", "size", "-size"]
 SHOWN = 3
 """So many names are told in a warning; the rest is counted."""
 
+MOST_IDLE = 20
+"""Of so many patterns that leave out nothing it is looked up what was meant: each may take a walk over all files."""
+
 _DAYS = re.compile(r"([0-9]{1,6}) ?([dw])")
 _UNITS = {"d": 86_400, "w": 604_800}
 _NS = 1_000_000_000
@@ -43,6 +46,7 @@ class Folder:
         newer_than: as written; the listing knows which moment that is.
         field: the asset that each file becomes, with the media and the extensions that it takes.
         place: where the glob stands, and `path` its path in the file (`jobs[3].input.glob`).
+        exclude_place: where `exclude` stands, if it does.
     """
 
     globs: tuple[str, ...]
@@ -55,6 +59,7 @@ class Folder:
     extensions: tuple[str, ...]
     place: Place
     path: str
+    exclude_place: Place | None = None
 
     def patterns(self) -> tuple[Pattern, ...]:
         """The patterns of the files, alternatives apart."""
@@ -110,12 +115,13 @@ NOTHING = Listing()
 
 
 class Note(NamedTuple):
-    """Something to tell about a folder."""
+    """Something to tell about a folder; `key` is what it is about: `glob` or `exclude`."""
 
     code: str
     message: str
     hint: str | None = None
     severity: Severity = Severity.WARNING
+    key: str = "glob"
 
 
 class Choice(NamedTuple):
@@ -191,19 +197,20 @@ def moment(text: str, *, now_ns: int, local: Callable[[datetime], float]) -> int
 def choose(folder: Folder, listing: Listing) -> Choice:
     """Return the files that become jobs, sorted; what is left out without having been asked for is told."""
     wanted, unwanted = folder.patterns(), _compiled(folder.exclude)
-    fitting = [
-        each
-        for each in listing.files
-        if any(pattern.matches(each.path) for pattern in wanted)
-        and not any(pattern.matches(each.path) for pattern in unwanted)
-    ]
+    fitting: list[Found] = []
+    excluded: list[Found] = []
+    for each in listing.files:
+        if any(pattern.matches(each.path) for pattern in wanted):
+            is_excluded = any(pattern.matches(each.path) for pattern in unwanted)
+            (excluded if is_excluded else fitting).append(each)
     usable = [each for each in fitting if _extension(each.path) in folder.extensions]
-    notes = [*_about_places(wanted, listing), *_about_unusable(fitting, folder)]
+    notes = [*_about_places(wanted, unwanted, listing), *_about_unusable(fitting, folder)]
     if folder.newer_than is not None:
         since = listing.since[folder.newer_than]
         usable = [each for each in usable if each.modified_ns > since]
     ready = [each for each in usable if not each.is_growing and each.size]
     notes += _about_unready(usable)
+    notes += _about_exclude(folder, excluded, ready)
     return Choice(files=tuple(_sorted(_once(ready), folder.sort)), notes=tuple(notes))
 
 
@@ -211,10 +218,10 @@ def problems(folder: Folder, notes: Iterable[Note]) -> Iterator[Problem]:
     """Yield the notes as problems that stand where the glob does."""
     for note in notes:
         yield Problem(
-            place=folder.place,
+            place=(folder.exclude_place if note.key == "exclude" else None) or folder.place,
             code=note.code,
             message=note.message,
-            path=folder.path,
+            path=f"{folder.path.removesuffix('glob')}{note.key}",
             hint=note.hint,
             severity=note.severity,
         )
@@ -265,16 +272,17 @@ def _natural(path: str) -> list[tuple[str, int]]:
 # --- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _about_places(wanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]:
+def _about_places(wanted: Sequence[Pattern], unwanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]:
     bases = dict.fromkeys(pattern.base for pattern in wanted)
     for base in bases:
         if base in listing.missing:
             said = f"there is no folder {yamltext.quoted(base, limit=200)}"
             yield Note("missing-folder", said, _nearest(base, listing.missing[base]), Severity.ERROR)
     for where, why in sorted(listing.unreadable.items()):
-        if any(pattern.reaches(where) for pattern in wanted):
-            shown = yamltext.quoted(where or ".", limit=200)
-            yield Note("unreadable-folder", f"the folder {shown} cannot be read: {why}", None, Severity.ERROR)
+        # Each drive has one of the system's own (lost+found): without a way round it no such drive could be used.
+        if any(pattern.reaches(where) for pattern in wanted) and not any(each.takes_all_of(where) for each in unwanted):
+            said = f"the folder {yamltext.quoted(where or '.', limit=200)} cannot be read: {why}"
+            yield Note("unreadable-folder", said, _way_round(wanted, where), Severity.ERROR)
     astray = sorted(each for each in listing.astray if any(one.matches(each) or one.reaches(each) for one in wanted))
     if astray:
         said = (
@@ -286,6 +294,15 @@ def _about_places(wanted: Sequence[Pattern], listing: Listing) -> Iterator[Note]
     if listing.unnamable:
         many = "1 file has a name" if listing.unnamable == 1 else f"{listing.unnamable:,} files have names"
         yield Note("bad-name", f"{many} in another encoding than UTF-8, and cannot be used", "rename what is meant")
+
+
+def _way_round(wanted: Sequence[Pattern], where: str) -> str | None:
+    """Return how a folder is left out that cannot be read; None for one that a pattern names itself."""
+    if any(pattern.base == patterns.composed(where) for pattern in wanted):
+        return None
+    with suppress(BadPattern):
+        return f"make it readable, or leave it out with exclude: {yamltext.quoted(patterns.all_of(where), limit=200)}"
+    return None
 
 
 def _about_unusable(fitting: Sequence[Found], folder: Folder) -> Iterator[Note]:
@@ -303,6 +320,48 @@ def _about_unready(usable: Sequence[Found]) -> Iterator[Note]:
     empty = sorted(each.path for each in usable if not each.size and not each.is_growing)
     if empty:
         yield Note("empty-file", f"{counted(empty, 'file')} {_are(empty)} empty, and left for the next run")
+
+
+def _about_exclude(folder: Folder, excluded: Sequence[Found], kept: Sequence[Found]) -> Iterator[Note]:
+    """Tell of a pattern that leaves out nothing and would, written a little differently.
+
+    What was to be left out would be paid for. A pattern that fits nothing either way is not told: it may be for later.
+    """
+    texts = [each for each in folder.exclude if not _fit_any(each, excluded)][:MOST_IDLE]
+    if not texts:
+        return
+    # Of a pattern that ends with ** the name makes no difference, so one file of each folder will do.
+    apart = [(each.path.rpartition("/"), each) for each in kept]
+    beside = list({where: each for (where, _, name), each in apart if not name.startswith(".")}.values())
+    heads = sorted({f"{patterns.escaped(each.base)}/" if each.base else "" for each in folder.patterns()})
+    for text in texts:
+        for meant in _meant(text, heads):
+            if _fit_any(meant, beside if meant.endswith("**") else kept):
+                why = "patterns begin in the manifest's folder, and fit files"
+                hint = f"{why}; did you mean {yamltext.quoted(meant, limit=200)}?"
+                yield Note(
+                    "idle-exclude", f"{yamltext.quoted(text, limit=200)} leaves out no file", hint, key="exclude"
+                )
+                break
+
+
+def _meant(text: str, heads: Sequence[str]) -> Iterator[str]:
+    """Yield what may be meant: all that lies in a folder, or what lies in, or somewhere below, the folder of a glob."""
+    ends = ("",) if text.endswith("**") else ("", "/**")
+    yield f"{text}/**"
+    if text.startswith("/") or addresses.is_object(text):
+        return
+    for head in heads:
+        for begin in (head, f"{head}**/"):
+            yield from (f"{begin}{text.removeprefix('./')}{end}" for end in ends)
+
+
+def _fit_any(text: str, files: Iterable[Found]) -> bool:
+    try:
+        compiled = patterns.compiled(text)
+    except BadPattern:
+        return False
+    return any(pattern.matches(each.path) for each in files for pattern in compiled)
 
 
 def left_for_later(paths: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from batchrunner.core import findings, yamltext
 from batchrunner.core.problem import Problem
 from batchrunner.core.variables import Variables
 from batchrunner.core.yamltext import Entry, ListNode, MapNode, Node, ScalarNode, StreamedNode
-from batchrunner.errors import UsageError
+from batchrunner.errors import ManifestError, UsageError
 
 SHARED = ("vars", "defaults", "limits", "budget")
 INCLUDED_KEYS = ("version", "include", *SHARED, "jobs")
@@ -38,7 +38,8 @@ class Around:
     Attributes:
         variables: the words of `--var`, by name.
         environ: the environment, of which a manifest sees what its `env` names.
-        fetch: gives the text of an included file by its name; raises UsageError where it cannot be read.
+        fetch: gives the text of an included file by its name; raises UsageError where it cannot be read, ManifestError
+            where it is known at which place.
         zones: gives the names of all time zones; where it gives none, none is checked.
     """
 
@@ -124,6 +125,10 @@ class Files:
             self._seen.add(name)
             try:
                 part = self._read(self.around.fetch(name), name)
+            except ManifestError as error:
+                for problem in error.problems:
+                    self._tell_tear(problem)
+                continue
             except UsageError as error:
                 self._tell(node, "bad-include", str(error), error.hint)
                 continue

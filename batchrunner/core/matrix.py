@@ -210,7 +210,7 @@ def _product(node: Node, fields: tuple[str, ...], tell: Tell) -> Matrix:
         if isinstance(entry.node, ListNode) and entry.node.items:
             axes.append(_axis(key, entry, entry.node.items, fields, tell))
         else:
-            said = f"the values of {yamltext.quoted(key)} are a list that is not empty"
+            said = f"the values of {yamltext.quoted(key)} must be a list with at least one value"
             tell(entry.node, "wrong-type", said, _as_list(entry.node))
     excluded = node.entries.get(EXCLUDE)
     rules = _exclusions(excluded.node, tuple(axes), tell) if excluded is not None else ()

@@ -57,6 +57,11 @@ class Pattern:
         """Whether something beneath a folder could fit."""
         return bool(self._reached(folder) - {len(self.parts)})
 
+    def takes_all_of(self, folder: str) -> bool:
+        """Whether it ends with `**` there: whatever may lie beneath a folder fits, without a look into it."""
+        is_open = len(self.parts) > 1 and self.parts[-2] is None and self.parts[-1] == _ANY_NAME
+        return is_open and len(self.parts) - 2 in self._reached(folder)
+
     def _reached(self, path: str) -> frozenset[int]:
         """The parts that could come next once this path is passed; the number of parts where it fits as a whole."""
         here = composed(path)
@@ -252,9 +257,17 @@ def _set(inner: str) -> str:
     return f"[{sign}{''.join(pieces)}]"
 
 
+_ANY_NAME = _part("*", is_last=True)
+
+
 def escaped(path: str) -> str:
     """Return the pattern that fits just this path; raises BadPattern for one that no pattern can be written for."""
     if "\\" in path:
         raise BadPattern("a name with a backslash cannot be written as a pattern", hint="rename it")
     text = re.sub(r"([*?\[{}])", r"[\1]", path)
     return f"./{text}" if text.startswith("~") else text
+
+
+def all_of(folder: str) -> str:
+    """Return the pattern that fits all that lies in a folder; raises BadPattern as `escaped` does."""
+    return f"{escaped(folder)}/**"

@@ -178,7 +178,7 @@ class Opened:
         """Yield the jobs without an error, and tell the problems of the others; to be asked for once."""
         for part in self.files.parts:
             yield from self.jobs.read(part.job_nodes())
-        for problem in self.variables.unused():
+        for problem in self.variables.unused(is_torn=self.files.is_torn):
             self.found.add(problem)
         if flaw := naming.unknown_in(self.jobs.output, frozenset(self.jobs.own_keys)):
             self.found.add(problem_at(self.jobs.output_node, flaw.code, flaw.message, path="output", hint=flaw.hint))

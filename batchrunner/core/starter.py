@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import json
 import math
 
@@ -36,12 +36,14 @@ class Sort:
         files: those that can be used.
         excluded: those that cannot, and why.
         facts: what is in those that were looked into.
+        closed: folders that cannot be read, and why.
     """
 
     kind: Kind
     files: tuple[Found, ...]
     excluded: Mapping[str, str]
     facts: Mapping[str, Facts]
+    closed: Mapping[str, str] = field(default_factory=dict)
 
 
 def renders_of(where: str) -> str:
@@ -92,6 +94,9 @@ def id_template(sorts: Sequence[Sort], where: str, catalog: Catalog) -> tuple[st
                 first = owners.setdefault(outputs.collision_key(naming.id_of_file(template, values)), file.path)
                 if first != file.path:
                     twins[file.path] = f"its name differs from {yamltext.quoted(first)} by the form of letters only"
+                    # A pattern fits both forms of a letter: excluding the one leaves out the other, too, so it is told.
+                    if patterns.composed(first) == patterns.composed(file.path):
+                        twins[first] = twins[file.path] = "two files have this name; rename one of them"
         if not twins:
             return template, {}
     return ID_TEMPLATES[-1], twins
@@ -200,7 +205,7 @@ def _entry(sort: Sort, *, where: str, template: str, catalog: Catalog, model: Mo
     yield f"    kind: {sort.kind}"
     yield "    input:"
     yield f"      glob: {_quoted(folder.globs[0])}"
-    excluded = {**dict.fromkeys(folder.exclude, "what was rendered"), **_excluded(sort)}
+    excluded = {**dict.fromkeys(folder.exclude, "what was rendered"), **_excluded(sort, where)}
     if excluded:
         yield "      exclude:"
     for text, why in excluded.items():
@@ -210,8 +215,11 @@ def _entry(sort: Sort, *, where: str, template: str, catalog: Catalog, model: Mo
     yield from _look(sort.kind, catalog, model)
 
 
-def _excluded(sort: Sort) -> dict[str, str]:
-    return {patterns.escaped(path): why for path, why in sorted(sort.excluded.items())}
+def _excluded(sort: Sort, where: str) -> dict[str, str]:
+    closed = sorted(sort.closed.items()) if is_tree(sort.files, where) else ()
+    return {patterns.all_of(each): why for each, why in closed} | {
+        patterns.escaped(path): why for path, why in sorted(sort.excluded.items())
+    }
 
 
 def _look(kind: Kind, catalog: Catalog, model: Model | None) -> Iterator[str]:
@@ -234,7 +242,7 @@ def _look(kind: Kind, catalog: Catalog, model: Model | None) -> Iterator[str]:
 
 def _others(catalog: Catalog) -> str:
     others = [name for name in catalog.art_styles if name not in {STYLE, *catalog.forced_versions}]
-    return f"one of {len(catalog.art_styles)}, such as {', '.join(others[::20][:4])}"
+    return f"one of {len(catalog.art_styles)} (`batchrunner models`), such as {', '.join(others[::20][:4])}"
 
 
 def _quoted(text: str) -> str:

@@ -85,9 +85,14 @@ class Variables:
         yield from self._later
         self._later.clear()
 
-    def unused(self) -> Iterator[Problem]:
-        """Yield what is left to tell when everything was read, such as each `--var` that nothing asked for."""
+    def unused(self, *, is_torn: bool) -> Iterator[Problem]:
+        """Yield what is left to tell when everything was read, such as each `--var` that nothing asked for.
+
+        Of a manifest that `is_torn`, nobody knows what the rest would have asked for.
+        """
         yield from self._later
+        if is_torn:
+            return
         place = yamltext.place_of(ScalarNode(None, "", self.source, 1, 1))
         for name in sorted(self.given.keys() - self.declared.keys() - self.used):
             near = findings.nearest(name, tuple(sorted({*self.declared, *self.used})))

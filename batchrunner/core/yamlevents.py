@@ -65,16 +65,23 @@ def events_of(text: str, *, source: str) -> Iterator[Any]:
         raise Unreadable(Problem(place=place, code="yaml-syntax", message=f"not valid YAML: {error}")) from error
 
 
+def not_utf8(before: str, *, source: str) -> Problem:
+    """Return what to tell of a file that is UTF-8 up to the end of `before`, and then is not."""
+    hint = "save the file with the encoding UTF-8"
+    return Problem(place=_end_of(before, source), code="not-text", message="this is not UTF-8 text", hint=hint)
+
+
+def _end_of(before: str, source: str) -> Place:
+    lines = _LINE_BREAK.split(before)
+    return Place(source=source, line=len(lines), column=len(lines[-1]) + 1)
+
+
 def _not_text(text: str, offset: int, *, source: str) -> Problem:
-    before = _LINE_BREAK.split(text[:offset])
-    place = Place(source=source, line=len(before), column=len(before[-1]) + 1)
     code_point = ord(text[offset])
     if 0xD800 <= code_point <= 0xDFFF:
-        return Problem(
-            place=place, code="not-text", message="this is not UTF-8", hint="save the file with the encoding UTF-8"
-        )
+        return not_utf8(text[:offset], source=source)
     return Problem(
-        place=place,
+        place=_end_of(text[:offset], source),
         code="not-text",
         message=f"the control character U+{code_point:04X} cannot stand in a manifest",
         hint="remove it; it is invisible in most editors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import errno
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,12 @@ from batchrunner.storage.place import Incoming, Landed, Readable, Seen
 from batchrunner.transfer import Meter, Put
 
 T = TypeVar("T")
+
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG})
+"""Errors that say that there is nothing at a path; others (permissions, a dead share) say that nobody can tell.
+
+EINVAL is what Windows makes of a name that no file can have, such as one with a star.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,9 @@ class LocalPlace:
         """What stands here; where nothing does, the names beside it."""
         try:
             found = self.path.stat()
-        except OSError:
+        except OSError as error:
+            if error.errno not in _NOTHING_THERE:
+                return FileFact(kind=FileState.UNREADABLE, why=error.strerror)
             return FileFact(kind=FileState.MISSING, siblings=_names_in(self.path.parent))
         except ValueError:  # a path with a null byte
             return FileFact(kind=FileState.MISSING)

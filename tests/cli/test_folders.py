@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import shutil
+import unicodedata
 
 import pytest
 
@@ -117,6 +118,49 @@ def test_init_leaves_out_what_cannot_be_rendered_and_says_why(own, clips):
     assert "left out: night/broken [1].mp4: broken [1].mp4 cannot be played" in ended.err
     assert '        - "night/broken [[]1].mp4"' in (own.folder / "m.yaml").read_text()
     assert own.here("plan", "m.yaml").code == 0
+
+
+def test_init_leaves_out_a_folder_that_cannot_be_read_and_the_plan_goes_round_it(own, clips, monkeypatch):
+    """As each drive has one: lost+found, System Volume Information."""
+    for name in ("lost+found", "day 2/raw [1]"):
+        (clips / name).mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name in {"lost+found", "raw [1]"}:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    ended = own.here("init", "night")
+    assert (ended.code, ended.out) == (0, "night.yaml: 5 jobs (3 video-to-video, 2 image-to-video)\n"), ended.err
+    assert "left out: night/lost+found: this folder cannot be read: Permission denied\n" in ended.err
+    assert (own.folder / "night.yaml").read_text().count('        - "night/day 2/raw [[]1]/**"') == 2
+    assert len(jobs_of(own, "night.yaml")) == 5
+
+
+def test_init_counts_no_file_that_its_own_exclusions_leave_out(own, clips):
+    """A pattern fits both forms of a letter, so of two names in two forms neither can stay."""
+    for form in ("NFC", "NFD"):
+        (clips / unicodedata.normalize(form, "\u00e9.mp4")).write_bytes((clips / "intro.mp4").read_bytes())
+    if len([each for each in clips.iterdir() if each.name.endswith(".mp4")]) < 3:
+        pytest.skip("to this file system both are one name")
+    ended = own.here("init", "night")
+    assert ended.out == "night.yaml: 5 jobs (3 video-to-video, 2 image-to-video)\n"
+    assert ended.err.count("two files have this name; rename one of them") == 2
+    assert len(jobs_of(own, "night.yaml")) == 5
+
+
+def test_init_refuses_a_folder_of_names_that_cannot_be_told_apart(own):
+    (own.folder / "odd").mkdir()
+    for form in ("NFC", "NFD"):
+        write_still(own.folder / "odd" / unicodedata.normalize(form, "\u00e9.png"), hue=0.5)
+    if len(list((own.folder / "odd").iterdir())) < 2:
+        pytest.skip("to this file system both are one name")
+    ended = own.here("init", "odd")
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: no file in odd can be used" in ended.err
+    assert "two files have this name" in ended.err
 
 
 def test_init_never_writes_over_a_manifest_unless_it_is_told_to(own, clips):

@@ -50,6 +50,14 @@ def test_the_table_says_what_a_second_costs_and_who_says_so() -> None:
     assert "[1] Documentation api-reference/models.mdx, 2026-08-22" in lines
 
 
+def test_every_art_style_is_there_to_choose_from_and_none_broken_in_two() -> None:
+    output = run("--kind", "video-to-video").output
+    listed = output.partition("style.art_style is one of: ")[2].partition("\nstyle.version")[0]
+    names = [name for line in listed.splitlines() for name in line.strip().strip(",").split(", ")]
+    assert names == json_of()["video_to_video"]["art_styles"]
+    assert "style.version is one of: default, v1, v2\n" in output
+
+
 def test_one_kind_can_be_asked_for() -> None:
     assert not any("art" in line or "FULL" in line for line in shown("--kind", "image-to-video"))
     assert not any(line.startswith("kling") for line in shown("--kind", "video-to-video"))

@@ -282,6 +282,21 @@ def test_many_events_are_one_write(tmp_path):
     assert first.count(b"\n") == 50
 
 
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_output_that_a_shell_leads_to_where_the_log_would_be_stays_whole(program, media, mode):
+    """`nohup batchrunner run night.yaml > night.log 2>&1 &`, as it is typed for a night."""
+    manifest = lay_out(program, media, "night")
+    log = program.folder / "night.log"
+    command = [sys.executable, "-m", "batchrunner", "run", manifest.name]
+    with log.open(mode) as output:
+        given = {"cwd": program.folder, "env": program.environ(), "stdout": output, "stderr": subprocess.STDOUT}
+        assert subprocess.run(command, **given, check=False).returncode == 0
+    lines = log.read_text().splitlines()
+    assert not [line for line in lines if "{" in line]
+    assert "night.log is where this command's own output goes (--log FILE keeps one elsewhere)" in lines[0]
+    assert any("clip: done: " in line for line in lines)
+
+
 def test_a_log_that_was_named_and_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="cannot write"):
         logfile.opened(tmp_path / "gone" / "a.log", turns_over=True, tell=print)

@@ -45,6 +45,27 @@ def test_a_slip_is_told_with_what_was_meant(folder, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["night.yaml", "shared.yaml"])
+def test_what_is_no_utf8_is_told_with_its_place_and_nothing_is_said_of_what_could_not_be_read(folder, capsys, name):
+    (folder / "night.yaml").write_text("version: 1\ninclude: shared.yaml\njobs: []\n")
+    (folder / "shared.yaml").write_text("vars: {}\n")
+    (folder / name).write_bytes("version: 1\n# ä\nvars: {street: Stra".encode() + b"\xdfe}\n")
+    said = f"{name}:3:20: this is not UTF-8 text (save the file with the encoding UTF-8)\n"
+    assert main(["validate", "night.yaml", "--var", "town=Rome"]) == 2
+    assert capsys.readouterr().err == said
+    assert main(["validate", "night.yaml", "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert [problem[key] for key in ("file", "line", "column", "code")] == [name, 3, 20, "not-text"]
+
+
+def test_a_variable_is_not_called_useless_where_the_manifest_breaks_off_before_it(folder, capsys):
+    (folder / "night.yaml").write_text("version: 1\njobs:\n  - {id: a\n  - {id: ${town}}\n")
+    assert main(["validate", "night.yaml", "--var", "town=Rome"]) == 2
+    said = capsys.readouterr().err
+    assert "not valid YAML" in said
+    assert "--var" not in said
+
+
 @pytest.mark.parametrize("columns", ["80", "200"])
 def test_the_list_of_commands_has_a_whole_sentence_for_each(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)

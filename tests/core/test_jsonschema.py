@@ -38,6 +38,7 @@ BEYOND = {
     "bad-files",
     "bad-include-in-a-circle",
     "bad-included-file",
+    "bad-included-paths",
     "bad-inputs",
     "bad-matrix-ids",
     "bad-matrix-keys-that-are-placeholders",
@@ -75,6 +76,7 @@ BEYOND |= {
         "same-but-for-case",
         "same-stem",
         "templates",
+        "unreadable",
     )
 }
 
