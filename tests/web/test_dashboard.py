@@ -438,6 +438,7 @@ def test_pausing_stops_the_buying_and_resuming_goes_on(slow: Program, media: Pat
         bought = len(slow.provider.creates("night"))
         assert 0 < bought < len(ids)
         assert all("paused" in each["why"] for each in paused["waits"])
+        assert (paused["ends_at"], slow.status(slow.folder / "night.yaml")["forecast"]) == (None, None)
         time.sleep(2.5)
         assert len(slow.provider.creates("night")) == bought
         assert process.poll() is None
