@@ -73,7 +73,6 @@ class Summary:
         suspects: finished jobs whose result is in doubt.
         forecast: when it will be over; None where nothing goes on, or there is nothing to go by.
         pauses: what waits for another time, and why, by step.
-        stuck: jobs that wait for a person, or for jobs that came to nothing.
         trouble: why the state file cannot be read, if so.
     """
 

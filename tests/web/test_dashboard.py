@@ -555,6 +555,19 @@ def test_hostile_text_is_only_ever_data(slow: Program, media: Path) -> None:
     assert EVIL[:-1] in job["reason"]
 
 
+def test_a_submission_in_doubt_says_what_a_person_types(slow: Program, media: Path) -> None:
+    lost = [{"step": "create", "count": 1, "drop": "after"}, {"step": "account", "freeze_balance": True}]
+    httpx.put(f"{slow.provider.base_url}/_sandbox/faults", json=lost).raise_for_status()
+    write(slow, media, "one")
+    assert slow.run("run", "night.yaml").code == 9
+    told = slow.run("status", "night.yaml").out
+    with dashboard(slow, "night.yaml") as page:
+        (job,) = page.news(only(page))["jobs"]
+    assert job["doubt"]["adopt"] == "batchrunner adopt night.yaml one PROJECT_ID"
+    assert job["doubt"]["resolve"] == "batchrunner resolve night.yaml one --not-created"
+    assert all(job["doubt"][each] in told for each in ("adopt", "resolve", "sent_as", "library"))
+
+
 def test_a_body_that_is_none_is_refused(page: Page) -> None:
     path = f"/api/m/{only(page)}/ask"
     for content in (b"", b"[]", b"{", b'{"action": 3}', b'{"action": "retry", "jobs": ["x"]}'):
