@@ -332,6 +332,7 @@ def event_of(number: int) -> JobEvent:
         then=None,
         again_at=None,
         outputs=(),
+        suspect=None,
     )
 
 
