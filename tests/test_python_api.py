@@ -665,11 +665,18 @@ async def test_a_dashboard_whose_beginning_is_called_off_is_not_left_behind(tmp_
 
 @pytest.mark.parametrize("own", [[{"step": "render", "count": 1, "render_error": {"code": "nsfw"}}]], indirect=True)
 def test_a_dashboard_of_a_batch_retries_with_the_provider_that_it_was_given(tmp_path, media, own, monkeypatch):
-    monkeypatch.delenv("MAGIC_HOUR_API_KEY", raising=False)
+    for name in ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     manifest = manifest_of(tmp_path, media, "one", more="retry: {render: {nsfw: 0}}\n")
     batch = load(manifest, state=tmp_path / "elsewhere.db")
     access = Access(base_url=own.base_url, key=API_KEY)
     assert run(batch, access=access, yes=True)["one"].state == "failed"
+    with Dashboard(batch) as address, httpx.Client() as client:
+        url, _, token = address.partition("/#token=")
+        client.headers.update({"X-Batchrunner-Token": token, "Origin": url})
+        (board,) = client.get(f"{url}/api/overview").json()
+        refused = client.post(f"{url}/api/m/{board['id']}/ask", json={"action": "retry"})
+        assert (refused.status_code, refused.json()["error"]) == (409, "there is no API key")
     with Dashboard(batch, access=access) as address, httpx.Client() as client:
         url, _, token = address.partition("/#token=")
         client.headers.update({"X-Batchrunner-Token": token, "Origin": url})

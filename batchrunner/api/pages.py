@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypedDict
 
 from batchrunner import inwords, places, statefile
-from batchrunner.access import Access
+from batchrunner.access import Access, access as access_of
 from batchrunner.api import buying, given, planning
 from batchrunner.api.buying import place_of
 from batchrunner.api.twins import refuse_in_loop
@@ -110,7 +110,8 @@ def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps, access:
 
     def plan(manifest: Path, select: Selection) -> Plan:
         batch = planning.load(manifest, state=state, variables=variables)
-        return planning.plan_retry(batch, select=select, access=access)
+        # Without a key there is a price, and nobody to buy from: better said before than after the yes.
+        return planning.plan_retry(batch, select=select, access=access or access_of(os.environ))
 
     async def run(made: Any, tell: Callable[[str], None]) -> object:
         provider: Any = {} if access is None else {"access": access}
