@@ -27,13 +27,7 @@ if TYPE_CHECKING:
         start as start,
     )
     from batchrunner.api.following import Running as Running
-    from batchrunner.api.pages import (
-        Dashboard as Dashboard,
-        report_text as report_text,
-        report_text_async as report_text_async,
-        write_report as write_report,
-        write_report_async as write_report_async,
-    )
+    from batchrunner.api.pages import Dashboard as Dashboard
     from batchrunner.api.planning import (
         config as config,
         config_async as config_async,
@@ -76,6 +70,12 @@ if TYPE_CHECKING:
         Sandbox as Sandbox,
         write_demo as write_demo,
         write_demo_async as write_demo_async,
+    )
+    from batchrunner.api.reports import (
+        report_text as report_text,
+        report_text_async as report_text_async,
+        write_report as write_report,
+        write_report_async as write_report_async,
     )
     from batchrunner.api.setup import (
         Account as Account,
@@ -130,7 +130,7 @@ _MODULES = {
     "access": "Access",
     "api.buying": "start run run_async download download_async RunOptions CollectOptions",
     "api.following": "Running",
-    "api.pages": "report_text report_text_async write_report write_report_async Dashboard",
+    "api.pages": "Dashboard",
     "api.planning": (
         "load load_async validate validate_async config config_async schema write_manifest write_manifest_async "
         "plan plan_async plan_retry plan_retry_async plan_redo plan_redo_async write_retry write_retry_async"
@@ -141,6 +141,7 @@ _MODULES = {
         "adopt adopt_async resolve resolve_async Ledger RefundDue Reconciled"
     ),
     "api.rehearsing": "write_demo write_demo_async Sandbox",
+    "api.reports": "report_text report_text_async write_report write_report_async",
     "api.setup": (
         "account account_async addressees addressees_async models examine examine_async Account Addressee Examined"
     ),

@@ -73,7 +73,6 @@ class Summary:
         suspects: finished jobs whose result is in doubt.
         forecast: when it will be over; None where nothing goes on, or there is nothing to go by.
         pauses: what waits for another time, and why, by step.
-        stuck: jobs that wait for a person, or for jobs that came to nothing.
         trouble: why the state file cannot be read, if so.
     """
 
@@ -152,6 +151,7 @@ class Board:
         self._attempts: dict[tuple[str, int], Job] = {}
         self._current: dict[str, Job] = {}
         self._numbers: dict[str, int] = {}
+        self._behind: dict[str, set[str]] = {}
         self._ids: list[str] = []
         self._sums = _Sums()
         self._states: Counter[str] = Counter()
@@ -215,12 +215,16 @@ class Board:
         return self._changes[0][0] - 1 if len(self._changes) == MOST_CHANGES else self._first
 
     def _changed(self, after: int) -> list[str]:
-        found: dict[str, None] = {}
+        """The jobs with news, and those that wait for one of them: what they are told to wait for is another now."""
+        found: set[str] = set()
         for seq, job_id in reversed(self._changes):
             if seq <= after:
                 break
-            found[job_id] = None
-        return sorted(found, key=self._numbers.__getitem__)
+            found.add(job_id)
+        waiting = {
+            each for job_id in found for each in self._behind.get(job_id, ()) if self._current[each].state in OPEN
+        }
+        return sorted(found | waiting, key=self._numbers.__getitem__)
 
     def _lines_after(self, after: int) -> list[Line]:
         lines: list[Line] = []
@@ -334,6 +338,8 @@ class Board:
             self._numbers[job.id] = len(self._ids)
             self._ids.append(job.id)
         self._current[job.id] = job
+        for each in job.spec.waits_for:
+            self._behind.setdefault(each, set()).add(job.id)
         self._count(job, 1)
 
     def _count(self, job: Job, sign: int) -> None:

@@ -18,17 +18,19 @@ import threading
 import time
 from typing import Any, Final, Protocol
 
-from batchrunner import board as boards, control, gallery, statefile, statelock, store, waiting
+from batchrunner import board as boards, commands, control, gallery, statefile, statelock, store, waiting
 from batchrunner.batch import Batch, read_for_collecting
 from batchrunner.board import Board, Words
+from batchrunner.commands import Typed
 from batchrunner.control import Wish
 from batchrunner.core import address as addresses, eventlines, plan as planning, retry as retrying
-from batchrunner.core.job import BOUGHT, Job
+from batchrunner.core.job import BOUGHT, Job, State
 from batchrunner.core.plan import BUYS
 from batchrunner.core.selection import BROKEN, EVERYTHING, Selection, code_of
 from batchrunner.errors import BatchrunnerError, UsageError
 from batchrunner.gallery import Folders
 from batchrunner.pictures import Missing, Pictures
+from batchrunner.provider import LIBRARY
 
 LOOK_S: Final = 5.0
 """Seconds between two looks for new manifests in a folder."""
@@ -262,9 +264,22 @@ class Desk:
             "charged": job.charged,
             "reason": clean(boards.waiting_words(job, board.among(job), self._note)),
             "suspect": None if job.suspect is None else clean(job.suspect),
+            "doubt": self._doubt(board, job) if job.state is State.UNCERTAIN else None,
             "files": [{"path": clean(each.path), "bytes": each.bytes} for each in job.outputs],
             "ended_at": job.ended_at,
             "has_before": any(each.media in {"video", "image"} and each.path for each in job.spec.inputs),
+        }
+
+    def _doubt(self, board: Board, job: Job) -> dict[str, Any]:
+        """Where a person looks for a submission that only a person can judge, and what to type then."""
+        typed = Typed(manifest=board.batch.path, flags={"state": self._state})
+        adopt, resolve = (self._clean(each) for each in commands.answers(job, typed))
+        return {
+            "library": LIBRARY,
+            "sent_as": self._clean(job.name or ""),
+            "sent_at": job.submitted_at or job.updated_at,
+            "adopt": adopt,
+            "resolve": resolve,
         }
 
     def _look(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import random
 from typing import Any
 
-from batchrunner import clock, statelock
+from batchrunner import clock, present, statelock
 from batchrunner.core import forecast, pace as pacing
 from batchrunner.core.forecast import Forecast, Lanes
 from batchrunner.core.job import Job
@@ -63,10 +63,15 @@ async def note(state: Store, limits: Limits, hours: Hours, *, buys: bool) -> Non
 
 
 def of_run(view: View, jobs: Sequence[Job], *, now: Instant | None = None) -> Forecast | None:
-    """When the run that goes on will be done with these jobs, by its state file; None where none goes on."""
+    """When the run that goes on will be done with these jobs, by its state file.
+
+    None where none goes on, or a person has paused its buying: how long for, nobody knows.
+    """
     with suppress(StateUnusable):  # a folder that cannot be written: there is no run in it
         if view.is_in_use and statelock.is_locked(view.path):
-            return of_record(view, jobs, now=clock.now() if now is None else now)
+            told = present.read(view)
+            if told is None or not told.is_paused:
+                return of_record(view, jobs, now=clock.now() if now is None else now)
     return None
 
 

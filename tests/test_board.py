@@ -91,6 +91,26 @@ def test_it_stays_in_step_through_attempts_and_failures(manifest: Path) -> None:
         agrees(follow(manifest), run)
 
 
+def test_who_waits_for_a_job_with_news_is_told_again_as_long_as_it_waits(manifest: Path) -> None:
+    spec = replace(SPEC, output="b.mp4", needs=("a",))
+    with begin(manifest) as run:
+        source = grown(None, opened("a"))
+        behind = grown(None, events.Opened(at=1, id="b", attempt=1, spec=spec))
+        run.append_now([*source, *behind, *grown(None, opened("c"))])
+        board = follow(manifest)
+        mark = board.since(None).mark
+        source = bought(source[-1][1], "p1")
+        run.append_now(source)
+        change = board.since(mark)
+        assert [job.id for _, job in change.jobs] == ["a", "b"]
+        assert {line.job for line in change.lines} == {"a"}
+        mark = change.mark
+        run.append_now(bought(behind[-1][1], "p2"))
+        mark = board.since(mark).mark
+        run.append_now(grown(source[-1][1], events.RenderFailed(at=5, failure=FAILURE, credits=0, verdict=GiveUp())))
+        assert [job.id for _, job in board.since(mark).jobs] == ["a"], "b was bought, and waits for nothing any more"
+
+
 def test_a_look_reads_what_is_new_and_nothing_else(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "UNSEEN_S", float("inf"))  # however long this takes here
     with begin(manifest) as run:

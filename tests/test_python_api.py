@@ -332,6 +332,7 @@ def event_of(number: int) -> JobEvent:
         then=None,
         again_at=None,
         outputs=(),
+        suspect=None,
     )
 
 
@@ -605,3 +606,86 @@ async def test_a_dashboard_is_served_beside_a_loop(tmp_path, media, own):
     async with Dashboard(batch.path.parent) as address, httpx.AsyncClient() as client:
         (board,) = (await client.get(f"{address.partition('/#')[0]}/api/overview")).json()
         assert board["over"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_credits": "5"}, "max_credits is a whole number of credits, 0 or more, not '5'"),
+        ({"max_credits_per_job": True}, "max_credits_per_job is a whole number of credits, 0 or more, not True"),
+        ({"port": 70_000}, "port is a whole number from 0 to 65535, not 70000"),
+        ({"port": "80"}, "port is a whole number from 0 to 65535, not '80'"),
+        ({"host": None}, "host is the name or the address of this machine as text, not None"),
+        ({"variables": {"LOOK": 1}}, "variables is a mapping of names to texts"),
+    ],
+)
+def test_a_dashboard_is_not_begun_with_a_value_of_the_wrong_sort(tmp_path, options, said):
+    with pytest.raises(UsageError, match=re.escape(said)), Dashboard(tmp_path, **options):
+        pass
+
+
+@pytest.mark.parametrize("ask", [plan, plan_retry, status, download, report_text, write_report])
+def test_whatever_takes_a_selection_refuses_what_is_none(tmp_path, media, ask):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    with pytest.raises(UsageError, match="select is a Selection, not 'one'"):
+        ask(batch, select="one")
+
+
+def test_variables_of_the_wrong_sort_are_refused(tmp_path, media):
+    manifest = manifest_of(tmp_path, media, "one")
+    for ask in (load, validate, config):
+        with pytest.raises(UsageError, match="variables is a mapping of names to texts"):
+            ask(manifest, variables={"LOOK": 1})  # type: ignore[dict-item]
+
+
+async def test_pages_name_their_twins_where_an_event_loop_runs(tmp_path, media, own):
+    batch = load(manifest_of(tmp_path, media, "one"))
+    await run_async(batch, access=Access(base_url=own.base_url, key=API_KEY), yes=True)
+    with pytest.raises(UsageError, match=re.escape("use await report_text_async(…)")):
+        report_text(batch)
+    with pytest.raises(UsageError, match=re.escape("use await write_report_async(…)")):
+        write_report(batch)
+    with pytest.raises(UsageError, match=re.escape("use async with Dashboard(…)")), Dashboard(batch):
+        pass
+    assert "one" in await batchrunner.report_text_async(batch)
+    assert (await batchrunner.write_report_async(batch)).is_file()
+
+
+async def test_a_dashboard_whose_beginning_is_called_off_is_not_left_behind(tmp_path):
+    dashboard = Dashboard(tmp_path)
+    beginning = asyncio.create_task(dashboard.__aenter__())
+    await asyncio.sleep(0)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    assert "batchrunner-dashboard" not in {each.name for each in threading.enumerate()}
+    async with dashboard as address:
+        assert address.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("own", [[{"step": "render", "count": 1, "render_error": {"code": "nsfw"}}]], indirect=True)
+def test_a_dashboard_of_a_batch_retries_with_the_provider_that_it_was_given(tmp_path, media, own, monkeypatch):
+    for name in ("MAGIC_HOUR_API_KEY", "MAGIC_HOUR_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    manifest = manifest_of(tmp_path, media, "one", more="retry: {render: {nsfw: 0}}\n")
+    batch = load(manifest, state=tmp_path / "elsewhere.db")
+    access = Access(base_url=own.base_url, key=API_KEY)
+    assert run(batch, access=access, yes=True)["one"].state == "failed"
+    with Dashboard(batch) as address, httpx.Client() as client:
+        url, _, token = address.partition("/#token=")
+        client.headers.update({"X-Batchrunner-Token": token, "Origin": url})
+        (board,) = client.get(f"{url}/api/overview").json()
+        refused = client.post(f"{url}/api/m/{board['id']}/ask", json={"action": "retry"})
+        assert (refused.status_code, refused.json()["error"]) == (409, "there is no API key")
+    with Dashboard(batch, access=access) as address, httpx.Client() as client:
+        url, _, token = address.partition("/#token=")
+        client.headers.update({"X-Batchrunner-Token": token, "Origin": url})
+        (board,) = client.get(f"{url}/api/overview").json()
+        asked = client.post(f"{url}/api/m/{board['id']}/ask", json={"action": "retry"}).json()
+        assert "The account has" in " ".join(asked["lines"])
+        client.post(f"{url}/api/m/{board['id']}/do", json={"ticket": asked["ticket"]}).raise_for_status()
+        with client.stream("GET", f"{url}/api/m/{board['id']}/events", timeout=60) as told:
+            for line in told.iter_lines():
+                if line.startswith("data: ") and json.loads(line[6:])["summary"]["by_state"] == {"done": 1}:
+                    break
+    assert status(batch)["one"].state == "done"

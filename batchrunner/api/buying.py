@@ -9,7 +9,7 @@ from typing import Final, Literal, TypedDict, Unpack
 
 from batchrunner import batch as batches, outlook as outlooks, planning, waiting
 from batchrunner.access import Access, account_of
-from batchrunner.api import hours
+from batchrunner.api import given, hours
 from batchrunner.api.following import Asks, OnEvent, Running, Task, follow, follow_async
 from batchrunner.api.hours import When
 from batchrunner.api.twins import refuse_in_loop
@@ -158,6 +158,7 @@ def collecting(
     goal: Goal, manifest: str | Path | Batch, state: str | Path | None, select: Selection, options: CollectOptions
 ) -> Running:
     """A run that buys nothing; the manifest may be wrong, or miss its inputs."""
+    given.refuse_no_selection(select)
     path, where = place_of(manifest, state)
     batch = batches.read_for_collecting(path, state=where)
     order = Order(goal=goal, wishes=Wishes(selection=select))
@@ -203,10 +204,7 @@ def _refuse_wrong(options: RunOptions) -> None:
         UsageError: naming the option.
     """
     for name in ("max_credits", "max_credits_per_job"):
-        value = options.get(name)
-        # True is a whole number to Python, and a cap of one credit to nobody.
-        if value is not None and (type(value) is not int or value < 0):
-            raise UsageError(f"{name} is a whole number of credits, 0 or more, not {value!r}")
+        given.refuse_no_cap(name, options.get(name))
     for name, words in _WORDS.items():
         value = options.get(name)
         if value is not None and value not in words:
@@ -214,10 +212,7 @@ def _refuse_wrong(options: RunOptions) -> None:
     for name in ("yes", "sandbox", "rerender", "retry_failed", "wait_for_credits", "ignore_disk_space", "upload_cache"):
         if not isinstance(options.get(name, False), bool):
             raise UsageError(f"{name} is True or False, not {options.get(name)!r}")
-    if not isinstance(options.get("select", EVERYTHING), Selection):
-        raise UsageError(
-            f"select is a Selection, not {options.get('select')!r}", hint="such as Selection(only=('id',))"
-        )
+    given.refuse_no_selection(options.get("select", EVERYTHING))
 
 
 _WORDS: Final = {"cutoff": ("soft", "hard"), "canary": ("go", "stop")}

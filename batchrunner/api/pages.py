@@ -1,4 +1,4 @@
-"""What people look at: the report of a batch, and the dashboard."""
+"""The dashboard of a manifest, or of a folder of them."""
 
 from __future__ import annotations
 
@@ -11,104 +11,24 @@ import os
 from pathlib import Path
 import threading
 from types import TracebackType
-from typing import Any, Final, Literal, TypedDict, get_args
+from typing import Any, Final, Literal, TypedDict
 
-from batchrunner import inwords, places, reporting, statefile
-from batchrunner.api import buying, planning
+from batchrunner import inwords, places, statefile
+from batchrunner.access import Access, access as access_of
+from batchrunner.api import buying, given, planning
 from batchrunner.api.buying import place_of
-from batchrunner.api.twins import twin
+from batchrunner.api.twins import refuse_in_loop
 from batchrunner.api.values import Plan
 from batchrunner.batch import Batch
 from batchrunner.core import plain
-from batchrunner.core.selection import EVERYTHING, Selection
+from batchrunner.core.selection import Selection
 from batchrunner.desk import Desk, Hands
 from batchrunner.errors import UsageError
 from batchrunner.pictures import Pictures
 from batchrunner.recorder import redactor
-from batchrunner.reporting import Drawn, Form
 from batchrunner.web import serving
 from batchrunner.web.dashboard import serving_desk
 from batchrunner.web.guard import Guard
-
-# --- the report ------------------------------------------------------------------------------------------------------
-
-
-def report_text(
-    manifest: str | Path | Batch,
-    *,
-    form: Form = "html",
-    state: str | Path | None = None,
-    select: Selection = EVERYTHING,
-    pictures: bool = True,
-) -> str:
-    """The report of a batch as text, from its state file; also while a run goes on.
-
-    A page (`form="html"`) has its pictures in it, and links as they lead from the current folder.
-
-    Raises:
-        UsageError: there is no state file, or a word of the selection fits no job.
-        StateUnusable: the state file cannot be used.
-    """
-    path, where = place_of(manifest, state)
-    read = reporting.read(path, state=where, selection=select)
-    if _form(form) != "html":
-        return reporting.text(read, form)
-    return reporting.page(read, Path.cwd(), Drawn(wanted=pictures))
-
-
-def write_report(
-    manifest: str | Path | Batch,
-    file: str | Path | None = None,
-    *,
-    form: Form = "html",
-    state: str | Path | None = None,
-    select: Selection = EVERYTHING,
-    pictures: bool = True,
-    assets: str | Path | None = None,
-) -> Path:
-    """Write the report of a batch to a file, by default `<manifest>.report.html` beside the manifest; gives its path.
-
-    Args:
-        manifest: its file, or as `load` gave it.
-        file: where it goes; a report that is there is replaced, and nothing else is.
-        form: `html`, `md`, `json`, `csv` or `junit`.
-        state: the state file, where it is not beside the manifest.
-        select: the jobs that it tells of.
-        pictures: whether a page has any; without, nothing is decoded.
-        assets: a folder for the pictures of a page, which else are in the page.
-
-    Raises:
-        UsageError: as `report_text`; or the file cannot be written, or is something else.
-        StateUnusable: the state file cannot be used.
-    """
-    path, where = place_of(manifest, state)
-    if file is None and _form(form) != "html":
-        raise UsageError(f"name the file that the report goes to as {form}")
-    if form != "html" and (assets is not None or not pictures):
-        raise UsageError("assets and pictures are for pages", hint='leave out form, or say form="html"')
-    target = reporting.page_beside(path) if file is None else Path(file)
-    read = reporting.read(path, state=where, selection=select)
-    reporting.refuse_to_overwrite(target, read)
-    if form == "html":
-        drawn = Drawn(assets=None if assets is None else Path(assets), wanted=pictures)
-        text = reporting.page(read, target.resolve().parent, drawn)
-    else:
-        text = reporting.text(read, form)
-    reporting.write(target, text)
-    return target
-
-
-def _form(form: str) -> str:
-    forms = get_args(Form)
-    if form not in forms:
-        raise UsageError(f"form is {', '.join(forms[:-1])} or {forms[-1]}, not {form!r}")
-    return form
-
-
-report_text_async = twin(report_text)
-write_report_async = twin(write_report)
-
-# --- the dashboard ---------------------------------------------------------------------------------------------------
 
 
 class Caps(TypedDict, total=False):
@@ -128,11 +48,19 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    place: Path, *, state: Path | None, variables: Mapping[str, str], caps: Caps, host: str, port: int
+    place: Path,
+    *,
+    state: Path | None,
+    variables: Mapping[str, str],
+    caps: Caps,
+    host: str,
+    port: int,
+    access: Access | None = None,
 ) -> AsyncIterator[Served]:
     """Serve the dashboard of a manifest, or of a folder of manifests, while in the block.
 
-    What was begun from the page ends with it, at once, and nothing is lost by that.
+    What was begun from the page ends with it, at once, and nothing is lost by that. Without `access`, a retry goes to
+    the provider of the environment.
 
     Raises:
         UsageError: there is no such batch, or nothing can listen there.
@@ -140,7 +68,7 @@ async def served(
     place, state = _found(place, state)
     pictures = Pictures(places.pictures_folder(os.environ))
     try:
-        desk = _desk(place, state, variables, pictures, caps)
+        desk = _desk(place, state, pictures, _hands(state, variables, caps, access), key=access.key if access else "")
         guard = Guard(host, own=serving.own_names())
         listener = serving.listen(host, port, what="browsers", hint="name another port, or host")
         async with serving_desk(desk, listener, guard):
@@ -164,27 +92,30 @@ def _found(place: Path, state: Path | None) -> tuple[Path, Path | None]:
     return place, state
 
 
-def _desk(place: Path, state: Path | None, variables: Mapping[str, str], pictures: Pictures, caps: Caps) -> Desk:
-    secrets = redactor()
+def _desk(place: Path, state: Path | None, pictures: Pictures, hands: Hands, *, key: str) -> Desk:
+    secrets = redactor(key)
     return Desk(
         place,
         state=state,
         words=inwords.of_event,
         note=inwords.note,
         clean=lambda text: plain.shown(secrets.text(text)),
-        hands=_hands(state, variables, caps),
+        hands=hands,
         pictures=pictures,
     )
 
 
-def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps) -> Hands:
+def _hands(state: Path | None, variables: Mapping[str, str], caps: Caps, access: Access | None) -> Hands:
     """The library's own functions."""
 
     def plan(manifest: Path, select: Selection) -> Plan:
-        return planning.plan_retry(planning.load(manifest, state=state, variables=variables), select=select)
+        batch = planning.load(manifest, state=state, variables=variables)
+        # Without a key there is a price, and nobody to buy from: better said before than after the yes.
+        return planning.plan_retry(batch, select=select, access=access or access_of(os.environ))
 
     async def run(made: Any, tell: Callable[[str], None]) -> object:
-        return await buying.run_telling(made, tell, **caps)
+        provider: Any = {} if access is None else {"access": access}
+        return await buying.run_telling(made, tell, **caps, **provider)
 
     most = [f"{caps[key]:,} {what}" for key, what in _MOST if key in caps]
     told = f"The dashboard was started with a cap: at most {' and '.join(most)}." if most else None
@@ -214,37 +145,45 @@ class Dashboard:
     spend credits by a retry, as far as the caps of the manifest and these go.
 
     Attributes:
-        place: a manifest, or a folder.
+        place: a manifest, by its file or as `load` gave it, or a folder.
         state: the state file, where it is not beside the manifest.
         variables: values for `${NAME}` that a retry needs.
         max_credits: the most that each retry from the page may spend; `max_credits_per_job` the most for a job.
         host: where it listens; anything but this machine itself needs the token to read, too.
         port: by default a free one.
+        access: the provider of a retry from the page, by default that of the environment.
     """
 
-    place: str | Path = "."
+    place: str | Path | Batch = "."
     state: str | Path | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     max_credits: int | None = None
     max_credits_per_job: int | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    access: Access | None = None
     _serving: _Serving | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> str:
         """Begin to serve; gives the address.
 
         Raises:
-            UsageError: there is no such batch, or nothing can listen there.
+            UsageError: there is no such batch, nothing can listen there, a value is none of its own, or an event loop
+                runs in this thread.
         """
+        refuse_in_loop("with Dashboard(…)", "async with Dashboard(…)")
         if self._serving is not None:
             raise UsageError("this dashboard is served already")
+        self._refuse_wrong()
         begun: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         thread = threading.Thread(target=self._run, args=(begun,), name="batchrunner-dashboard", daemon=True)
         thread.start()
         try:
             address, loop, ended = begun.result()
-        except Exception:
+        except BaseException:  # Ctrl-C, too: nothing that nobody can end may go on
+            if not begun.cancel() and begun.exception() is None:
+                _, loop, ended = begun.result()
+                loop.call_soon_threadsafe(ended.set)
             thread.join()
             raise
         self._serving = _Serving(thread=thread, loop=loop, ended=ended)
@@ -259,12 +198,27 @@ class Dashboard:
             self._serving = None
 
     async def __aenter__(self) -> str:
-        return await asyncio.to_thread(self.__enter__)
+        beginning = asyncio.create_task(asyncio.to_thread(self.__enter__))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:  # the block is never entered, and so never left
+            await asyncio.wait([beginning])
+            if beginning.exception() is None:
+                await self.__aexit__(None, None, None)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def _refuse_wrong(self) -> None:
+        for name in ("max_credits", "max_credits_per_job"):
+            given.refuse_no_cap(name, getattr(self, name))
+        given.refuse_no_variables(self.variables)
+        given.refuse_no_port(self.port)
+        if not isinstance(self.host, str):
+            raise UsageError(f"host is the name or the address of this machine as text, not {self.host!r}")
 
     def _run(self, begun: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
         try:
@@ -280,13 +234,15 @@ class Dashboard:
         if self.max_credits_per_job is not None:
             caps["max_credits_per_job"] = self.max_credits_per_job
         ended = asyncio.Event()
+        place, state = place_of(self.place, self.state)
         async with served(
-            Path(self.place),
-            state=None if self.state is None else Path(self.state),
+            place,
+            state=state,
             variables=self.variables,
             caps=caps,
             host=self.host,
             port=self.port,
+            access=self.access,
         ) as page:
             begun.set_result((page.address, asyncio.get_running_loop(), ended))
             await ended.wait()

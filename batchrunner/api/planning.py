@@ -11,7 +11,7 @@ from typing import Any
 
 from batchrunner import again, batch as batches, outlook as outlooks, places, planning, starter, store, waiting
 from batchrunner.access import Access, access as access_of, account_of, key_of
-from batchrunner.api import hours, values
+from batchrunner.api import given, hours, values
 from batchrunner.api.hours import When
 from batchrunner.api.twins import twin, waited
 from batchrunner.api.values import Plan, PlannedJob, Price
@@ -51,6 +51,7 @@ def load(
         ManifestError: it is wrong; `problems` has all of it, each with its place.
         UsageError: it cannot be read.
     """
+    given.refuse_no_variables({} if variables is None else variables)
     return batches.read(
         Path(manifest),
         state=None if state is None else Path(state),
@@ -85,6 +86,7 @@ def config(
         ManifestError: it is wrong.
         UsageError: it cannot be read.
     """
+    given.refuse_no_variables({} if variables is None else variables)
     return batches.expanded(Path(manifest), variables=variables, allow_unlisted=allow_unlisted)
 
 
@@ -155,6 +157,7 @@ def plan(
         ProviderError: the account cannot be read.
         UsageError: a word of the selection fits no job, or a time is none.
     """
+    given.refuse_no_selection(select)
     wishes = Wishes(rerender=rerender, retry_failed=retry_failed, selection=select)
     asked = hours.asked(start_at=start_at, stop_at=stop_at, finish_by=finish_by)
     return _plan("plan", batch, wishes, history=history, access=access, on_look=on_look, asked=asked)
@@ -173,6 +176,7 @@ def plan_retry(
     Raises:
         As `plan`; UsageError, too, where jobs in other states are selected.
     """
+    given.refuse_no_selection(select)
     wishes = Wishes(retry_failed=True, selection=again.broken(select, codes))
     return _plan("plan_retry", batch, wishes, history=history, access=access)
 
@@ -217,6 +221,7 @@ def write_retry(
     Raises:
         UsageError: there are none, or it would be written over something.
     """
+    given.refuse_no_selection(select)
     with store.open_to_read(batch.state) as view:
         known = {job.id: job for job in view.jobs()} if view else {}
     chosen = again.chosen(batch, again.broken(select, codes), known)

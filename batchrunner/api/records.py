@@ -9,6 +9,7 @@ from typing import Unpack
 
 from batchrunner import batch as batches, foresight, places, present, running, store, verdicts
 from batchrunner.access import Access
+from batchrunner.api import given
 from batchrunner.api.buying import CollectOptions, collecting, place_of
 from batchrunner.api.following import _log, follow, follow_async
 from batchrunner.api.twins import refuse_in_loop, twin
@@ -32,6 +33,7 @@ def status(manifest: str | Path | Batch, *, state: str | Path | None = None, sel
         UsageError: there is neither the manifest nor its state file, or a word of the selection fits no job.
         StateUnusable: the state file cannot be used.
     """
+    given.refuse_no_selection(select)
     path, file = _state_file(manifest, state)
     if not path.exists() and not file.exists():
         raise UsageError(f"there is neither {path} nor {file}")

@@ -236,7 +236,7 @@ class Status:
         pauses: what waits for another time, and why, by step.
         is_running: whether a run goes on, and `is_paused` whether its buying was paused from the dashboard.
         waits: what that run holds back: `step`, how many `jobs`, and `why`; `stalls`, why nothing moves at all.
-        forecast: when it will be done; None where none goes on.
+        forecast: when it will be done; None where none goes on, or its buying is paused.
     """
 
     manifest: Path

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 import re
-import unicodedata
 
 from batchrunner.core import plain
 from batchrunner.core.problem import Place
@@ -29,7 +28,7 @@ def lines(place: Place, *, columns: int) -> Iterator[str]:
     if not line.strip():
         return
     yield _INDENT + before + after
-    yield _INDENT + " " * _width(before) + "^"
+    yield _INDENT + " " * plain.width(before) + "^"
 
 
 @lru_cache(maxsize=32)
@@ -39,10 +38,3 @@ def _lines_of(source: str) -> tuple[str, ...]:
     except (OSError, ValueError):
         return ()
     return tuple(_LINE_BREAK.split(text))
-
-
-def _width(text: str) -> int:
-    """The columns that a text takes on a terminal."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )

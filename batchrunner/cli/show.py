@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
@@ -164,7 +164,7 @@ def table(
         tints: its colours, one a row.
     """
     cells = [tuple(headings), *(tuple(map(plain.cell, row)) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    widths = [max(plain.width(row[column]) for row in cells) for column in range(len(headings))]
     room = terminal_width()
     lines = list(zip_longest((None, *tints), cells))
     if room is not None:
@@ -172,7 +172,7 @@ def table(
         lines = [(colour, line) for colour, row in lines for line in _fitting_lines(row, widths)]
     for number, (colour, row) in enumerate(lines):
         padded = [
-            cell.rjust(width) if column in right else cell.ljust(width)
+            _padded(cell, width, is_right=column in right)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         padded[-1] = padded[-1].rstrip()
@@ -215,18 +215,28 @@ def _fitting_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[
 
     first = tuple(_shortened(cell, width) for cell, width in zip(row[:-1], widths[:-1], strict=True))
     blank = ("",) * len(first)
-    is_whole = len(row[-1]) <= widths[-1]
-    lines = (
-        [row[-1]]
-        if is_whole
-        else wrap(row[-1], widths[-1], break_on_hyphens=False, max_lines=MOST_LINES, placeholder="…")
-    )
+    lines, room = [row[-1]], widths[-1]
+    if plain.width(row[-1]) > room:
+        # Lines are counted in letters: each that takes two columns gets a companion, and a line room for half a pair.
+        paired = "".join(f"{each}{_PAIR}" if plain.width(each) > 1 else each for each in row[-1])
+        room -= paired != row[-1]
+        found = wrap(paired, room, break_on_hyphens=False, max_lines=MOST_LINES, placeholder="…")
+        lines = [line.replace(_PAIR, "") for line in found]
     for number, line in enumerate(lines or [""]):
         yield (*(blank if number else first), line)
 
 
+_PAIR: Final = "\ue000"
+"""A letter of nobody's."""
+
+
 def _shortened(cell: str, width: int) -> str:
-    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
+    return cell if plain.width(cell) <= width else f"{plain.cut(cell, width - 1)}…"
+
+
+def _padded(cell: str, width: int, *, is_right: bool) -> str:
+    blank = " " * (width - plain.width(cell))
+    return blank + cell if is_right else cell + blank
 
 
 # Figures are told in the same words everywhere.

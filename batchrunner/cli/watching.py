@@ -14,6 +14,8 @@ from batchrunner.cli import doubts, show, status
 from batchrunner.core import plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from batchrunner.batch import Batch
@@ -27,9 +29,15 @@ LAST_EVENTS: Final = 6
 
 
 def watch(read: Batch, typed: Typed) -> None:
-    """Show a run until it ends, or until Ctrl-C: on a terminal in place, elsewhere each change as a line."""
+    """Show a run until it ends, or until Ctrl-C: on a terminal in place, elsewhere each change as a line.
+
+    Raises:
+        StateUnusable: the state file cannot be used, or no longer.
+        UsageError: it is not there any more.
+    """
     from batchrunner.board import Board
 
+    _refuse_unusable(read.state)
     board = Board(read, words=inwords.of_event)
     change = board.since(None)
     if not _goes_on(change.summary):
@@ -37,6 +45,7 @@ def watch(read: Batch, typed: Typed) -> None:
     else:
         with suppress(KeyboardInterrupt):
             (_in_place if _is_terminal() else _as_lines)(board, change)
+        _refuse_unusable(read.state)
     jobs = board.jobs()
     status.print_summary(jobs, board.summary().totals, on_stdout=True)
     for job in jobs:
@@ -44,6 +53,16 @@ def watch(read: Batch, typed: Typed) -> None:
             for line in doubts.lines(job, typed):
                 show.line(line)
     _say_next(board.summary(), typed)
+
+
+def _refuse_unusable(state: Path) -> None:
+    """Refuse to tell of a batch whose record cannot be read, since what nobody knows would be told as nothing."""
+    from batchrunner import store
+    from batchrunner.errors import UsageError
+
+    with store.open_to_read(state) as view:
+        if view is None:
+            raise UsageError(f"there is no state file {state} any more")
 
 
 def _is_terminal() -> bool:
@@ -94,7 +113,9 @@ def _line(line: Line) -> str:
 def _waits(summary: Summary) -> list[str]:
     """Why nothing starts, without counts that change with every job."""
     waits = [] if summary.now is None else [f"{wait.step}: {wait.why}" for wait in summary.now.waits]
-    return [plain.cell(words) for words in (*waits, *(f"{step}: {why}" for step, why in summary.pauses.items()))]
+    trouble = [] if summary.trouble is None else [summary.trouble]
+    pauses = [f"{step}: {why}" for step, why in summary.pauses.items()]
+    return [plain.cell(words) for words in (*trouble, *waits, *pauses)]
 
 
 # --- in place --------------------------------------------------------------------------------------------------------

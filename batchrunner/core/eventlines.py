@@ -66,6 +66,7 @@ class JobEvent:
         submission: the name under which it was sent last.
         then: what follows from a failure: `again`, `left to the next run`, `given up`.
         again_at: when it is tried again, as `at`.
+        suspect: why the result is in doubt, in words; the job is done all the same.
     """
 
     version: int = VERSION
@@ -84,6 +85,7 @@ class JobEvent:
     then: str | None
     again_at: str | None
     outputs: tuple[Output, ...]
+    suspect: str | None
 
     def line(self) -> dict[str, Any]:
         """The event in figures and words that JSON can hold, as `run --events` writes it."""
@@ -125,6 +127,7 @@ def told_of(event: Event, job: Job, *, run: str) -> JobEvent:
         then=_then(verdict),
         again_at=moment(verdict.at) if isinstance(verdict, Again) else None,
         outputs=job.outputs,
+        suspect=job.suspect,
     )
 
 

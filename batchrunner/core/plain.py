@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import json
 import re
 from typing import Any, Final
+import unicodedata
 
 
 def _plainly(value: Any) -> Any:
@@ -36,6 +37,29 @@ def shown(text: str) -> str:
 def cell(text: str) -> str:
     """As `shown`, for text that must stay on its line: line feeds are escaped, too."""
     return _UNSAFE_IN_CELL.sub(_escaped, text)
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes: wide letters and most emoji two, marks over a letter none (UAX 11)."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def cut(text: str, most: int) -> str:
+    """As much of the beginning of a text as fits into so many columns."""
+    if width(text) <= most:
+        return text
+    taken = 0
+    for number, each in enumerate(text):
+        taken += _columns(each)
+        if taken > most:
+            return text[:number]
+    return text
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} else 1
 
 
 def clause(text: str) -> str:

@@ -115,7 +115,7 @@
       entry.states.textContent = `${number(batch.over)} of ${number(batch.jobs)} over: ${stateWords(batch)}`;
       const cap = batch.credits.cap === null ? "" : ` of ${number(batch.credits.cap)}`;
       entry.credits.textContent = `${number(batch.credits.charged)}${cap} credits charged, ${number(batch.credits.reserved)} reserved`;
-      entry.why.textContent = batch.trouble ?? (batch.waits.length ? `waiting: ${batch.waits[0].why}` : "");
+      entry.why.textContent = batch.trouble ?? (batch.waits.length ? `waiting: ${batch.waits[0].why}` : doubtWords(batch)[0] ?? "");
     }
   };
 
@@ -213,6 +213,7 @@
     if (job.prompt) article.append(make("p", job.prompt, "prompt"));
     if (job.suspect) article.append(make("p", job.suspect, "why is-suspect"));
     else if (job.reason && job.state !== "done") article.append(make("p", job.reason, job.state === "failed" || job.state === "uncertain" ? "why" : "facts"));
+    if (job.doubt) article.append(...doubt(job));
     for (const file of job.files) article.append(make("p", `${file.path} (${bytes(file.bytes)})`, "path"));
     const told = make("p", null, "acts");
     const log = make("button", "Log …", "act is-log");
@@ -234,6 +235,27 @@
     }
     card.append(stage, article);
     return card;
+  };
+
+  // --- a submission that only a person can judge ---
+  const doubt = (job) => {
+    const words = make("p", "Look in ", "facts");
+    const library = make("a", "your library");
+    library.href = job.doubt.library;
+    library.rel = "noreferrer noopener";
+    words.append(library, " for ", make("code", job.doubt.sent_as), `, sent ${moment(job.doubt.sent_at)}. It is there: type the first, with its id. It is not: the second.`);
+    const typed = [["adopts", job.doubt.adopt], ["resolves", job.doubt.resolve]].map(([what, command]) => {
+      const shown = make("pre", command);
+      shown.tabIndex = 0;
+      shown.setAttribute("role", "group");
+      shown.setAttribute("aria-label", `Command that ${what} ${job.id}`);
+      return shown;
+    });
+    return [words, ...typed];
+  };
+  const doubtWords = (summary) => {
+    const count = summary.by_state.uncertain ?? 0;
+    return count ? [`${plural(count, "submission")} that may have been bought: a person has to look, and the ${count === 1 ? "card says" : "cards say"} what to type`] : [];
   };
 
   const fits = (job) => {
@@ -322,6 +344,7 @@
       ...(summary.retry ? [summary.retry] : []),
       ...summary.stalls,
       ...Object.entries(summary.pauses).map(([step, words]) => `${step}: ${words}`),
+      ...doubtWords(summary),
     ];
     get("waits").hidden = waits.length === 0;
     get("no-waits").hidden = waits.length > 0;

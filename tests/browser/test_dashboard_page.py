@@ -9,9 +9,11 @@ from pathlib import Path
 import re
 import shutil
 
+import httpx
 from playwright.sync_api import expect
 import pytest
 
+from batchrunner.provider import LIBRARY
 from batchrunner.sandbox import launch
 from batchrunner.sandbox.settings import Settings
 from tests.support.desks import Page, dashboard
@@ -60,6 +62,18 @@ def over(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[Page
     """A dashboard of a run that is over, with one job that failed; it is only looked at."""
     with work(tmp_path_factory.mktemp("over"), media, latency_s=0.0) as program:
         assert program.run("run", "night.yaml").code == 4
+        with dashboard(program, "night.yaml") as page:
+            yield page
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[Page]:
+    """A dashboard of a run that is over, with one submission of which nobody knows whether it was bought."""
+    with work(tmp_path_factory.mktemp("doubtful"), media, latency_s=0.0) as program:
+        lost = {"step": "create", "job": "night/lost*", "count": 1, "drop": "after"}
+        faults = [lost, {"step": "account", "freeze_balance": True}]
+        httpx.put(f"{program.provider.base_url}/_sandbox/faults", json=faults).raise_for_status()
+        assert program.run("run", "night.yaml").code == 9
         with dashboard(program, "night.yaml") as page:
             yield page
 
@@ -199,6 +213,21 @@ def test_axe_finds_nothing(over, site, axe, scheme, width):
     opened.page.get_by_role("button", name="Retry failed …").click()
     expect(opened.page.locator("#ask-yes")).to_be_visible()
     assert opened.violations(axe) == []
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_submission_in_doubt_says_what_to_do(doubtful, site, axe, width):
+    opened = site(doubtful.address, width=width, bypass_csp=True)
+    expect(opened.page.locator(".board .why")).to_contain_text("1 submission that may have been bought")
+    opened.page.get_by_role("link", name="night.yaml").click()
+    card = opened.page.locator(".card", has=opened.page.get_by_role("heading", name="lost"))
+    expect(card.locator("pre").first).to_have_text("batchrunner adopt night.yaml lost PROJECT_ID")
+    expect(card.locator("pre").last).to_have_text("batchrunner resolve night.yaml lost --not-created")
+    expect(card.get_by_role("link", name="your library")).to_have_attribute("href", LIBRARY)
+    expect(opened.page.locator("#waits")).to_contain_text("1 submission that may have been bought")
+    expect(opened.page.locator("#no-waits")).not_to_be_visible()
+    assert opened.violations(axe) == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_the_token_it_is_read_and_nothing_is_done(over, site):

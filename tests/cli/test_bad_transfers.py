@@ -198,6 +198,9 @@ def test_a_black_result_is_suspect_and_the_picture_that_shows_it_is_recorded(own
     )
     assert 0 < downloaded["outputs"][0]["suspect_at_s"] < 3
     assert "it is black" in program.here("ledger", manifest.name, "--refunds-due").out
+    told = program.here("log", manifest.name, "one", "--json").json()
+    assert (told[-1]["event"], told[-1]["suspect"]) == ("downloaded", "it is black")
+    assert {each["suspect"] for each in told[:-1]} == {None}
 
 
 # --- room ---

@@ -13,7 +13,7 @@ import pytest
 
 from batchrunner import clock, inwords
 from batchrunner.cli import show
-from batchrunner.core import events, job as machine
+from batchrunner.core import events, job as machine, plain
 from tests.core.test_job import opened
 
 SENTENCE = "12 jobs: 4 done, 8 ready; 1,440 credits charged, and 2 charges not told by the provider"
@@ -118,3 +118,20 @@ def test_a_state_has_a_colour_unless_none_is_wanted(environ, lines):
 
 def test_a_release_is_no_command_to_be_copied():
     assert len(show.wrapped("Python 3.11 on a machine with a long name, batchrunner 0.1.0", 40).split("\n")) == 2
+
+
+WIDE = """
+from batchrunner.cli import show
+wide = ("日本語の映像🎬" * 3, "done", "renders/" + "日本語の映像" * 9)
+rows = [wide, ("e\\u0301tude", "done", "a " * 30), ("b", "done", "b")]
+show.table(("job", "state", "file"), rows)
+"""
+
+
+def test_wide_letters_and_marks_take_the_columns_that_they_take_on_a_screen() -> None:
+    _, *lines = on_a_screen(WIDE, COLUMNS="60", TERM="dumb")
+    assert max(map(plain.width, lines)) <= 60
+    starts = {plain.width(line[: line.index("done")]) for line in lines if "done" in line}
+    assert len(starts) == 1
+    assert "".join(lines).replace(" ", "").count("日本語の映像") >= 9
+    assert "\ue000" not in "".join(lines)

@@ -105,6 +105,29 @@ def test_where_no_run_goes_on_it_says_so_and_what_to_type(slow: Program) -> None
     assert slow.run("status", "night.yaml", "--watch").code == 0
 
 
+def test_a_state_file_that_cannot_be_used_is_told_as_status_tells_it(slow: Program) -> None:
+    state = slow.folder / "night.state.db"
+    for rubbish in (b"", b"rubbish", b"SQLite format 3\0" + b"\0" * 5000):
+        state.write_bytes(rubbish)
+        plain, watched = slow.run("status", "night.yaml"), slow.run("status", "night.yaml", "--watch")
+        assert (watched.code, watched.out, watched.err) == (12, "", plain.err)
+
+
+def test_a_state_file_that_is_put_away_meanwhile_is_not_told_as_no_jobs(slow: Program) -> None:
+    process = begun(slow)
+    watching = slow.start("status", "night.yaml", "--watch")
+    assert watching.stdout is not None
+    watching.stdout.readline()
+    for path in slow.folder.glob("night.state.db*"):
+        path.rename(slow.folder / f"away-{path.name}")
+    out, err = watching.communicate(timeout=60)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert watching.returncode == 2
+    assert "0 jobs" not in out
+    assert "there is no state file" in err
+
+
 @pytest.mark.parametrize("words", [["--json"], ["--only", "j1"]])
 def test_what_does_not_go_with_it_is_refused(slow: Program, words: list[str]) -> None:
     ended = slow.run("status", "night.yaml", "--watch", *words)

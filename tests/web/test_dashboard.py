@@ -438,6 +438,7 @@ def test_pausing_stops_the_buying_and_resuming_goes_on(slow: Program, media: Pat
         bought = len(slow.provider.creates("night"))
         assert 0 < bought < len(ids)
         assert all("paused" in each["why"] for each in paused["waits"])
+        assert (paused["ends_at"], slow.status(slow.folder / "night.yaml")["forecast"]) == (None, None)
         time.sleep(2.5)
         assert len(slow.provider.creates("night")) == bought
         assert process.poll() is None
@@ -552,6 +553,19 @@ def test_hostile_text_is_only_ever_data(slow: Program, media: Path) -> None:
     assert "\u202e" not in answer.text
     assert job["prompt"] == EVIL.replace("\u202e", "\\u202e")
     assert EVIL[:-1] in job["reason"]
+
+
+def test_a_submission_in_doubt_says_what_a_person_types(slow: Program, media: Path) -> None:
+    lost = [{"step": "create", "count": 1, "drop": "after"}, {"step": "account", "freeze_balance": True}]
+    httpx.put(f"{slow.provider.base_url}/_sandbox/faults", json=lost).raise_for_status()
+    write(slow, media, "one")
+    assert slow.run("run", "night.yaml").code == 9
+    told = slow.run("status", "night.yaml").out
+    with dashboard(slow, "night.yaml") as page:
+        (job,) = page.news(only(page))["jobs"]
+    assert job["doubt"]["adopt"] == "batchrunner adopt night.yaml one PROJECT_ID"
+    assert job["doubt"]["resolve"] == "batchrunner resolve night.yaml one --not-created"
+    assert all(job["doubt"][each] in told for each in ("adopt", "resolve", "sent_as", "library"))
 
 
 def test_a_body_that_is_none_is_refused(page: Page) -> None:
