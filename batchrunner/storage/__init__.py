@@ -141,15 +141,15 @@ def _of_each(names: Iterable[str], look: Callable[[str], T]) -> dict[str, T]:
     return {each: found[each] for each in here}
 
 
-def listed(base: str) -> list[Found]:
-    """Every object beneath the address of a folder in a bucket, by its address; waits for the network.
+def listed(base: str, *, is_deep: bool) -> list[Found]:
+    """Every object in a folder in a bucket, by its address, and, if `is_deep`, beneath it; waits for the network.
 
     Raises:
         TransferError: it cannot be listed; its text says why.
     """
     from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
 
-    return objects.listed(addresses.read(base))
+    return objects.listed(addresses.read(base), is_deep=is_deep)
 
 
 def sweep(root: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:

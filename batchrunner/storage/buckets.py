@@ -18,7 +18,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from batchrunner.core import redact
+from batchrunner.core import redact, yamltext
 from batchrunner.core.address import BUCKETS, Address
 from batchrunner.errors import InputProblem, TransferError
 
@@ -50,6 +50,9 @@ _OF_CONTENT = re.compile(r'"[0-9a-f]{32}(?:-[0-9]+)?"')
 
 _REFUSED = re.compile(r"status code: 40[13] ")
 """As the error of a writer says it, which is a plain OSError."""
+
+_KEY = re.compile(r'Path "(?P<key>.*)"(?: contained|:)')
+"""A key that the library cannot use, in the first line of what it says."""
 
 _NOBODY: Final = ("169.254.169.254", "169.254.170.2", "metadata.google", "Account must be specified")
 """Signs that no credentials were in the environment: a machine's own role was asked for, and there is none."""
@@ -174,7 +177,9 @@ def _ours(error: BaseException, at: Address) -> TransferError:
         told = TransferError(f"the endpoint for {what} has no TLS, or is no address", hint=hint)
     elif kind == "InvalidPathError" or "Error parsing Path" in said:
         flaw = "an empty part, . or .., or a control character"
-        told = TransferError(f"{what} holds an object whose key cannot be used: it has {flaw}")
+        key = _KEY.search(said)
+        which = "it" if key is None else yamltext.quoted(key["key"], limit=200)
+        told = TransferError(f"{what} holds an object whose key cannot be used: {which} has {flaw}")
     elif kind == _PANIC:
         told = TransferError(f"{what} cannot be reached: the library that speaks to it gave up")
     else:
@@ -256,6 +261,17 @@ def listed(at: Address) -> Iterator[Meta]:
         for some in _obstore().list(_store(at.scheme, at.bucket), prefix=at.key or None):
             for each in some:
                 yield _meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each)
+
+
+def listed_in(at: Address) -> list[Meta]:
+    """Every object right in a folder, of whose own folders nothing is asked for; waits for the network.
+
+    Raises:
+        TransferError: they cannot be listed.
+    """
+    with _translated(at):
+        found = _obstore().list_with_delimiter(_store(at.scheme, at.bucket), prefix=at.key or None)
+        return [_meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each) for each in found["objects"]]
 
 
 def names_beside(at: Address) -> tuple[str, ...]:

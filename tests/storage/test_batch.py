@@ -114,6 +114,21 @@ def test_buckets_disks_and_chains_go_together_and_nothing_is_overwritten(far: Pr
     check_video(far.folder / "far/file.mp4")
 
 
+def test_a_folder_is_listed_as_deep_as_a_pattern_goes(far: Program, bucket: Bucket, media: Path):
+    """Beneath it may be very many objects that nobody asks for, and some that cannot be used."""
+    for key in ("top.mp4", "clips/a.mp4", "clips/deep/b.mp4", "clips/deep//c.mp4", "Mu\u0308ller/d.mp4"):
+        bucket.put(key, (media / "a.mp4").read_bytes())
+    text = FOLDER.replace("out/", "x-").replace("{{relpath}}", "{{stem}}")
+    for pattern, ids in (("*.mp4", ["top"]), ("clips/*.mp4", ["a"]), ("M\u00fcller/*.mp4", ["d"])):
+        manifest = written(far, "deep", text.replace("clips/**/*.mp4", pattern), bucket)
+        planned = far.run("plan", manifest.name, "--json")
+        assert planned.code == 0, planned.err
+        assert [job["id"] for job in planned.json()["jobs"]] == ids
+    ended = far.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    assert bucket.keys("x-") == ["x-d.mp4"], "beside what cannot be listed"
+
+
 JOB = '{{id: {id}, kind: video-to-video, input: "{input}", end_seconds: 0.5, style: {{art_style: Ink, version: v2}}}}'
 
 
