@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import importlib.util
 import os
 from pathlib import Path
+import sys
 from typing import Final, TypeVar
 
 from batchrunner import partial
@@ -29,6 +30,7 @@ __all__ = [
     "Landed",
     "Place",
     "Readable",
+    "abandon",
     "at",
     "download",
     "facts_of",
@@ -137,8 +139,19 @@ def _of_each(names: Iterable[str], look: Callable[[str], T]) -> dict[str, T]:
     found = {each: look(each) for each in here if not addresses.is_object(each)}
     if objects:
         with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="objects") as pool:
-            found |= zip(objects, pool.map(look, objects), strict=True)
+            try:
+                found |= zip(objects, pool.map(look, objects), strict=True)
+            except KeyboardInterrupt:
+                abandon()
+                raise
     return {each: found[each] for each in here}
+
+
+def abandon() -> None:
+    """Have every thread go on that waits for a bucket: where the program is to end, nobody wants to know any more."""
+    buckets = sys.modules.get("batchrunner.storage.buckets")
+    if buckets is not None:  # loaded by the first address
+        buckets.abandon()
 
 
 def listed(base: str, *, is_deep: bool) -> list[Found]:
