@@ -234,11 +234,8 @@ class Cluster:
         address, answer = await self._fly(fit, what, meter)
         if isinstance(answer, Done):
             if answer.brought is not None and not await asyncio.to_thread(_has_come, what, answer.brought):
-                raise _Again(
-                    [address],
-                    f"{self._roll.named(address)} put {answer.brought.written} where it cannot be seen from here:"
-                    f" {what.root} is another folder there",
-                )
+                words = f"{self._roll.named(address)} put {answer.brought.written} where it cannot be seen from here"
+                raise _Again([address], words + _why_unseen(what))
             return answer
         error = answer.error()
         if not answer.is_of_worker or not await asyncio.to_thread(_is_reached_here, what):
@@ -345,6 +342,12 @@ def _has_come(what: Sending | Fetching, brought: Brought) -> bool:
     with suppress(OSError, TransferError):
         return storage.at(what.root, brought.written).seen().size == brought.bytes
     return False
+
+
+def _why_unseen(what: Sending | Fetching) -> str:
+    if addresses.is_object(what.written):
+        return ""
+    return f": {(what.root / addresses.plain(what.written)).parent} is another folder there"
 
 
 def _is_reached_here(what: Sending | Fetching) -> bool:

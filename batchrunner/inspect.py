@@ -88,6 +88,9 @@ def look(
                     unready.add(wanted.name)
                 else:
                     told.add(unfit.problem_of(wanted))
+    except KeyboardInterrupt:
+        storage.abandon()
+        raise
     finally:
         # Left early, by Ctrl-C or by a fault of the caller's display: nobody waits for the rest of a large file.
         meter.is_stopped.set()

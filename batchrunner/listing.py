@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 import stat
 import time
+import unicodedata
 
 from batchrunner import storage
 from batchrunner.core import address as addresses, folder as folders, patterns
@@ -59,7 +60,8 @@ def look(
 def _objects(asked: Sequence[Pattern]) -> tuple[list[Found], dict[str, str]]:
     """What lies in buckets, each place listed once, and the places that cannot be listed, with why.
 
-    An object appears when it is whole, so none is seen growing.
+    A folder is listed alone where no pattern goes deeper: beneath it may be very many objects that nobody asks for.
+    Otherwise all of it is, which takes the fewest requests. None is seen growing: an object appears when it is whole.
     """
     found: dict[str, Found] = {}
     closed: dict[str, str] = {}
@@ -67,9 +69,13 @@ def _objects(asked: Sequence[Pattern]) -> tuple[list[Found], dict[str, str]]:
     for base in sorted({each.base for each in asked}, key=lambda base: (len(base), base)):
         if any(base.startswith(f"{each}/") for each in listed):
             continue
-        listed.append(base)
+        is_deep = any(each.base == base and each.parts[:-1] for each in asked)
+        if is_deep:
+            listed.append(base)
         try:
-            there = storage.listed(base)
+            # A bucket may hold both forms of a letter, and patterns take them for the same.
+            forms = dict.fromkeys([base, unicodedata.normalize("NFD", base)])
+            there = [each for form in forms for each in storage.listed(form, is_deep=is_deep)]
         except TransferError as error:
             closed[base] = f"{error} ({error.hint})" if error.hint else str(error)
             continue

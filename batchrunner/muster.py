@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 import os
+from pathlib import PurePath
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from batchrunner.worker import Sights
 
 MOST_LOOKED_AT: Final = 64
-"""Folders of inputs, and of results in buckets, into which each worker looks before it is used."""
+"""Folders of inputs, of results on disks, and of results in buckets, into which each worker looks before it is used."""
 
 
 @asynccontextmanager
@@ -52,12 +53,15 @@ def _sights(batch: Batch) -> Sights:
 
     inputs: dict[str, str] = {}
     outputs: dict[str, str] = {}
+    folders: dict[str, None] = {}
     for job in batch.jobs:
         for given in job.inputs:
             if given.source is Source.LOCAL:
                 inputs.setdefault(_folder(given.value), given.value)
         if addresses.is_object(job.output):
             outputs.setdefault(_folder(job.output), job.output)
+        else:
+            folders[_folder(addresses.plain(job.output))] = None
     sizes: list[tuple[str, int]] = []
     for written in list(inputs.values())[:MOST_LOOKED_AT]:
         with suppress(OSError, TransferError):  # what is not there even here is told by the plan
@@ -66,6 +70,8 @@ def _sights(batch: Batch) -> Sights:
         root=batch.root,
         marker=f".batchrunner.{secrets.token_hex(6)}.marker",
         content=secrets.token_hex(16),
+        # Those beyond the manifest's folder first: they may be on another disk.
+        folders=tuple(batch.root / each for each in sorted(folders, key=_is_within)[:MOST_LOOKED_AT]),
         inputs=tuple(sizes),
         outputs=tuple(outputs.values())[:MOST_LOOKED_AT],
     )
@@ -73,3 +79,7 @@ def _sights(batch: Batch) -> Sights:
 
 def _folder(written: str) -> str:
     return written.rpartition("/")[0]
+
+
+def _is_within(folder: str) -> bool:
+    return not PurePath(folder).is_absolute()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from batchrunner import crew, worker
@@ -81,7 +82,7 @@ class Roll:
         limit_s = 3 * ANSWER_S
         ask = client.scheduler.broadcast(msg=asked, workers=new, on_error="ignore")
         versions = await asyncio.wait_for(ask, limit_s)
-        with _marked(self._sights):
+        with _marked(self._sights) as sights:
             for address in new:
                 seen = self.workers[address]
                 if versions.get(address) is None:
@@ -89,23 +90,23 @@ class Roll:
                     continue
                 try:
                     _refuse_versions(self.named(address), versions[address])
-                    seen.is_fit = await self._sees_all(client, address, limit_s)
+                    seen.is_fit = await self._sees_all(client, address, sights, limit_s)
                 except UsageError as error:
                     if is_first:
                         raise
                     self._tell(f"{error}; it is not used")
 
-    async def _sees_all(self, client: Any, address: str, limit_s: float) -> bool:
+    async def _sees_all(self, client: Any, address: str, sights: Sights, limit_s: float) -> bool:
         """Whether a worker is there, and sees the batch's files.
 
         Raises:
             UsageError: it does not see one; names worker and file.
         """
         try:
-            look = client.run(worker.objection, self._sights, workers=[address])
+            look = client.run(worker.objection, sights, workers=[address])
             found = (await asyncio.wait_for(look, limit_s))[address]
         except TimeoutError:
-            found = f"took more than {limit_s:g} s to look at {self._sights.root}"
+            found = f"took more than {limit_s:g} s to look at {sights.root}"
         except OSError:
             del self.workers[address]
             return False
@@ -153,17 +154,40 @@ def _refuse_versions(who: str, theirs: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _marked(sights: Sights) -> Iterator[None]:
-    """Have the marker that workers look for in the batch's folder, while in the block."""
-    marker = sights.root / sights.marker
-    try:
-        marker.write_text(sights.content, encoding="utf-8")
-        yield
-    except OSError as error:
-        raise UsageError(f"cannot write to {sights.root}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            marker.unlink()
+def _marked(sights: Sights) -> Iterator[Sights]:
+    """Have the marker that workers look for in the batch's folders, while in the block; what they are to see then.
+
+    Of a folder that is not there yet it is in the nearest one that is. One into which this machine cannot write says
+    nothing of workers, and is not asked for.
+    """
+    with ExitStack() as marked:
+        try:
+            _mark(sights.root, sights, marked)
+        except OSError as error:
+            raise UsageError(f"cannot write to {sights.root}: {error.strerror or error}") from error
+        folders = []
+        for folder in dict.fromkeys(map(_nearest, sights.folders)):
+            if folder != sights.root:
+                with suppress(OSError):
+                    _mark(folder, sights, marked)
+                    folders.append(folder)
+        yield replace(sights, folders=tuple(folders))
+
+
+def _mark(folder: Path, sights: Sights, marked: ExitStack) -> None:
+    marker = folder / sights.marker
+    marked.callback(_unmark, marker)
+    marker.write_text(sights.content, encoding="utf-8")
+
+
+def _unmark(marker: Path) -> None:
+    with suppress(OSError):
+        marker.unlink()
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:

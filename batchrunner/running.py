@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner import assembly, foresight, session as sessions, statelock, store
+from batchrunner import assembly, foresight, session as sessions, statelock, storage, store
 from batchrunner.access import Access, access as access_of, account as read_account, client as client_of, key_of
 from batchrunner.batch import Batch
 from batchrunner.caps import refuse_vain_caps
@@ -170,7 +170,11 @@ async def carry_out(
                 cluster=cluster,
                 viewers=viewers,
             )
-            return await run.to_its_end(onlooker, door)
+            try:
+                return await run.to_its_end(onlooker, door)
+            except asyncio.CancelledError:
+                storage.abandon()  # a thread that waits for a silent bucket would hold up who leaves
+                raise
 
 
 @contextmanager

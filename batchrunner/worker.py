@@ -320,6 +320,7 @@ class Sights:
 
     Attributes:
         root: the manifest's folder, in which `marker` is a file with `content`.
+        folders: others on a disk to which results go, with the same file in each.
         inputs: one input of each folder, with its size in bytes.
         outputs: one result of each folder in a bucket.
     """
@@ -327,25 +328,31 @@ class Sights:
     root: Path
     marker: str
     content: str
+    folders: tuple[Path, ...] = ()
     inputs: tuple[tuple[str, int], ...] = ()
     outputs: tuple[str, ...] = ()
 
 
 def objection(sights: Sights) -> str | None:
     """Why this worker cannot be used for a batch, naming the file; None if it can."""
-    marker = sights.root / sights.marker
+    of_folders = (_of_folder(folder, sights) for folder in (sights.root, *sights.folders))
+    return next(filter(None, of_folders), None) or _of_inputs(sights) or _of_outputs(sights)
+
+
+def _of_folder(folder: Path, sights: Sights) -> str | None:
+    marker = folder / sights.marker
     try:
         if marker.read_text(encoding="utf-8") != sights.content:
-            return f"cannot see {sights.root}: what it has there is another folder"
+            return f"cannot see {folder}: what it has there is another folder"
     except OSError as error:
-        return f"cannot see {sights.root}: {error.strerror or error}"
+        return f"cannot see {folder}: {error.strerror or error}"
     trial = marker.with_name(f"{sights.marker}.{secrets.token_hex(6)}")
     try:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        return f"cannot write to {sights.root}: {error.strerror or error}"
-    return _of_inputs(sights) or _of_outputs(sights)
+        return f"cannot write to {folder}: {error.strerror or error}"
+    return None
 
 
 def _of_inputs(sights: Sights) -> str | None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import importlib.util
 import os
 from pathlib import Path
+import sys
 from typing import Final, TypeVar
 
 from batchrunner import partial
@@ -29,6 +30,7 @@ __all__ = [
     "Landed",
     "Place",
     "Readable",
+    "abandon",
     "at",
     "download",
     "facts_of",
@@ -137,19 +139,30 @@ def _of_each(names: Iterable[str], look: Callable[[str], T]) -> dict[str, T]:
     found = {each: look(each) for each in here if not addresses.is_object(each)}
     if objects:
         with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="objects") as pool:
-            found |= zip(objects, pool.map(look, objects), strict=True)
+            try:
+                found |= zip(objects, pool.map(look, objects), strict=True)
+            except KeyboardInterrupt:
+                abandon()
+                raise
     return {each: found[each] for each in here}
 
 
-def listed(base: str) -> list[Found]:
-    """Every object beneath the address of a folder in a bucket, by its address; waits for the network.
+def abandon() -> None:
+    """Have every thread go on that waits for a bucket: where the program is to end, nobody wants to know any more."""
+    buckets = sys.modules.get("batchrunner.storage.buckets")
+    if buckets is not None:  # loaded by the first address
+        buckets.abandon()
+
+
+def listed(base: str, *, is_deep: bool) -> list[Found]:
+    """Every object in a folder in a bucket, by its address, and, if `is_deep`, beneath it; waits for the network.
 
     Raises:
         TransferError: it cannot be listed; its text says why.
     """
     from batchrunner.storage import objects  # noqa: PLC0415 - only for who uses an address
 
-    return objects.listed(addresses.read(base))
+    return objects.listed(addresses.read(base), is_deep=is_deep)
 
 
 def sweep(root: Path, ended: Iterable[tuple[str, str, str]], *, only_own: bool = False) -> None:

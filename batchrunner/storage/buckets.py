@@ -6,7 +6,9 @@ ever told. Foreign errors become ours here, in words that name the object, never
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,16 +17,19 @@ import hashlib
 import importlib
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from batchrunner.core import redact
+from batchrunner.core import redact, yamltext
 from batchrunner.core.address import BUCKETS, Address
 from batchrunner.errors import InputProblem, TransferError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore
+
+T = TypeVar("T")
 
 PART: Final = 8 * 1024 * 1024
 """Bytes of an object that are read or written by one request; S3 takes parts of 5 MiB at least, and 10,000 of them."""
@@ -42,7 +47,7 @@ _ENDPOINTS: Final = {
 }
 """Variables that name a store's address; with one that is no address, obstore's Rust panics at the first request."""
 
-_PANIC: Final = "PanicException"
+_PANICS: Final = {"PanicException", "RustPanic"}
 _NAMES_BESIDE: Final = 200
 # An e-tag of this form is made of the content (S3 API, "Object": MD5, or MD5 of the parts' MD5s); under a key of KMS
 # it is not, and then another for every writing.
@@ -50,6 +55,9 @@ _OF_CONTENT = re.compile(r'"[0-9a-f]{32}(?:-[0-9]+)?"')
 
 _REFUSED = re.compile(r"status code: 40[13] ")
 """As the error of a writer says it, which is a plain OSError."""
+
+_KEY = re.compile(r'Path "(?P<key>.*)"(?: contained|:)')
+"""A key that the library cannot use, in the first line of what it says."""
 
 _NOBODY: Final = ("169.254.169.254", "169.254.170.2", "metadata.google", "Account must be specified")
 """Signs that no credentials were in the environment: a machine's own role was asked for, and there is none."""
@@ -127,6 +135,48 @@ def forget() -> None:
     _store.cache_clear()
 
 
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+_LOCK: Final = threading.Lock()
+_LOOPS: Final[list[asyncio.AbstractEventLoop]] = []
+_WAITED_FOR: Final[set[Future[Any]]] = set()
+
+
+def _waited(at: Address, request: Coroutine[Any, Any, T]) -> T:
+    """What a request gives, waited for by a thread.
+
+    The library's own calls that wait hear no Ctrl-C, and cannot be called off: by a bucket that is silent they would
+    hold a program that is to end for minutes.
+    """
+    future = asyncio.run_coroutine_threadsafe(request, _loop())
+    _WAITED_FOR.add(future)
+    try:
+        return future.result()
+    except CancelledError:
+        raise TransferError(f"{at} was not waited for any longer") from None
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        _WAITED_FOR.discard(future)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of what threads wait for, in a thread that ends with the process."""
+    with _LOCK:
+        if not _LOOPS:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="buckets", daemon=True).start()
+            _LOOPS.append(loop)
+        return _LOOPS[0]
+
+
+def abandon() -> None:
+    """Have every thread go on that waits for a bucket, with an error: nobody wants to know any more."""
+    for each in tuple(_WAITED_FOR):
+        each.cancel()
+
+
 def _obstore() -> Any:
     return importlib.import_module("obstore")
 
@@ -151,7 +201,7 @@ def _is_foreign(error: BaseException) -> bool:
     Where its Rust gives up, what comes is no `Exception`, and its class can be imported from nowhere.
     """
     kind = type(error)
-    is_own = kind.__module__.startswith("obstore") or kind.__name__ == _PANIC
+    is_own = kind.__module__.startswith("obstore") or kind.__name__ in _PANICS
     return is_own or isinstance(error, OSError | NotImplementedError | ValueError)
 
 
@@ -174,8 +224,10 @@ def _ours(error: BaseException, at: Address) -> TransferError:
         told = TransferError(f"the endpoint for {what} has no TLS, or is no address", hint=hint)
     elif kind == "InvalidPathError" or "Error parsing Path" in said:
         flaw = "an empty part, . or .., or a control character"
-        told = TransferError(f"{what} holds an object whose key cannot be used: it has {flaw}")
-    elif kind == _PANIC:
+        key = _KEY.search(said)
+        which = "it" if key is None else yamltext.quoted(key["key"], limit=200)
+        told = TransferError(f"{what} holds an object whose key cannot be used: {which} has {flaw}")
+    elif kind in _PANICS:
         told = TransferError(f"{what} cannot be reached: the library that speaks to it gave up")
     else:
         told = TransferError(f"{what} cannot be reached: {_short(said)}")
@@ -206,9 +258,13 @@ def head(at: Address) -> Meta | None:
     Raises:
         TransferError: nobody can tell.
     """
+    return _waited(at, _head(at))
+
+
+async def _head(at: Address) -> Meta | None:
     with _translated(at):
         try:
-            return _meta(at, _obstore().head(_store(at.scheme, at.bucket), at.key))
+            return _meta(at, await _obstore().head_async(_store(at.scheme, at.bucket), at.key))
         except Exception as error:
             if isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError":
                 return None
@@ -226,10 +282,7 @@ def read(meta: Meta, begin: int, end: int) -> bytes:
         InputProblem: it is gone, or another by now.
         TransferError: they cannot be had.
     """
-    at, options = meta.address, {"range": (begin, end), **meta.unchanged()}
-    with _translated(at):
-        found = _obstore().get(_store(at.scheme, at.bucket), at.key, options=options)
-        return _all(found.bytes().to_bytes(), at, end - begin)
+    return _waited(meta.address, read_async(meta, begin, end))
 
 
 async def read_async(meta: Meta, begin: int, end: int) -> bytes:
@@ -253,16 +306,43 @@ def listed(at: Address) -> Iterator[Meta]:
         TransferError: they cannot be listed.
     """
     with _translated(at):
-        for some in _obstore().list(_store(at.scheme, at.bucket), prefix=at.key or None):
-            for each in some:
-                yield _meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each)
+        stream = aiter(_obstore().list(_store(at.scheme, at.bucket), prefix=at.key or None))
+    while some := _waited(at, _more(at, stream)):
+        for each in some:
+            yield _meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each)
+
+
+async def _more(at: Address, stream: AsyncIterator[Sequence[ObjectMeta]]) -> Sequence[ObjectMeta]:
+    """What comes next in a listing; nothing at its end."""
+    with _translated(at):
+        async for some in stream:
+            return some
+    return ()
+
+
+def listed_in(at: Address) -> list[Meta]:
+    """Every object right in a folder, of whose own folders nothing is asked for; waits for the network.
+
+    Raises:
+        TransferError: they cannot be listed.
+    """
+    return _waited(at, _listed_in(at))
+
+
+async def _listed_in(at: Address) -> list[Meta]:
+    with _translated(at):
+        store = _store(at.scheme, at.bucket)
+        found = await _obstore().list_with_delimiter_async(store, prefix=at.key or None)
+        return [_meta(Address(scheme=at.scheme, bucket=at.bucket, key=each["path"]), each) for each in found["objects"]]
 
 
 def names_beside(at: Address) -> tuple[str, ...]:
     """Some names in the folder of an object, for naming the nearest; none where they cannot be had."""
-    with suppress(TransferError), _translated(at):
-        found = _obstore().list(_store(at.scheme, at.bucket), prefix=at.folder or None, chunk_size=_NAMES_BESIDE)
-        paths = (each["path"].removeprefix(at.folder) for each in next(iter(found), ()))
+    with suppress(TransferError):
+        with _translated(at):
+            store = _store(at.scheme, at.bucket)
+            stream = aiter(_obstore().list(store, prefix=at.folder or None, chunk_size=_NAMES_BESIDE))
+        paths = (each["path"].removeprefix(at.folder) for each in _waited(at, _more(at, stream)))
         return tuple(sorted(path for path in paths if "/" not in path))
     return ()
 
@@ -322,17 +402,7 @@ async def copy_to_free(source: Address, target: Address) -> bool:
 
 def copy_to_free_now(source: Address, target: Address) -> bool:
     """The same for a thread."""
-    with _translated(target):
-        store, library = _store(source.scheme, source.bucket), _obstore()
-        try:
-            library.copy(store, source.key, target.key, overwrite=False)
-        except Exception as error:
-            if _is_taken(error):
-                return False
-            if not _is_unknown(error):
-                raise
-            library.copy(store, source.key, target.key, overwrite=True)
-    return True
+    return _waited(target, copy_to_free(source, target))
 
 
 def _is_taken(error: Exception) -> bool:
@@ -357,8 +427,7 @@ async def delete(at: Address) -> None:
 
 def delete_now(at: Address) -> None:
     """The same for a thread."""
-    with _translated(at), suppress(FileNotFoundError):
-        _obstore().delete(_store(at.scheme, at.bucket), at.key)
+    _waited(at, delete(at))
 
 
 def put(at: Address, content: bytes) -> None:
@@ -367,5 +436,9 @@ def put(at: Address, content: bytes) -> None:
     Raises:
         TransferError: it cannot be written.
     """
+    _waited(at, _put(at, content))
+
+
+async def _put(at: Address, content: bytes) -> None:
     with _translated(at):
-        _obstore().put(_store(at.scheme, at.bucket), at.key, content)
+        await _obstore().put_async(_store(at.scheme, at.bucket), at.key, content)

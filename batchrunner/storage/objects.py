@@ -237,12 +237,16 @@ def _sha256(meta: Meta) -> str:
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
-def listed(base: Address) -> list[Found]:
-    """Every object beneath a folder; those of keys that end with a slash, which stand for folders, are left out."""
+def listed(base: Address, *, is_deep: bool) -> list[Found]:
+    """Every object in a folder, and, if `is_deep`, in those beneath it.
+
+    What only stands for a folder is left out: an empty object whose key ends with a slash, which is taken away by the
+    library, so that it is known by having no extension.
+    """
     return [
         Found(path=str(each.address), size=each.size, modified_ns=each.modified_ns)
-        for each in buckets.listed(base)
-        if each.address.name
+        for each in (buckets.listed(base) if is_deep else buckets.listed_in(base))
+        if each.size or "." in each.address.name
     ]
 
 
@@ -256,10 +260,10 @@ def sweep(ended: Iterable[tuple[Address, str]], *, only_own: bool = False) -> No
         marks.setdefault(target.beside(""), set()).add(mark)
     for folder, known in marks.items():
         with suppress(TransferError):
-            for each in buckets.listed(folder):
+            for each in buckets.listed_in(folder):
                 if only_own and not outputs.has_own_mark(each.address.name):
                     continue
-                if each.address.folder == folder.folder and outputs.mark_in(each.address.name) in known:
+                if outputs.mark_in(each.address.name) in known:
                     buckets.delete_now(each.address)
 
 
@@ -275,7 +279,7 @@ def tried(target: Address) -> UsageError | None:
         ("writing", lambda: buckets.put(staged, _TRIAL)),
         ("reading what was written", lambda: _read_back(staged)),
         ("copying it to a free name", lambda: buckets.copy_to_free_now(staged, final)),
-        ("listing the folder", lambda: next(buckets.listed(target.beside("")), None)),
+        ("listing the folder", lambda: next(buckets.listed(staged), None)),  # nothing, and not all that is in there
         ("deleting", lambda: buckets.delete_now(staged)),
         ("deleting", lambda: buckets.delete_now(final)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,17 @@ def test_a_run_with_workers_equals_one_without(program, media, calm):
     assert lines(program, manifest) == ledger
     for word in (API_KEY, "Signature", "Error", "Traceback"):
         assert word not in calm.words(), "and no worker was told what it need not know"
+
+
+def test_a_worker_that_does_not_see_where_results_go_is_named_before_anything_is_bought(program, media, calm):
+    """A folder by way of a process's own working folder is another one in every process."""
+    manifest = lay_out(program, media, "astray", mixed_jobs(1))
+    manifest.write_text(re.sub("(?m)^output: .*$", "output: file:///proc/self/cwd/new/{id}.mp4", manifest.read_text()))
+    ended = program.run("run", manifest.name, "--workers", calm.address)
+    assert ended.code == 2, ended.err
+    assert re.search(r"the worker worker-\d .* cannot see /proc/self/cwd: No such file", ended.err)
+    assert not program.provider.creates("astray")
+    assert not list(program.folder.glob(".batchrunner*")), "the markers are gone"
 
 
 def test_files_are_fetched_again_by_workers_of_our_own_which_hold_no_key(program, media):

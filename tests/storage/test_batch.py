@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import hashlib
 from pathlib import Path
 import re
+import signal
+from threading import Event
 import time
+
+import pytest
 
 from batchrunner.core.outputs import mark_of
 from batchrunner.media import check_video
@@ -114,6 +120,21 @@ def test_buckets_disks_and_chains_go_together_and_nothing_is_overwritten(far: Pr
     check_video(far.folder / "far/file.mp4")
 
 
+def test_a_folder_is_listed_as_deep_as_a_pattern_goes(far: Program, bucket: Bucket, media: Path):
+    """Beneath it may be very many objects that nobody asks for, and some that cannot be used."""
+    for key in ("top.mp4", "clips/a.mp4", "clips/deep/b.mp4", "clips/deep//c.mp4", "Mu\u0308ller/d.mp4"):
+        bucket.put(key, (media / "a.mp4").read_bytes())
+    text = FOLDER.replace("out/", "x-").replace("{{relpath}}", "{{stem}}")
+    for pattern, ids in (("*.mp4", ["top"]), ("clips/*.mp4", ["a"]), ("M\u00fcller/*.mp4", ["d"])):
+        written(far, "deep", text.replace("clips/**/*.mp4", pattern), bucket)
+        planned = far.run("plan", "deep.yaml", "--json")
+        assert planned.code == 0, planned.err
+        assert [job["id"] for job in planned.json()["jobs"]] == ids
+    ended = far.run("run", "deep.yaml")
+    assert ended.code == 0, ended.err
+    assert bucket.keys("x-") == ["x-d.mp4"], "beside what cannot be listed"
+
+
 JOB = '{{id: {id}, kind: video-to-video, input: "{input}", end_seconds: 0.5, style: {{art_style: Ink, version: v2}}}}'
 
 
@@ -174,6 +195,54 @@ def test_jobs_whose_results_could_not_be_stored_are_not_bought(far: Program, buc
     assert "(asking for a name that is free was tried)" in ended.err
     assert not far.provider.creates("unlisted")
     assert bucket.keys() == ["a.mp4"]
+
+
+@contextmanager
+def silent(bucket: Bucket, method: str, where: str) -> Iterator[tuple[str, Event]]:
+    """The same server by an address at which some requests get no answer while in the block; set by the first one."""
+    asked, over = Event(), Event()
+
+    def holds(*request: object) -> bool:
+        if request[:3] == (method, request[1], 0) and where in str(request[1]):
+            asked.set()
+            over.wait(100)
+        return False
+
+    with refusing(bucket.env["AWS_ENDPOINT_URL"], holds) as at:
+        try:
+            yield at, asked
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("silence", [("HEAD", "a.mp4"), ("GET", "a.mp4"), ("GET", "list-type")])
+def test_ctrl_c_is_heard_while_a_bucket_is_silent(far: Program, bucket: Bucket, media: Path, silence):
+    bucket.put("clips/a.mp4", (media / "a.mp4").read_bytes())
+    manifest = written(far, "silent", FOLDER, bucket)
+    with silent(bucket, *silence) as (far.env["AWS_ENDPOINT_URL"], asked):
+        planning = far.start("plan", manifest.name)
+        assert asked.wait(60)
+        planning.send_signal(signal.SIGINT)
+        _, err = planning.communicate(timeout=30)
+    assert planning.returncode == 130, err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("silence", [("GET", "out/.a.mp4."), ("HEAD", "out/a.mp4")])
+def test_who_leaves_does_not_wait_for_a_silent_bucket(far: Program, bucket: Bucket, media: Path, silence):
+    bucket.put("a.mp4", (media / "a.mp4").read_bytes())
+    manifest = written(far, f"leaving-{silence[0]}", ONE.replace("{output}", "s3://{bucket}/out"), bucket)
+    with silent(bucket, *silence) as (far.env["AWS_ENDPOINT_URL"], asked):
+        running = far.start("run", manifest.name)
+        assert asked.wait(60)
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    far.env["AWS_ENDPOINT_URL"] = bucket.env["AWS_ENDPOINT_URL"]
+    ended = far.run("run", manifest.name)
+    assert ended.code == 0, ended.err
+    assert bucket.keys("out/") == ["out/a.mp4"]
+    assert len(far.provider.creates(manifest.stem)) == 1
 
 
 LOADED = """

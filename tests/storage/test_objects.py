@@ -8,6 +8,7 @@ from functools import partial
 import hashlib
 import os
 from pathlib import Path
+import re
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ from batchrunner import inspect, media as reading, storage, viewers
 from batchrunner.core.address import Address
 from batchrunner.core.facts import Media
 from batchrunner.core.footage import Wanted
+from batchrunner.core.outputs import mark_of
 from batchrunner.core.problem import Place
 from batchrunner.core.space import Bound
 from batchrunner.errors import DamagedFile, InputProblem, ManifestError, TransferError
@@ -206,11 +208,37 @@ def test_a_panic_of_the_library_is_told_as_any_other_failure(bucket: Bucket, mon
         storage.at(ROOT, bucket.url("a.mp4")).seen()
 
 
+@pytest.mark.parametrize(
+    ("key", "named"), [("clips/a//b.mp4", '"clips/a//b.mp4"'), ("clips/a/../b.mp4", '"clips/a/../b.mp4"')]
+)
+def test_a_key_that_cannot_be_used_is_named(bucket: Bucket, key, named):
+    bucket.put(key, b"x")
+    with pytest.raises(TransferError, match=f"whose key cannot be used: {re.escape(named)} has an empty part"):
+        storage.listed(bucket.url("clips"), is_deep=True)
+
+
+def test_what_only_stands_for_a_folder_is_no_file(bucket: Bucket):
+    for key, content in (("clips/", b""), ("clips/deep/", b""), ("clips/a.mp4", b"x"), ("clips/empty.mp4", b"")):
+        bucket.put(key, content)
+    for is_deep in (False, True):
+        there = storage.listed(bucket.url("clips"), is_deep=is_deep)
+        assert sorted(each.path for each in there) == [bucket.url("clips/a.mp4"), bucket.url("clips/empty.mp4")]
+
+
+def test_a_sweep_looks_into_the_folder_alone(bucket: Bucket):
+    bucket.put("out/deep//r.mp4", b"a key that cannot be listed")
+    mark = mark_of("a", "project")
+    for key in (f"out/.r.mp4.{mark}.part", f"out/deep/.r.mp4.{mark}.part"):
+        bucket.put(key, b"left by a kill")
+    storage.sweep(ROOT, [(bucket.url("out/r.mp4"), "a", "project")])
+    assert bucket.keys() == [f"out/deep/.r.mp4.{mark}.part", "out/deep//r.mp4"]
+
+
 def test_a_key_with_a_control_character_is_told_as_that(bucket: Bucket):
     bucket.put("clips/a.mp4", b"x")
     bucket.put("clips/b\x01c.mp4", b"x")
     with pytest.raises(TransferError, match=r"whose key cannot be used: .* or a control character"):
-        storage.listed(bucket.url("clips"))
+        storage.listed(bucket.url("clips"), is_deep=True)
     with pytest.raises(TransferError, match="a control character"):
         storage.at(ROOT, bucket.url("clips/b\x01c.mp4")).seen()
 
