@@ -223,7 +223,7 @@ def _rate(stream: VideoStream) -> Fraction:
     """Frames per second of the source, tidied so that every container can store it."""
     rate = stream.average_rate or stream.guessed_rate or _FALLBACK_RATE
     # Browsers record WebM whose only stated rate is its clock, 1000 a second.
-    return _FALLBACK_RATE if rate > _HIGHEST_RATE else rate.limit_denominator(1001)
+    return _FALLBACK_RATE if rate > _HIGHEST_RATE else Fraction(rate).limit_denominator(1001)
 
 
 def _has_sound(container: InputContainer) -> bool:
