@@ -26,7 +26,7 @@ from batchrunner.core.pins import Pins
 from batchrunner.core.plan import BUYS, Do, Entry, Plan, Wishes
 from batchrunner.core.retry import Instant
 from batchrunner.core.selection import EVERYTHING, Selection, facts_of, refuse_unmatched
-from batchrunner.errors import PlanMoved, StateUnusable
+from batchrunner.errors import BatchrunnerError, PlanMoved, StateUnusable
 from batchrunner.marks import NOWHERE, Marks
 from batchrunner.planning import Looked, Preview, elsewhere, listed, look, plan, trusted
 from batchrunner.provider import wire
@@ -139,13 +139,27 @@ def begin(
     if order.buys:
         refuse_vain_caps(batch, account)
     now = WallClock().now()
-    with store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened:
+    with (
+        store.open_for_run(batch.state, run_id=run_id or secrets.token_hex(6), now=now, told=told) as opened,
+        _ending(opened),
+    ):
         _claim(opened, access, account)
         with _marked(opened, marks, order, now=now):
             if order.buys:
                 yield _to_buy(batch, order, opened, tier=account.tier, now=now)
             else:
                 yield _to_collect(batch, order, opened, now=now)
+
+
+@contextmanager
+def _ending(opened: Store) -> Iterator[None]:
+    """Put on record how a run ended that was refused, or could not go on: it was not cut short."""
+    try:
+        yield
+    except BatchrunnerError as error:
+        with suppress(BatchrunnerError):  # a file that cannot be written any more has said so
+            opened.end_run(at=WallClock().now(), exit_code=error.exit_code)
+        raise
 
 
 @contextmanager

@@ -15,14 +15,14 @@ import pytest
 from batchrunner import batch, planning, session as sessions, store
 from batchrunner.access import Access
 from batchrunner.batch import Batch
-from batchrunner.core import events, job as machine, looks
+from batchrunner.core import events, job as machine, looks, pins as pinning
 from batchrunner.core.events import Event
 from batchrunner.core.job import Job
 from batchrunner.core.manifest import Limits
 from batchrunner.core.plan import Plan, Wishes
 from batchrunner.core.selection import Selection
 from batchrunner.core.spec import Output
-from batchrunner.errors import StateUnusable
+from batchrunner.errors import PlanMoved, StateUnusable
 from batchrunner.planning import Preview
 from batchrunner.provider import wire
 from batchrunner.session import Goal
@@ -301,3 +301,15 @@ def test_the_limits_of_a_manifest_hold_for_collecting_whatever_is_wrong_with_its
     assert batch.read_for_collecting(night.path).manifest.limits.in_flight == 7
     night.path.write_text(f"limits: {{in_flight: few}}\n{MANIFEST}")
     assert batch.read_for_collecting(night.path).manifest.limits == Limits()
+
+
+def test_a_run_that_is_refused_is_not_recorded_as_cut_short(night: Batch) -> None:
+    agreed = pinning.pins(planning.preview(night, wishes=Wishes(), tier=ACCOUNT.tier).plan)
+    Image.new("RGB", (64, 64), "green").save(night.root / "hero.png")
+    with pytest.raises(PlanMoved):
+        begun(night, sessions.Order(agreed=agreed))
+    with store.open_to_read(night.state) as view:
+        assert view is not None
+        run = view.last_run()
+    assert run is not None
+    assert run.ended_at is not None
