@@ -89,6 +89,7 @@ def look(
                 else:
                     told.add(unfit.problem_of(wanted))
     except KeyboardInterrupt:
+        meter.is_stopped.set()  # before, so that nobody whose read is let go begins another
         storage.abandon()
         raise
     finally:

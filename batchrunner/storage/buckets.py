@@ -140,6 +140,8 @@ def forget() -> None:
 _LOCK: Final = threading.Lock()
 _LOOPS: Final[list[asyncio.AbstractEventLoop]] = []
 _WAITED_FOR: Final[set[Future[Any]]] = set()
+_ABANDONED: Final[list[None]] = []
+"""One for each time that all who waited were let go."""
 
 
 def _waited(at: Address, request: Coroutine[Any, Any, T]) -> T:
@@ -148,8 +150,11 @@ def _waited(at: Address, request: Coroutine[Any, Any, T]) -> T:
     The library's own calls that wait hear no Ctrl-C, and cannot be called off: by a bucket that is silent they would
     hold a program that is to end for minutes.
     """
+    abandoned = len(_ABANDONED)
     future = asyncio.run_coroutine_threadsafe(request, _loop())
     _WAITED_FOR.add(future)
+    if len(_ABANDONED) != abandoned:  # meanwhile, so that this one was not seen
+        future.cancel()
     try:
         return future.result()
     except CancelledError:
@@ -173,6 +178,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def abandon() -> None:
     """Have every thread go on that waits for a bucket, with an error: nobody wants to know any more."""
+    _ABANDONED.append(None)
     for each in tuple(_WAITED_FOR):
         each.cancel()
 
