@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 import sqlite3
@@ -285,7 +285,7 @@ def test_a_session_has_every_attempt_as_it_is_on_record(night: Batch, order: ses
 )
 def test_a_finished_job_that_makes_no_sense_is_named(night: Batch, field: str, value: str) -> None:
     lives(night, {"tower": unnamed_model})
-    with sqlite3.connect(night.state) as database:
+    with closing(sqlite3.connect(night.state)) as database, database:
         values = (f"$.{field}", value)
         database.execute("UPDATE job SET body = json_set(body, ?, json(?)) WHERE id = 'tower'", values)
     database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 import gc
 import os
@@ -110,7 +111,7 @@ def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):
             assert any(each is held for each in view.all_attempts())
         opened_store.append_now(a_history()[-1:])
         assert opened_store.jobs() == [after]
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE job SET body = 'x', checksum = checksum + 1 WHERE is_current = 1")
     with store.open_to_read(path, is_known=True) as view:
         assert view is not None
@@ -121,7 +122,7 @@ def test_a_job_that_somebody_holds_is_read_once_and_anew_when_it_changed(path):
 def test_a_row_that_is_damaged_meanwhile_leaves_no_reading_open(path):
     with open_run(path) as opened_store:
         opened_store.append_now([renamed(entry, name) for name in "abc" for entry in a_history()])
-        with sqlite3.connect(path) as other:
+        with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE job SET body = 'x', checksum = checksum + 1 WHERE id = 'a'")
         other.close()
         with pytest.raises(StateUnusable, match="its jobs cannot be read") as kept:
@@ -137,7 +138,7 @@ def test_jobs_come_in_the_order_in_which_they_were_first_opened_whoever_holds_th
     with open_run(path) as opened_store:
         opened_store.append_now([entry for name in names for entry in lives[name][:1]])
         opened_store.append_now([entry for name in sorted(names) for entry in lives[name][1:]])
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         columns = "is_current, state, project_id, held, charged, updated_at, last_event, checksum"
         copied = 'replace(body, \'"id":"a"\', \'"id":"\' || ? || \'"\')'
         for stranger in "zy":  # the log knows nothing of these

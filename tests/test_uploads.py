@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 import json
 import os
@@ -333,7 +333,7 @@ class Night:
             os.utime(path, (time.time() - 8 * 86_400,) * 2)
 
     def age_on_record(self, days: float) -> None:
-        with sqlite3.connect(self.program.folder / "night.state.db") as db:
+        with closing(sqlite3.connect(self.program.folder / "night.state.db")) as db, db:
             db.execute("UPDATE upload SET sent_at = sent_at - ?", (days * 86_400,))
         db.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 import hashlib
 import json
 from pathlib import Path
@@ -156,7 +156,7 @@ def test_what_the_storage_asks_to_wait_is_waited(own: Start) -> None:
 def _events(manifest: Path) -> list[dict[str, Any]]:
     import sqlite3
 
-    with sqlite3.connect(manifest.with_suffix(".state.db")) as base:
+    with closing(sqlite3.connect(manifest.with_suffix(".state.db"))) as base, base:
         rows = base.execute("SELECT type, at, body FROM event ORDER BY seq").fetchall()
     base.close()
     return [{"type": kind, "at": at, "body": json.loads(body)} for kind, at, body in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 import json
 import os
 from pathlib import Path
@@ -329,7 +330,7 @@ def test_an_account_that_cannot_pay_collects_what_was_bought(tmp_path, media):
 
 def test_renders_of_the_sandbox_never_pass_for_paid_ones(program, batch):
     assert program.run("run", batch.name).code == 0
-    with sqlite3.connect(batch.parent / f"{batch.stem}.state.db") as db:
+    with closing(sqlite3.connect(batch.parent / f"{batch.stem}.state.db")) as db, db:
         db.execute("UPDATE fact SET value = 'api.magichour.ai' WHERE name = 'provider'")
     db.close()
     ended = program.run("run", batch.name)
